@@ -1,0 +1,53 @@
+"""A cached-feature pipeline for transfer learning.
+
+Stage one runs a frozen conv base once over every image and keeps its features in HDF5; stage two
+trains heads on the kept features. Importing this package imports neither TensorFlow nor
+scikit-learn: a name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "ConvBaseSpec": "spec",
+    "ImageTable": "table",
+    "Progress": "progress",
+    "Report": "scoring",
+    "FeatureStore": "store",
+    "evaluate": "scoring",
+    "extract_features": "extract",
+    "load_head": "heads.files",
+    "make_head": "heads",
+    "open_features": "store",
+    "save_head": "heads.files",
+    "scan_images": "images",
+    "train_heads": "train",
+    **dict.fromkeys(
+        (
+            "HeadError",
+            "ImagesError",
+            "PipelineError",
+            "SpecError",
+            "StoreBusy",
+            "StoreDamaged",
+            "StoreError",
+            "StoreMismatch",
+            "TooManyBadImages",
+            "WeightsUnavailable",
+        ),
+        "errors",
+    ),
+}
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+    return getattr(import_module(f"pipeline.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_WHERE]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pipeline.durable import canonical_json, sha256_of
 from pipeline.errors import SpecError
@@ -86,15 +86,14 @@ class ConvBaseSpec:
         try:
             canonical_json(dict(self.conv_base_args))
         except (TypeError, ValueError):
-            raise SpecError(f"conv_base_args {self.conv_base_args!r} hold more than numbers, strings and lists") from None
+            raise SpecError(f"conv_base_args {self.conv_base_args!r} are not all numbers or strings") from None
         object.__setattr__(self, "size", _height_and_width(self.size))
         object.__setattr__(self, "conv_base_args", dict(self.conv_base_args))
 
     @property
     def height_width(self) -> tuple[int, int]:
         """The input size in pixels."""
-        height, width = self.size  # type: ignore[misc]  # __post_init__ made it a pair
-        return height, width
+        return cast(tuple[int, int], self.size)  # __post_init__ made it a pair
 
     @property
     def is_file(self) -> bool:
@@ -155,7 +154,7 @@ def _height_and_width(size: object) -> tuple[int, int]:
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 10_000 for n in pair):
         raise SpecError(f"size {size!r} is not a number of pixels, or height and width of 1 to 10000")
-    return pair  # type: ignore[return-value]
+    return pair
 
 
 def _show(value: object) -> str:

@@ -1,0 +1,24 @@
+"""The cache on disk: one directory of immutable shards, an index and a manifest."""
+
+from pipeline.store.index import NO_ROW, Index, empty_index
+from pipeline.store.manifest import BadRow, Manifest, ShardEntry, read_manifest
+from pipeline.store.reading import BadImage, FeatureStore, open_features, stored_spec
+from pipeline.store.shard import ShardContent
+from pipeline.store.writing import StoreWriter, open_for_writing
+
+__all__ = [
+    "NO_ROW",
+    "BadImage",
+    "BadRow",
+    "FeatureStore",
+    "Index",
+    "Manifest",
+    "ShardContent",
+    "ShardEntry",
+    "StoreWriter",
+    "empty_index",
+    "open_features",
+    "open_for_writing",
+    "read_manifest",
+    "stored_spec",
+]

@@ -1,0 +1,244 @@
+"""Stage one: run the frozen conv base once over every image and keep its features."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.decode import DECODER
+from pipeline.defaults import EXTRACT_BATCH
+from pipeline.durable import sha256_of_file
+from pipeline.errors import StoreError, StoreMismatch
+from pipeline.plan import Plan, make_plan, rows_per_shard
+from pipeline.progress import Progress
+from pipeline.rows import compute_rows, decode_ahead, tasks_of, write_shards
+from pipeline.spec import ConvBaseSpec, Difference, compare
+from pipeline.status import Status
+from pipeline.store import FeatureStore, Manifest, StoreWriter, open_features, open_for_writing
+from pipeline.store.manifest import MANIFEST
+from pipeline.table import COLUMNS, ImageTable
+
+if TYPE_CHECKING:
+    from pipeline.conv_base import ConvBase
+
+logger = logging.getLogger(__name__)
+COMPRESSIONS = ("none", "gzip")
+
+
+def extract_features(
+    images: ImageTable,
+    directory: str | Path,
+    spec: ConvBaseSpec | None = None,
+    *,
+    batch_size: int = EXTRACT_BATCH,
+    workers: int | None = None,
+    compression: str = "none",
+    rebuild: bool = False,
+    progress: Progress | None = None,
+) -> FeatureStore:
+    """Fill or update the store at `directory`; a no-op when it is up to date.
+
+    Parameters
+    ----------
+    images : ImageTable
+        Of `scan_images`.
+    directory : path
+        Made if it does not exist.
+    spec : ConvBaseSpec, optional
+        VGG16 at 150x150 with ImageNet weights if not given.
+    batch_size : int
+        Images a forward pass; changes no value.
+    workers : int, optional
+        Threads that decode images; one a core if not given.
+    compression : {"none", "gzip"}
+        Of a new store's shards; compressed ones cannot be memory-mapped.
+    rebuild : bool
+        Drop what the store holds and compute everything again.
+    progress : Progress, optional
+
+    Returns
+    -------
+    FeatureStore
+        `.bad` lists the images without features.
+
+    Raises
+    ------
+    StoreMismatch
+        The store was made with another spec; `.differences` lists the fields.
+    StoreBusy, StoreError, StoreDamaged
+        Another process writes to it; it cannot be written to; it is damaged.
+    SpecError
+        The conv base cannot be made.
+    OSError
+        A full disk or an I/O error; what was finished is kept.
+    KeyboardInterrupt
+        What was finished is kept; the same call goes on from there.
+    """
+    directory, progress = Path(directory), progress or Progress()
+    spec = replace(spec or ConvBaseSpec(), decoder=DECODER)
+    if compression not in COMPRESSIONS or batch_size < 1:
+        raise StoreError(f"compression {compression!r} or batch_size {batch_size} is out of range")
+    if not rebuild and (store := _up_to_date(images, directory, spec)):
+        return store
+    with open_for_writing(directory) as writer:
+        if rebuild:
+            writer.clear()
+        layout = {"compression": None if compression == "none" else compression}
+        plan, conv_base = _put_plan_in_place(writer, images, spec, layout, progress)
+        store = writer.current
+        if conv_base is not None and plan.rows_pending:
+            _announce(plan, store, conv_base, progress)
+            _compute(writer, store, plan, conv_base, batch_size, workers or os.cpu_count() or 1, progress)
+        return writer.current
+
+
+def _up_to_date(images: ImageTable, directory: Path, spec: ConvBaseSpec) -> FeatureStore | None:
+    """The store, if there is nothing at all to be done; found out without a lock and without TensorFlow."""
+    if not (directory / MANIFEST).is_file():
+        return None
+    store = open_features(directory)
+    same = _same_images(store.images, images) and store.images.root == images.root
+    if not same or store.pending or store.missing_shards() or _retry(store) or not _settled(store.manifest, spec):
+        return None
+    return store
+
+
+def _same_images(one: ImageTable, other: ImageTable) -> bool:
+    return (
+        one.classes == other.classes
+        and list(one.ids) == list(other.ids)
+        and all(np.array_equal(getattr(one, name), getattr(other, name)) for name in COLUMNS)
+    )
+
+
+def _retry(store: FeatureStore) -> set[int]:
+    """Rows whose image could not be read when it was their turn, though it could before."""
+    return set(np.flatnonzero(store.row_status == Status.UNREADABLE).tolist())
+
+
+def _settled(manifest: Manifest, spec: ConvBaseSpec) -> bool:
+    """Whether the spec asked for is the store's beyond doubt, without loading the conv base.
+
+    Raises
+    ------
+    StoreMismatch
+        It certainly is not.
+    """
+    asked = spec.identity()
+    if _plain(spec.conv_base) == _plain(manifest.spec["conv_base"]):
+        asked["conv_base"] = manifest.spec["conv_base"]
+    _refuse(compare(manifest.spec, asked, settled=False))
+    sources = manifest.sources
+    same_file = not spec.is_file or _file_is(spec.conv_base, manifest.spec["conv_base_sha256"])
+    same_weights = spec.weights == sources["weights"] or _file_is(spec.weights, sources.get("weights_file_sha256"))
+    return same_file and same_weights and spec.cut == manifest.spec["cut"]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def _file_is(path: str, sha256: object) -> bool:
+    return sha256 is not None and Path(path).is_file() and sha256_of_file(Path(path)) == sha256
+
+
+def _refuse(differences: list[Difference]) -> None:
+    if differences:
+        listed = "; ".join(str(difference) for difference in differences)
+        raise StoreMismatch(
+            f"the store was made with another spec: {listed}; give another --cache directory, or --rebuild",
+            differences,
+        )
+
+
+def _put_plan_in_place(
+    writer: StoreWriter, images: ImageTable, spec: ConvBaseSpec, layout: Mapping[str, Any], progress: Progress
+) -> tuple[Plan, ConvBase | None]:
+    """Decide what to do and write it down; the conv base is loaded only if it is needed."""
+    store, conv_base, plan = writer.store, None, None
+    if store is not None:
+        settled = _settled(store.manifest, spec)
+        plan = _plan(images, store)
+        if plan.rows_pending or not settled:
+            conv_base = _load(replace(spec, precision=store.spec.precision), progress)
+            _refuse(compare(store.manifest.spec, conv_base.spec.identity()))
+        manifest = replace(store.manifest, shards=_good_shards(store))
+    else:
+        conv_base = _load(spec, progress)
+        manifest = _new_manifest(conv_base, layout)
+        plan = make_plan(images, None, (), rows_per_shard=manifest.rows_per_shard)
+    writer.begin(replace(manifest, images={"root": str(images.root)}), plan.index)
+    if writer.adopt():
+        plan = _plan(images, writer.current)
+    return plan, conv_base
+
+
+def _plan(images: ImageTable, store: FeatureStore) -> Plan:
+    finished = {(shard.start, shard.stop) for shard in _good_shards(store)}
+    return make_plan(images, store.index, finished, rows_per_shard=store.manifest.rows_per_shard, retry=_retry(store))
+
+
+def _good_shards(store: FeatureStore) -> tuple[Any, ...]:
+    missing = store.missing_shards()
+    return tuple(shard for shard in store.manifest.shards if shard not in missing)
+
+
+def _load(spec: ConvBaseSpec, progress: Progress) -> ConvBase:
+    from pipeline.conv_base import load_conv_base  # imports TensorFlow
+
+    progress.loading(spec.conv_base)
+    return load_conv_base(spec)
+
+
+def _new_manifest(conv_base: ConvBase, layout: Mapping[str, Any]) -> Manifest:
+    spec = conv_base.spec
+    bytes_per_row = int(np.prod(conv_base.feature_shape)) * np.dtype(spec.store_dtype).itemsize
+    packages = ("tensorflow", "keras", "numpy", "h5py", "pillow")
+    return Manifest(
+        spec=spec.identity(),
+        fingerprint=spec.fingerprint,
+        feature_shape=conv_base.feature_shape,
+        sources=conv_base.sources,
+        rows_per_shard=rows_per_shard(bytes_per_row),
+        made_with={**{name: version(name) for name in packages}, "machine": platform.platform()},
+        **layout,
+    )
+
+
+def _announce(plan: Plan, store: FeatureStore, conv_base: ConvBase, progress: Progress) -> None:
+    bytes_needed = plan.rows_pending * store.bytes_per_row
+    free = shutil.disk_usage(store.directory).free
+    if bytes_needed > free:
+        raise StoreError(
+            f"{store.directory} needs {bytes_needed / 1e9:.1f} GB for {plan.rows_pending} images and "
+            f"{free / 1e9:.1f} GB are free; make room or give another --cache directory"
+        )
+    progress.planned(plan, store)
+
+
+def _compute(
+    writer: StoreWriter,
+    store: FeatureStore,
+    plan: Plan,
+    conv_base: ConvBase,
+    batch_size: int,
+    workers: int,
+    progress: Progress,
+) -> None:
+    size = conv_base.spec.height_width
+    decoded = decode_ahead(
+        tasks_of(plan.index, plan.pending), size, conv_base.spec.resize, workers=workers, ahead=2 * batch_size
+    )
+    with contextlib.closing(decoded):
+        rows = compute_rows(decoded, conv_base.compute, batch_shape=(batch_size, *size, 3), dtype=store.dtype)
+        write_shards(writer, store, plan.pending, rows, progress)

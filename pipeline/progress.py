@@ -1,0 +1,28 @@
+"""What a long step tells whoever watches it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.plan import Plan
+    from pipeline.store import FeatureStore
+
+
+class Progress:
+    """Hears of stage one's steps; this one is deaf. Override what you want to know.
+
+    All calls come from the thread that called `extract_features`.
+    """
+
+    def loading(self, conv_base: str) -> None:
+        """The conv base is about to be loaded, which takes seconds."""
+
+    def planned(self, plan: Plan, store: FeatureStore) -> None:
+        """All is checked and known; the computing begins when this returns."""
+
+    def image_done(self) -> None:
+        """One more image of `plan.rows_pending` has its features, or has none for good."""
+
+    def bad_image(self, id: str, reason: str) -> None:
+        """An image cannot be used."""

@@ -1,0 +1,171 @@
+"""The loop of stage one: image files in, rows out, in the order of the plan.
+
+Three generators pull on one another: files are decoded ahead in threads, batches of one fixed
+shape go through the conv base, finished rows are collected into shards that one thread writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.decode import DecodeError, decode_image
+from pipeline.progress import Progress
+from pipeline.status import Status
+from pipeline.store import NO_ROW, BadRow, FeatureStore, Index, ShardContent, StoreWriter
+
+
+class Task(NamedTuple):
+    """A row to compute: the content it stands for, and a file that has it, if there is one."""
+
+    row: int
+    content: bytes
+    id: str | None
+    path: str | None
+
+
+class Decoded(NamedTuple):
+    """A task's pixels, (height, width, 3) float32, or why there are none."""
+
+    task: Task
+    pixels: np.ndarray | None
+    status: Status
+    reason: str = ""
+
+
+class Row(NamedTuple):
+    """A task's features in the store's dtype, or why there are none."""
+
+    task: Task
+    features: np.ndarray | None
+    status: Status
+    reason: str = ""
+
+
+def tasks_of(index: Index, pending: np.ndarray) -> Iterator[Task]:
+    """The rows of the pending ranges, each with one image that has its content."""
+    images = index.images
+    source = np.full(len(index.contents), NO_ROW)
+    at = np.flatnonzero(index.rows != NO_ROW)[::-1]
+    source[index.rows[at]] = at  # of equal images, the last one written here is the first in the table
+    for start, stop in pending.tolist():
+        for row in range(start, stop):
+            content = index.contents[row].tobytes()
+            if source[row] == NO_ROW:
+                yield Task(row, content, None, None)
+            else:
+                id = images.ids[source[row]]
+                yield Task(row, content, id, os.path.join(images.root, id))  # noqa: PTH118  # a million times
+
+
+def decode_ahead(
+    tasks: Iterable[Task], size: tuple[int, int], resize: str, *, workers: int, ahead: int
+) -> Generator[Decoded]:
+    """Decode in `workers` threads, at most `ahead` images before they are asked for."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    waiting: deque[Future[Decoded]] = deque()
+    tasks = iter(tasks)
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(_decode, task, size, resize))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode(task: Task, size: tuple[int, int], resize: str) -> Decoded:
+    if task.path is None:
+        return Decoded(task, None, Status.NEVER_WRITTEN, "its image is gone")
+    try:
+        with open(task.path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        return Decoded(task, None, Status.UNREADABLE, f"cannot be read: {error.strerror}")
+    if hashlib.sha256(data).digest() != task.content:
+        return Decoded(task, None, Status.UNREADABLE, "was changed while the pipeline ran")
+    try:
+        return Decoded(task, decode_image(data, size, resize), Status.OK)
+    except DecodeError as error:
+        return Decoded(task, None, error.status, str(error))
+
+
+def compute_rows(
+    decoded: Iterable[Decoded],
+    compute: Callable[[np.ndarray], np.ndarray],
+    *,
+    batch_shape: tuple[int, int, int, int],
+    dtype: np.dtype,
+) -> Iterator[Row]:
+    """Send full batches through `compute`, the last one padded; rows come out in the order of `decoded`.
+
+    Parameters
+    ----------
+    compute : callable
+        ndarray of `batch_shape`, float32 -> ndarray of shape (batch, ...), float32.
+    dtype : dtype
+        What the features are to be stored in; a row that it cannot hold is NOT_FINITE.
+    """
+    batch = np.zeros(batch_shape, np.float32)
+    waiting: list[Decoded] = []
+    filled = 0
+    for item in decoded:
+        waiting.append(item)
+        if item.pixels is not None:
+            batch[filled] = item.pixels
+            filled += 1
+        if filled == len(batch):
+            yield from _rows(waiting, compute(batch), dtype)
+            waiting, filled = [], 0
+    if waiting:
+        yield from _rows(waiting, compute(batch) if filled else None, dtype)
+
+
+def _rows(items: list[Decoded], computed: np.ndarray | None, dtype: np.dtype) -> Iterator[Row]:
+    at = 0
+    for item in items:
+        if item.pixels is None or computed is None:
+            yield Row(item.task, None, item.status, item.reason)
+            continue
+        with np.errstate(over="ignore"):  # what overflows is found on the next line
+            features = computed[at].astype(dtype)
+        at += 1
+        if np.isfinite(features).all():
+            yield Row(item.task, features, Status.OK)
+        else:
+            yield Row(item.task, None, Status.NOT_FINITE, f"features are not finite in {dtype}")
+
+
+def write_shards(
+    writer: StoreWriter, store: FeatureStore, pending: np.ndarray, rows: Iterator[Row], progress: Progress
+) -> None:
+    """Collect rows into the pending shards; each is written in a thread while the next is computed."""
+    written: Future[None] | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as scribe:
+        for start, stop in pending.tolist():
+            features = np.zeros((stop - start, *store.feature_shape), store.dtype)
+            status = np.zeros(stop - start, np.uint8)
+            bad = []
+            for row in islice(rows, stop - start):
+                status[row.task.row - start] = row.status
+                if row.features is None:
+                    bad.append(BadRow(row.task.row, int(row.status), row.reason))
+                    progress.bad_image(row.task.id or "", row.reason)
+                else:
+                    features[row.task.row - start] = row.features
+                progress.image_done()
+            if written is not None:
+                written.result()
+            content = ShardContent(start, features, status, store.index.contents[start:stop])
+            written = scribe.submit(writer.put_shard, content, tuple(bad))
+        if written is not None:
+            written.result()

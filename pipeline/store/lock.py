@@ -1,0 +1,66 @@
+"""One writer at a time: a lock held by the kernel, which frees it when the holder dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pipeline.durable import make_directory
+from pipeline.errors import StoreBusy, StoreError
+
+LOCK = ".lock"
+HOLDER = ".writer.json"  # apart from the lock: opening a lock file may empty it
+
+
+@contextlib.contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Be the only writer of a store, which is created if need be.
+
+    Raises
+    ------
+    StoreBusy
+        Another process is; the message names it. Nothing was touched.
+    StoreError
+        The directory cannot be written to.
+    """
+    lock = _lock(directory)
+    try:
+        (directory / HOLDER).write_text(json.dumps(_ourselves()))
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (directory / HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _lock(directory: Path) -> FileLock:
+    try:
+        make_directory(directory)
+        lock = FileLock(directory / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StoreBusy(f"{directory} is being written to by {_holder(directory)}; wait for it or stop it") from None
+    except FileExistsError:
+        raise StoreError(f"{directory} is not a directory; give another one") from None
+    except OSError as error:
+        raise StoreError(f"{directory} cannot be written to: {error.strerror}; give another directory") from None
+    return lock
+
+
+def _ourselves() -> dict[str, str | int]:
+    return {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+
+
+def _holder(directory: Path) -> str:
+    try:
+        holder = json.loads((directory / HOLDER).read_text())
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,119 @@
+"""`manifest.json`: what a store is, and which of its files are finished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.durable import read_json, write_json
+from pipeline.errors import StoreDamaged, StoreError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+class BadRow(NamedTuple):
+    """A row without features: its number in the store, its status, and the reason in words."""
+
+    row: int
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A finished shard: rows `start` to `stop`, its file's size and sha256, its bad rows."""
+
+    start: int
+    stop: int
+    bytes: int
+    sha256: str
+    bad: tuple[BadRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The document at the head of a store.
+
+    Attributes
+    ----------
+    spec : mapping
+        The identity of the resolved `ConvBaseSpec`.
+    fingerprint : str
+    feature_shape : tuple of int
+        Of one row: (4, 4, 512).
+    sources : mapping
+        Where conv base and weights came from; for finding them again, never compared.
+    rows_per_shard : int
+    compression : str, optional
+    index : str
+        The file name of the index; it holds the first digits of its sha256.
+    index_sha256 : str
+    shards : tuple of ShardEntry
+        The finished ones, by `start`.
+    images : mapping
+        Where the images came from and the fractions of the splits.
+    made_with : mapping
+        Versions and machine; recorded, not compared.
+    """
+
+    spec: Mapping[str, Any]
+    fingerprint: str
+    feature_shape: tuple[int, ...]
+    sources: Mapping[str, Any]
+    rows_per_shard: int
+    compression: str | None = None
+    index: str = ""
+    index_sha256: str = ""
+    shards: tuple[ShardEntry, ...] = ()
+    images: Mapping[str, Any] = field(default_factory=dict)
+    made_with: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_shard(self, entry: ShardEntry) -> Manifest:
+        """The same with one more finished shard."""
+        others = [shard for shard in self.shards if shard.start != entry.start]
+        return replace(self, shards=tuple(sorted([*others, entry], key=lambda shard: shard.start)))
+
+    def write(self, directory: Path) -> None:
+        """Put it in place durably."""
+        write_json(directory / MANIFEST, {"format": FORMAT, **asdict(self)})
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read a store's manifest.
+
+    Raises
+    ------
+    StoreError
+        There is none, or it is of another format.
+    StoreDamaged
+        It is not what was written.
+    """
+    path = directory / MANIFEST
+    try:
+        document = read_json(path)
+    except FileNotFoundError:
+        raise StoreError(f"no store at {directory}: make one with `python -m pipeline features IMAGES`") from None
+    except NotADirectoryError:
+        raise StoreError(f"{directory} is a file, not a store") from None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise StoreDamaged(f"{error}; restore it from a copy, or start over with --rebuild") from None
+    found = document.pop("format", None)
+    if found != FORMAT:
+        raise StoreError(f"{path} has store format {found}, this version reads {FORMAT}; use another directory")
+    try:
+        return _from_document(document)
+    except (TypeError, KeyError, ValueError) as error:
+        raise StoreDamaged(f"{path} is not the manifest of a store ({error}); start over with --rebuild") from None
+
+
+def _from_document(document: dict[str, Any]) -> Manifest:
+    document["feature_shape"] = tuple(document["feature_shape"])
+    document["shards"] = tuple(
+        ShardEntry(**{**shard, "bad": tuple(BadRow(*row) for row in shard["bad"])}) for shard in document["shards"]
+    )
+    return Manifest(**document)

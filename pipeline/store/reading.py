@@ -1,0 +1,267 @@
+"""`FeatureStore`: a store as a reader sees it: complete shards only, every row checked."""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.durable import sha256_of
+from pipeline.errors import StoreDamaged
+from pipeline.spec import ConvBaseSpec
+from pipeline.status import Status
+from pipeline.store.index import NO_ROW, Index, read_index
+from pipeline.store.manifest import Manifest, ShardEntry, read_manifest
+from pipeline.store.shard import Shard, shard_name
+from pipeline.table import SPLITS, ImageTable
+
+logger = logging.getLogger(__name__)
+SHARDS = "shards"
+HEADS = "heads"
+
+
+class BadImage(NamedTuple):
+    """An image without features, and why."""
+
+    id: str
+    status: Status
+    reason: str
+
+
+def open_features(directory: str | Path) -> FeatureStore:
+    """Open a store for reading.
+
+    Raises
+    ------
+    StoreError
+        There is no store, or it is of another format.
+    StoreDamaged
+        Its manifest or index is not what was written.
+    """
+    directory = Path(directory)
+    for _ in range(5):  # a writer may have put a new index in place since the manifest was read
+        manifest = read_manifest(directory)
+        index_file = directory / manifest.index
+        try:
+            data = index_file.read_bytes()
+        except FileNotFoundError:
+            time.sleep(0.05)
+            continue
+        if sha256_of(data) != manifest.index_sha256:
+            raise StoreDamaged(f"{index_file} is not what was written (its sha256 differs); start over with --rebuild")
+        return FeatureStore(directory, manifest, read_index(data, Path(manifest.images["root"])))
+    raise StoreDamaged(f"{index_file} is missing; start over with --rebuild")
+
+
+class FeatureStore:
+    """The features of a data set on disk.
+
+    Attributes
+    ----------
+    directory : Path
+    manifest : Manifest
+    index : Index
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest, index: Index):
+        self.directory = directory
+        self.manifest = manifest
+        self.index = index
+        self._open_shards: dict[int, Shard] = {}
+
+    def __repr__(self) -> str:
+        return f"<FeatureStore {self.directory}: {len(self.images)} images, features {self.feature_shape}>"
+
+    @property
+    def images(self) -> ImageTable:
+        """All images of the data set, those without features too."""
+        return self.index.images
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, sorted; labels are indices into them."""
+        return self.images.classes
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return self.manifest.feature_shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype that features are stored in."""
+        return np.dtype(self.manifest.spec["store_dtype"])
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Bytes of one row of features, as stored."""
+        return int(np.prod(self.feature_shape)) * self.dtype.itemsize
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the spec that the features were made with."""
+        return self.manifest.fingerprint
+
+    @property
+    def spec(self) -> ConvBaseSpec:
+        """The spec that the features were made with, resolved."""
+        return stored_spec(self.manifest)
+
+    @property
+    def heads_directory(self) -> Path:
+        """Where trained heads are kept."""
+        return self.directory / HEADS
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the conv base has never seen a photo; then accuracies say little."""
+        return self.manifest.sources.get("weights") == "random"
+
+    @cached_property
+    def row_status(self) -> np.ndarray:
+        """The status of each row of the shards, ndarray of shape (m,), uint8; 0 where none is written yet."""
+        status = np.full(len(self.index.contents), Status.NEVER_WRITTEN, np.uint8)
+        for shard in self.manifest.shards:
+            status[shard.start : shard.stop] = Status.OK
+            for bad in shard.bad:
+                status[bad.row] = bad.status
+        return status
+
+    @cached_property
+    def status(self) -> np.ndarray:
+        """The status of each image, ndarray of shape (n,), uint8."""
+        status = np.full(len(self.images), Status.UNREADABLE, np.uint8)
+        has_row = self.index.rows != NO_ROW
+        status[has_row] = self.row_status[self.index.rows[has_row]]
+        return status
+
+    @property
+    def bad(self) -> list[BadImage]:
+        """Images that were tried and have no features."""
+        reasons = {bad.row: bad.reason for shard in self.manifest.shards for bad in shard.bad}
+        tried = np.flatnonzero((self.status != Status.OK) & (self.status != Status.NEVER_WRITTEN))
+        return [
+            BadImage(self.images.ids[i], Status(self.status[i]), reasons.get(int(self.index.rows[i]), "cannot be read"))
+            for i in tried.tolist()
+        ]
+
+    @property
+    def pending(self) -> int:
+        """How many images wait for features; not 0 after an interruption."""
+        return int(np.count_nonzero(self.status == Status.NEVER_WRITTEN))
+
+    def missing_shards(self) -> list[ShardEntry]:
+        """Finished shards whose files are gone or have another size; a look at the directory, no more."""
+        return [entry for entry in self.manifest.shards if _size(self.shard_path(entry)) != entry.bytes]
+
+    def shard_path(self, entry: ShardEntry) -> Path:
+        """The file of a finished shard."""
+        return self.directory / SHARDS / shard_name(entry.start, entry.stop)
+
+    def members(self, split: str | None = None) -> np.ndarray:
+        """The images with features, as indices into `images`, ndarray of int64; of one split or of all.
+
+        Raises
+        ------
+        ValueError
+            No such split.
+        """
+        usable = self.status == Status.OK
+        if split is not None:
+            if split not in SPLITS:
+                raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
+            usable &= self.images.split_codes == SPLITS.index(split)
+        return np.flatnonzero(usable)
+
+    def load(self, split: str | None = None, *, dtype: str | np.dtype | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Features and labels of a split.
+
+        Parameters
+        ----------
+        split : {"train", "validation", "test"}, optional
+            All images with features if not given.
+        dtype : dtype, optional
+            float16 or float32; as stored if not given.
+
+        Returns
+        -------
+        X : ndarray of shape (n, 4, 4, 512), or (n, *feature_shape)
+        y : ndarray of shape (n,), int32
+            Indices into `classes`, in the order of `ids(split)`.
+
+        Raises
+        ------
+        StoreDamaged
+            A row is not what was written; no numbers are returned then.
+        """
+        members = self.members(split)
+        return self.read_rows(self.index.rows[members], dtype=dtype), self.images.labels[members]
+
+    def ids(self, split: str | None = None) -> list[str]:
+        """The ids of the images of `load(split)`, in its order."""
+        return [self.images.ids[member] for member in self.members(split).tolist()]
+
+    def read_rows(self, rows: np.ndarray, *, dtype: str | np.dtype | None = None) -> np.ndarray:
+        """Features of the given rows, ndarray of shape (len(rows), *feature_shape), each checked.
+
+        Shards are read one after the other, whatever the order of `rows`.
+        """
+        features = np.empty((len(rows), *self.feature_shape), dtype or self.dtype)
+        order = np.argsort(rows, kind="stable")
+        found = 0
+        for entry in self.manifest.shards:
+            first, last = np.searchsorted(rows[order], (entry.start, entry.stop))
+            places = order[first:last]
+            if len(places) == 0:
+                continue
+            part = features[places[0] : places[-1] + 1] if _consecutive(places) else np.empty_like(features[places])
+            self.shard(entry).read(rows[places] - entry.start, part)
+            if not _consecutive(places):
+                features[places] = part
+            found += len(places)
+        if found != len(rows):
+            raise StoreDamaged(f"{self.directory}: {len(rows) - found} of {len(rows)} rows are in no finished shard")
+        return features
+
+    def shard(self, entry: ShardEntry) -> Shard:
+        """A finished shard, opened and checked once."""
+        if entry.start not in self._open_shards:
+            self._open_shards[entry.start] = Shard(
+                self.shard_path(entry),
+                entry.start,
+                self.index.contents[entry.start : entry.stop],
+                fingerprint=self.fingerprint,
+                row_shape=self.feature_shape,
+                dtype=self.dtype,
+                sha256=entry.sha256,
+            )
+        return self._open_shards[entry.start]
+
+
+def stored_spec(manifest: Manifest) -> ConvBaseSpec:
+    """The resolved spec of a store, naming conv base and weights by where they came from."""
+    identity = {key: value for key, value in manifest.spec.items() if key != "format"}
+    sources = manifest.sources
+    return ConvBaseSpec(
+        **{
+            **identity,
+            "conv_base": sources["conv_base"],
+            "weights": sources["weights"],
+            "size": tuple(identity["size"]),
+        }
+    )
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _consecutive(places: np.ndarray) -> bool:
+    return bool(places[-1] - places[0] + 1 == len(places) and (np.diff(places) == 1).all())

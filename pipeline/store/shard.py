@@ -1,0 +1,172 @@
+"""One shard: a fixed range of rows in an HDF5 file, immutable once it has its name.
+
+A shard is built in memory and is a pure function of its content: the same rows give the same
+bytes. It holds
+
+    features  (rows, ...)  float16 or float32; zeros where the status is not OK
+    status    (rows,)      uint8, see `pipeline.status.Status`
+    crc32     (rows,)      uint32, of each row's bytes
+    ids       (rows,)      32 bytes each: the sha256 of the image file
+
+and the attributes `format`, `start`, `stop` and `fingerprint`. `features` is contiguous unless
+compressed, so that any reader can memory-map it.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from pipeline.durable import sha256_of_file
+from pipeline.errors import StoreDamaged
+
+FORMAT = 1
+REPAIR = "run `features` again to compute it anew"
+
+
+@dataclass(frozen=True)
+class ShardContent:
+    """Rows `start` to `stop` of a store.
+
+    Attributes
+    ----------
+    features : ndarray of shape (rows, ...), float16 or float32
+    status : ndarray of shape (rows,), uint8
+    ids : ndarray of shape (rows, 32), uint8
+    """
+
+    start: int
+    features: np.ndarray
+    status: np.ndarray
+    ids: np.ndarray
+
+    @property
+    def stop(self) -> int:
+        """One past the last row."""
+        return self.start + len(self.features)
+
+
+def shard_name(start: int, stop: int) -> str:
+    """The file name of a range of rows."""
+    return f"{start:010d}-{stop:010d}.h5"
+
+
+def build_shard(content: ShardContent, fingerprint: str, compression: str | None = None) -> memoryview:
+    """The bytes of a shard's file."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["start"], file.attrs["stop"] = content.start, content.stop
+        file.attrs["fingerprint"] = fingerprint
+        chunks = (1, *content.features.shape[1:]) if compression else None
+        file.create_dataset("features", data=content.features, chunks=chunks, compression=compression)
+        file.create_dataset("status", data=content.status)
+        file.create_dataset("crc32", data=row_crc32(content.features))
+        file.create_dataset("ids", data=content.ids)
+    return buffer.getbuffer()
+
+
+def row_crc32(features: np.ndarray) -> np.ndarray:
+    """The crc32 of each row's bytes, ndarray of shape (rows,), uint32."""
+    rows = np.ascontiguousarray(features)
+    return np.fromiter((zlib.crc32(row.data) for row in rows), np.uint32, len(rows))
+
+
+class Shard:
+    """A shard's file, checked against what it is to be, and read.
+
+    Parameters
+    ----------
+    path : Path
+    start : int
+        The first row it is to hold.
+    ids : ndarray of shape (rows, 32), uint8
+        The images it is to hold.
+    fingerprint : str
+        Of the spec it is to be made with.
+    row_shape, dtype
+        Of one row of features.
+    sha256 : str, optional
+        Of the file; checked before anything in it is looked at. Without it (a file that a killed
+        writer left behind) every row is checked instead.
+
+    Raises
+    ------
+    StoreDamaged
+        It is missing, is not what was written, or is another shard.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        start: int,
+        ids: np.ndarray,
+        *,
+        fingerprint: str,
+        row_shape: tuple[int, ...],
+        dtype: np.dtype,
+        sha256: str | None,
+    ):
+        self.path, self.dtype, self.shape = path, dtype, (len(ids), *row_shape)
+        try:
+            if sha256 is not None and sha256_of_file(path) != sha256:
+                raise StoreDamaged(f"{path} is not what was written (its sha256 differs); {REPAIR}")
+            with h5py.File(path, "r") as file:
+                expected = {"format": FORMAT, "start": start, "stop": start + len(ids), "fingerprint": fingerprint}
+                self._check_attributes(file, expected)
+                self.status = self._dataset(file, "status", (len(ids),), np.uint8)[:]
+                self.crc32 = self._dataset(file, "crc32", (len(ids),), np.uint32)[:]
+                held = self._dataset(file, "ids", (len(ids), 32), np.uint8)[:]
+                features = self._dataset(file, "features", self.shape, dtype)
+                self.offset = features.id.get_offset() if features.chunks is None else None
+        except FileNotFoundError:
+            raise StoreDamaged(f"{path} is missing; {REPAIR}") from None
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise StoreDamaged(f"{path} cannot be read ({error}); {REPAIR}") from None
+        if not np.array_equal(held, ids):
+            raise StoreDamaged(f"{path} holds other images than the index says; {REPAIR}")
+        if sha256 is None:
+            self.read(np.arange(len(ids)), np.empty(self.shape, dtype))
+
+    @property
+    def features(self) -> np.ndarray:
+        """All rows, memory-mapped and read-only; in memory if the shard is compressed."""
+        if self.offset is not None:
+            return np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape)
+        with h5py.File(self.path, "r") as file:
+            return np.asarray(file["features"][:])
+
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Copy rows, counted from the shard's first, into `out`, which may be of another dtype.
+
+        Raises
+        ------
+        StoreDamaged
+            A row is not what was written.
+        """
+        features = self.features
+        for at, row in enumerate(rows):
+            data = np.ascontiguousarray(features[row])
+            if zlib.crc32(data.data) != self.crc32[row]:
+                raise StoreDamaged(f"{self.path}: row {row} is not what was written (its crc32 differs); {REPAIR}")
+            out[at] = data
+
+    def _check_attributes(self, file: h5py.File, expected: dict[str, Any]) -> None:
+        for name, value in expected.items():
+            found = file.attrs.get(name)
+            found = found.item() if isinstance(found, np.generic) else found
+            if found != value:
+                raise StoreDamaged(f"{self.path}: {name} is {found}, not {value}; {REPAIR}")
+
+    def _dataset(self, file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
+        dataset = file.get(name)
+        if not isinstance(dataset, h5py.Dataset) or dataset.shape != shape or dataset.dtype != dtype:
+            found = f"{dataset.dtype} {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "missing"
+            raise StoreDamaged(f"{self.path}: {name} is {found}, not {np.dtype(dtype)} {shape}; {REPAIR}")
+        return dataset

@@ -1,0 +1,152 @@
+"""`StoreWriter`: the only hand that changes a store; held under its lock."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.durable import make_directory, remove_temporaries, sha256_of, sync_directory, write_durably
+from pipeline.errors import StoreDamaged, StoreError
+from pipeline.status import Status
+from pipeline.store.index import Index
+from pipeline.store.lock import HOLDER, LOCK, writing
+from pipeline.store.manifest import MANIFEST, BadRow, Manifest, ShardEntry
+from pipeline.store.reading import HEADS, SHARDS, FeatureStore, open_features
+from pipeline.store.shard import Shard, ShardContent, build_shard, shard_name
+
+logger = logging.getLogger(__name__)
+OURS = frozenset({MANIFEST, SHARDS, HEADS, LOCK, HOLDER})
+
+
+@contextlib.contextmanager
+def open_for_writing(directory: Path) -> Iterator[StoreWriter]:
+    """Lock a store, clear away what a killed writer left, and hand out its writer.
+
+    Raises
+    ------
+    StoreBusy, StoreError
+        Another process writes to it; it cannot be written to; the directory holds something else.
+    """
+    with writing(directory):
+        foreign = sorted(path.name for path in directory.iterdir() if not _is_ours(path))
+        if foreign and not (directory / MANIFEST).exists():
+            raise StoreError(
+                f"{directory} holds {foreign[0]} and no store; give a directory that is empty or does not exist"
+            )
+        for folder in (directory, directory / SHARDS):
+            remove_temporaries(folder)
+        yield StoreWriter(directory)
+
+
+def _is_ours(path: Path) -> bool:
+    return path.name in OURS or path.name.startswith((".", "index-"))
+
+
+class StoreWriter:
+    """Writes a store; made by `open_for_writing`."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.store: FeatureStore | None = None
+        if (directory / MANIFEST).exists():
+            self.store = open_features(directory)
+
+    @property
+    def current(self) -> FeatureStore:
+        """The store as it is after the last write."""
+        if self.store is None:
+            raise StoreError(f"{self.directory}: nothing can be written before a plan is")
+        return self.store
+
+    def begin(self, manifest: Manifest, index: Index) -> None:
+        """Put a new plan in place: first the index, then the manifest that names it."""
+        data = index.to_bytes()
+        sha256 = sha256_of(data)
+        manifest = replace(manifest, index=f"index-{sha256[:12]}.h5", index_sha256=sha256)
+        make_directory(self.directory / SHARDS)
+        if self.store is None or self.store.manifest.index_sha256 != sha256:
+            write_durably(self.directory / manifest.index, data)
+        manifest.write(self.directory)
+        for old in self.directory.glob("index-*.h5"):
+            if old.name != manifest.index:
+                old.unlink()
+        self.store = FeatureStore(self.directory, manifest, index)
+
+    def adopt(self) -> int:
+        """List finished shards that a killed writer wrote but had no time to list; returns how many.
+
+        A shard that is not exactly what the plan says is deleted.
+        """
+        store = self.current
+        listed = {entry.start for entry in store.manifest.shards}
+        adopted = 0
+        wanted = {shard_name(start, stop): (start, stop) for start, stop in store.index.ranges.tolist()}
+        for path in sorted((self.directory / SHARDS).glob("*.h5")):
+            start, stop = wanted.get(path.name, (None, None))
+            if start in listed:
+                continue
+            if start is None or not self._adopt_one(path, start, stop):
+                logger.info("%s is not part of the store; deleted", path)
+                path.unlink()
+            else:
+                adopted += 1
+        return adopted
+
+    def _adopt_one(self, path: Path, start: int, stop: int) -> bool:
+        store = self.current
+        try:
+            data = path.read_bytes()
+            shard = Shard(
+                path,
+                start,
+                store.index.contents[start:stop],
+                fingerprint=store.fingerprint,
+                row_shape=store.feature_shape,
+                dtype=store.dtype,
+                sha256=None,
+            )
+        except (StoreDamaged, OSError):
+            return False
+        bad = tuple(
+            BadRow(start + int(row), int(shard.status[row]), Status(shard.status[row]).words)
+            for row in np.flatnonzero(shard.status != Status.OK)
+        )
+        self._list(ShardEntry(start, stop, len(data), sha256_of(data), bad))
+        return True
+
+    def put_shard(self, content: ShardContent, bad: tuple[BadRow, ...]) -> None:
+        """Write a shard durably and list it; when this returns, a power cut cannot undo it."""
+        store = self.current
+        data = build_shard(content, store.fingerprint, store.manifest.compression)
+        write_durably(self.directory / SHARDS / shard_name(content.start, content.stop), data)
+        self._list(ShardEntry(content.start, content.stop, len(data), sha256_of(data), bad))
+
+    def _list(self, entry: ShardEntry) -> None:
+        store = self.current
+        manifest = store.manifest.with_shard(entry)
+        manifest.write(self.directory)
+        self.store = FeatureStore(self.directory, manifest, store.index)
+
+    def forget(self, entries: list[ShardEntry]) -> None:
+        """Take shards off the list and delete them, so that they are computed again."""
+        store = self.current
+        gone = {entry.start for entry in entries}
+        kept = tuple(entry for entry in store.manifest.shards if entry.start not in gone)
+        manifest = replace(store.manifest, shards=kept)
+        manifest.write(self.directory)
+        for entry in entries:
+            (self.directory / SHARDS / shard_name(entry.start, entry.stop)).unlink(missing_ok=True)
+        self.store = FeatureStore(self.directory, manifest, store.index)
+
+    def clear(self) -> None:
+        """Delete manifest, index and shards; heads stay and are refused by their fingerprint."""
+        (self.directory / MANIFEST).unlink(missing_ok=True)
+        sync_directory(self.directory)
+        for path in [*self.directory.glob("index-*.h5"), *(self.directory / SHARDS).glob("*.h5")]:
+            path.unlink()
+        self.store = None

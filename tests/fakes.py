@@ -1,0 +1,58 @@
+"""A conv base that needs no TensorFlow, and folders of photos to feed it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.errors import SpecError
+from pipeline.spec import ConvBaseSpec
+
+FEATURE_SHAPE = (2, 2, 3)
+
+
+class FakeConvBase:
+    """Averages each quarter of an image; counts the images it sees."""
+
+    seen = 0
+    loads = 0
+
+    def __init__(self, spec: ConvBaseSpec):
+        if spec.cut not in (None, "inner"):
+            raise SpecError(f"no layer {spec.cut!r}")
+        FakeConvBase.loads += 1
+        precision = "float32" if spec.precision == "auto" else spec.precision
+        weights = {"imagenet": "1" * 64, "random": "2" * 64}.get(spec.weights)
+        if weights is None:
+            weights = f"{Path(spec.weights).read_text():0<64}"
+        self.spec = replace(spec, precision=precision, weights_sha256=weights)
+        self.feature_shape = FEATURE_SHAPE
+        self.sources = {"conv_base": spec.conv_base, "weights": spec.weights}
+
+    def compute(self, batch: np.ndarray) -> np.ndarray:
+        """(b, h, w, 3) -> (b, 2, 2, 3), float32."""
+        used = batch.reshape(len(batch), -1).any(axis=1)
+        FakeConvBase.seen += int(used.sum())
+        b, h, w, c = batch.shape
+        return batch.reshape(b, 2, h // 2, 2, w // 2, c).mean(axis=(2, 4)).astype(np.float32)
+
+
+def photo(seed: int, *, size: tuple[int, int] = (24, 18), format: str = "PNG") -> bytes:
+    """A small image of random colours, none of them black."""
+    pixels = np.random.default_rng(seed).integers(1, 255, (*size, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format)
+    return file.getvalue()
+
+
+def photo_folder(root: Path, per_class: int = 10, classes: tuple[str, ...] = ("cats", "dogs")) -> Path:
+    """Class folders with different photos each."""
+    for number, name in enumerate(classes):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for at in range(per_class):
+            (root / name / f"{at:03d}.png").write_bytes(photo(1000 * number + at))
+    return root

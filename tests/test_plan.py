@@ -1,0 +1,136 @@
+"""The plan of stage one, tested by what must hold for any images and any history."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.plan import MOST_BYTES, compare_images, make_plan, rows_per_shard
+from pipeline.store import NO_ROW
+from pipeline.table import ImageTable
+
+
+def table(contents: dict[str, int], classes=("a", "b")) -> ImageTable:
+    """Images by id, each with a content number; a negative one cannot be read."""
+    n = len(contents)
+    ids = sorted(contents)
+    keys = b"".join(max(contents[id], 0).to_bytes(32, "big") for id in ids)
+    return ImageTable(
+        root=Path("/photos"),
+        ids=ids,
+        labels=np.array([classes.index(id[0]) for id in ids], np.int32),
+        split_codes=np.zeros(n, np.int8),
+        classes=classes,
+        sizes=np.ones(n, np.int64),
+        mtimes=np.zeros(n, np.int64),
+        contents=np.frombuffer(keys, np.uint8).reshape(-1, 32),
+        readable=np.array([contents[id] >= 0 for id in ids]),
+    )
+
+
+def check(plan, images):
+    """What every plan must satisfy."""
+    ranges = plan.index.ranges
+    assert ranges[0, 0] == 0 and ranges[-1, 1] == len(plan.index.contents)
+    assert (ranges[1:, 0] == ranges[:-1, 1]).all()
+    for at, row in enumerate(plan.index.rows):
+        if row == NO_ROW:
+            assert not images.readable[at]
+        else:
+            assert (plan.index.contents[row] == images.contents[at]).all()
+
+
+def test_random_histories_keep_every_finished_row_and_compute_no_content_twice():
+    rng = np.random.default_rng(0)
+    index, finished, computed = None, set(), set()
+    for _ in range(60):
+        images = table({f"{'ab'[n % 2]}{n}": int(rng.integers(-1, 60)) for n in rng.permutation(80)[:50]})
+        plan = make_plan(images, index, finished, rows_per_shard=7)
+        check(plan, images)
+        if index is not None:
+            for start, stop in finished:
+                assert (plan.index.contents[start:stop] == index.contents[start:stop]).all()
+        some = plan.pending[: rng.integers(0, len(plan.pending) + 1)].tolist()
+        for start, stop in some:
+            keys = {plan.index.contents[row].tobytes() for row in range(start, stop)}
+            assert len(keys) == stop - start and not keys & computed
+            computed |= keys
+            finished.add((start, stop))
+        index = plan.index
+
+
+def test_an_interrupted_plan_goes_on_with_the_same_ranges():
+    images = table({f"a{n:02d}": n for n in range(40)})
+    whole = make_plan(images, None, (), rows_per_shard=8)
+    again = make_plan(images, whole.index, {(0, 8), (8, 16)}, rows_per_shard=8)
+    assert (again.index.ranges == whole.index.ranges).all() and (again.index.contents == whole.index.contents).all()
+    assert again.pending.tolist() == [[16, 24], [24, 32], [32, 40]]
+    assert again.images_cached == 16
+
+
+def test_a_lost_shard_is_computed_again_and_nothing_else():
+    images = table({f"a{n:02d}": n for n in range(40)})
+    whole = make_plan(images, None, (), rows_per_shard=8)
+    plan = make_plan(images, whole.index, {(0, 8), (16, 24), (24, 32), (32, 40)}, rows_per_shard=8)
+    assert plan.pending.tolist() == [[8, 16]] and plan.images_cached == 32
+
+
+def test_fault_15_16_added_images_only_and_removed_rows_leave():
+    before = table({"a1": 1, "a2": 2, "b3": 3})
+    old = make_plan(before, None, (), rows_per_shard=2)
+    finished = {(0, 2), (2, 3)}
+    after = table({"a1": 1, "b3": 3, "b4": 4})
+    plan = make_plan(after, old.index, finished, rows_per_shard=2)
+    assert plan.rows_pending == 1 and plan.index.rows.tolist() == [0, 2, 3]
+    assert str(plan.changes) == "+1 ~0 -1"
+
+
+def test_fault_17_an_edited_image_gets_a_new_row():
+    old = make_plan(table({"a1": 1, "a2": 2}), None, (), rows_per_shard=8)
+    plan = make_plan(table({"a1": 1, "a2": 9}), old.index, {(0, 2)}, rows_per_shard=8)
+    assert plan.rows_pending == 1 and plan.changes.changed == 1
+
+
+def test_fault_18_moved_and_relabelled_images_cost_nothing():
+    old = make_plan(table({"a1": 1, "a2": 2, "b3": 3}), None, (), rows_per_shard=8)
+    plan = make_plan(table({"a1": 1, "b2": 2, "b3": 3}), old.index, {(0, 3)}, rows_per_shard=8)
+    assert plan.rows_pending == 0 and plan.index.rows.tolist() == [0, 1, 2]
+    assert str(plan.changes) == "+0 ~0 -0 moved 1"
+
+
+def test_fault_19_equal_images_share_a_row():
+    plan = make_plan(table({"a1": 5, "a2": 5, "b3": 6}), None, (), rows_per_shard=8)
+    assert plan.rows_pending == 2 and plan.index.rows.tolist() == [0, 0, 1]
+
+
+def test_fault_20_a_renamed_class_relabels():
+    one = table({"a1": 1, "b2": 2})
+    assert compare_images(one, replace(one, classes=("a", "c"))).relabelled == 1
+
+
+def test_an_image_that_came_back_is_not_computed_again():
+    first = make_plan(table({"a1": 1, "b2": 2}), None, (), rows_per_shard=8)
+    second = make_plan(table({"a1": 1}), first.index, {(0, 2)}, rows_per_shard=8)
+    third = make_plan(table({"a1": 1, "b2": 2}), second.index, {(0, 2)}, rows_per_shard=8)
+    assert third.rows_pending == 0
+
+
+def test_rows_that_could_not_be_read_are_tried_again():
+    images = table({"a1": 1, "b2": 2})
+    first = make_plan(images, None, (), rows_per_shard=8)
+    again = make_plan(images, first.index, {(0, 2)}, rows_per_shard=8, retry={1})
+    assert again.index.rows.tolist() == [0, 2] and again.pending.tolist() == [[2, 3]]
+
+
+@pytest.mark.parametrize(("shape", "rows"), [((4, 4, 512), 512), ((150, 150, 64), 23)])
+def test_a_shard_fits_into_memory(shape, rows):
+    bytes_per_row = int(np.prod(shape)) * 2
+    assert rows_per_shard(bytes_per_row) == rows
+    assert rows * bytes_per_row <= MOST_BYTES
+
+
+def test_a_row_larger_than_a_shard_should_be_still_gets_one():
+    assert rows_per_shard(MOST_BYTES * 3) == 1

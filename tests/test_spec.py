@@ -1,0 +1,72 @@
+"""The spec: what counts as the same features."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from pipeline import ConvBaseSpec, SpecError
+from pipeline.spec import compare
+
+RESOLVED = ConvBaseSpec(
+    precision="float32", decoder="pillow-1", weights_sha256="a" * 64, conv_base_args={"alpha": 0.35}, size=224
+)
+OTHER = {
+    "conv_base": "vgg19",
+    "conv_base_args": {"alpha": 0.5},
+    "size": 223,
+    "cut": "block4_pool",
+    "preprocessing": "rescale",
+    "resize": "antialias",
+    "precision": "bfloat16",
+    "store_dtype": "float32",
+    "decoder": "pillow-2",
+    "conv_base_sha256": "c" * 64,
+    "weights_sha256": "b" * 64,
+}
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_fault_12_13_every_field_changes_the_fingerprint_and_is_named(field):
+    other = replace(RESOLVED, **{field: OTHER[field]})
+    assert other.fingerprint != RESOLVED.fingerprint
+    assert [difference.field for difference in compare(RESOLVED.identity(), other.identity())] == [field]
+
+
+def test_every_field_but_the_place_of_the_weights_is_covered():
+    assert {field.name for field in fields(ConvBaseSpec)} - {"weights"} == set(OTHER)
+
+
+def test_the_same_weights_from_another_place_are_the_same_spec():
+    assert replace(RESOLVED, weights="other.h5").fingerprint == RESOLVED.fingerprint
+
+
+def test_the_fingerprint_is_stable_across_versions():
+    assert RESOLVED.fingerprint == "3a13724130659cc277d0c63bc1b1b0f1c6e0d975ae900db4674fe0a383f4d1f1"
+
+
+def test_a_spec_that_is_not_resolved_has_no_fingerprint():
+    with pytest.raises(SpecError, match="once its conv base was loaded"):
+        _ = ConvBaseSpec().fingerprint
+
+
+def test_what_is_not_known_yet_differs_from_nothing():
+    stored = RESOLVED.identity()
+    asked = ConvBaseSpec(size=224, conv_base_args={"alpha": 0.35}, cut="somewhere").identity()
+    assert compare(stored, asked, settled=False) == []
+    assert {difference.field for difference in compare(stored, asked)} >= {"cut", "weights_sha256", "precision"}
+
+
+def test_a_difference_shows_both_values():
+    (difference,) = compare(RESOLVED.identity(), replace(RESOLVED, size=(150, 200)).identity())
+    assert str(difference) == "size: [224, 224] in the store, [150, 200] asked for"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": 0}, {"size": (1, 2, 3)}, {"size": "150"}, {"size": True}, {"precision": "int8"}, {"resize": "cubic"}],
+)
+def test_values_out_of_range_are_refused(wrong):
+    with pytest.raises(SpecError, match=next(iter(wrong))):
+        ConvBaseSpec(**wrong)
