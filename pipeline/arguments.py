@@ -24,7 +24,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        if action.default in (None, False, [], argparse.SUPPRESS) or "default" in text:
+        if action.default is None or action.default is False or action.default in ([], argparse.SUPPRESS):
             return text
         return f"{text} (default: %(default)s)"
 

@@ -50,7 +50,7 @@ def _complain(text: str, status: int) -> int:
 
 def _listen_to_signals() -> None:
     """Once: finish cleanly. Twice: stop at once; the store is valid at any moment."""
-    seen = []
+    seen: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
         if seen:

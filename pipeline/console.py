@@ -105,7 +105,9 @@ class ConsoleProgress(Progress):
 
     def loading(self, conv_base: str) -> None:
         """Say so, and keep TensorFlow's own start-up lines away."""
-        print(f"loading {conv_base} ...", file=sys.stderr, flush=True)
+        print(
+            f"loading {conv_base} (its ImageNet weights are downloaded on first use) ...", file=sys.stderr, flush=True
+        )
         start_tensorflow_quietly()
 
     def planned(self, plan: Plan, store: FeatureStore) -> None:

@@ -22,7 +22,7 @@ from pipeline.errors import StoreError, StoreMismatch
 from pipeline.plan import Plan, make_plan, rows_per_shard
 from pipeline.progress import Progress
 from pipeline.rows import compute_rows, decode_ahead, tasks_of, write_shards
-from pipeline.spec import ConvBaseSpec, Difference, compare
+from pipeline.spec import WEIGHTS_WORDS, ConvBaseSpec, Difference, compare
 from pipeline.status import Status
 from pipeline.store import FeatureStore, Manifest, StoreWriter, open_features, open_for_writing
 from pipeline.store.manifest import MANIFEST
@@ -138,10 +138,15 @@ def _settled(manifest: Manifest, spec: ConvBaseSpec) -> bool:
     if _plain(spec.conv_base) == _plain(manifest.spec["conv_base"]):
         asked["conv_base"] = manifest.spec["conv_base"]
     _refuse(compare(manifest.spec, asked, settled=False))
-    sources = manifest.sources
-    same_file = not spec.is_file or _file_is(spec.conv_base, manifest.spec["conv_base_sha256"])
-    same_weights = spec.weights == sources["weights"] or _file_is(spec.weights, sources.get("weights_file_sha256"))
-    return same_file and same_weights and spec.cut == manifest.spec["cut"]
+    return spec.cut == manifest.spec["cut"] and _same_files(manifest, spec)
+
+
+def _same_files(manifest: Manifest, spec: ConvBaseSpec) -> bool:
+    if spec.is_file:
+        return _file_is(spec.conv_base, manifest.spec["conv_base_sha256"])
+    if spec.weights in WEIGHTS_WORDS:
+        return bool(spec.weights == manifest.sources["weights"])
+    return _file_is(spec.weights, manifest.sources.get("weights_file_sha256"))
 
 
 def _plain(name: str) -> str:

@@ -127,6 +127,7 @@ def compute_rows(
             yield from _rows(waiting, compute(batch), dtype)
             waiting, filled = [], 0
     if waiting:
+        batch[filled:] = 0
         yield from _rows(waiting, compute(batch) if filled else None, dtype)
 
 

@@ -12,6 +12,7 @@ from pipeline.errors import SpecError
 FORMAT = 1  # of the features; raised when the same spec comes to mean other values
 PREPROCESSINGS = ("own", "rescale", "tf", "torch", "caffe", "none")
 RESIZES = ("bilinear", "antialias")
+WEIGHTS_WORDS = ("imagenet", "random")  # anything else is a file
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 STORE_DTYPES = ("float16", "float32")
 

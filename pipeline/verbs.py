@@ -139,7 +139,7 @@ def heads(options: argparse.Namespace) -> int:
 
 
 def _head_params(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    from pipeline.heads import takes_class_weight
+    from pipeline.heads import head_params
 
     params: dict[str, dict[str, Any]] = {name: {} for name in options.heads}
     if "dense" in params:
@@ -152,7 +152,7 @@ def _head_params(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
             "patience": options.early_stopping,
         }
     for name in options.heads if options.balanced else ():
-        if takes_class_weight(name):
+        if "class_weight" in head_params(name):
             params[name]["class_weight"] = "balanced"
         else:
             console.warn(f"{name} takes no class weights; it is trained without")

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.durable import sha256_of_file
 from pipeline.errors import SpecError
-from pipeline.spec import ConvBaseSpec
+from pipeline.spec import WEIGHTS_WORDS, ConvBaseSpec
 
 FEATURE_SHAPE = (2, 2, 3)
 
@@ -32,6 +33,8 @@ class FakeConvBase:
         self.spec = replace(spec, precision=precision, weights_sha256=weights)
         self.feature_shape = FEATURE_SHAPE
         self.sources = {"conv_base": spec.conv_base, "weights": spec.weights}
+        if spec.weights not in WEIGHTS_WORDS:
+            self.sources["weights_file_sha256"] = sha256_of_file(Path(spec.weights))
 
     def compute(self, batch: np.ndarray) -> np.ndarray:
         """(b, h, w, 3) -> (b, 2, 2, 3), float32."""

@@ -45,7 +45,9 @@ def test_without_validation_folder_it_is_drawn_from_train_and_test_stays(tmp_pat
     for name in ("cats", "dogs"):
         (tmp_path / "test" / name).mkdir(parents=True)
         for at in range(5):
-            (tmp_path / "test" / name / f"{at}.png").write_bytes(photo(5000 + 100 * len(name) + at + (50 if name == "dogs" else 0)))
+            (tmp_path / "test" / name / f"{at}.png").write_bytes(
+                photo(5000 + 100 * len(name) + at + (50 if name == "dogs" else 0))
+            )
     table = scan_images(tmp_path)
     assert all(id.startswith("test/") == (split == "test") for id, split in zip(table.ids, table.splits, strict=True))
     assert 5 < (table.splits == "validation").sum() < 50
@@ -94,7 +96,7 @@ def test_manifest_gives_labels_splits_and_groups(photos, tmp_path):
 )
 def test_manifest_errors_name_the_line(photos, tmp_path, text, complaint):
     (tmp_path / "list.csv").write_text(text)
-    with pytest.raises(ImagesError, match="list.csv") as caught:
+    with pytest.raises(ImagesError, match=r"list\.csv") as caught:
         scan_images(tmp_path / "list.csv")
     assert complaint in str(caught.value)
 
@@ -169,9 +171,7 @@ def test_fault_31_links_pipes_and_folders_are_passed_over(photos, tmp_path):
 
 @pytest.mark.parametrize("name", ["new\nline.png", "émoji 🐈.png", " lead, comma.png", b"latin\xe9.png"])
 def test_fault_32_names_survive(photos, name):
-    path = os.path.join(os.fsencode(photos), b"cats", os.fsencode(name))
-    with open(path, "wb") as file:
-        file.write(photo(77))
+    (photos / "cats" / os.fsdecode(name)).write_bytes(photo(77))
     assert "cats/" + os.fsdecode(name) in scan_images(photos).ids
 
 

@@ -1,0 +1,85 @@
+"""Heads: small classifiers trained on features, made by name with `make_head`.
+
+Each lives in a module that is imported when the head is asked for, so that this one imports
+neither TensorFlow nor scikit-learn.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from pipeline.errors import HeadError
+
+HEADS = {  # name: module and class
+    "dense": "pipeline.heads.dense:DenseHead",
+    "logistic": "pipeline.heads.linear:LogisticHead",
+    "svm": "pipeline.heads.linear:SVMHead",
+    "ridge": "pipeline.heads.linear:RidgeHead",
+    "knn": "pipeline.heads.nonlinear:KNNHead",
+    "forest": "pipeline.heads.nonlinear:ForestHead",
+    "mlp": "pipeline.heads.nonlinear:MLPHead",
+}
+
+
+def head_names() -> list[str]:
+    """The names `make_head` knows."""
+    return list(HEADS)
+
+
+def head_class(name: str) -> Any:
+    """The class of the head called `name`; its module is imported now.
+
+    Raises
+    ------
+    HeadError
+        There is no such head.
+    """
+    if name not in HEADS:
+        raise HeadError(f"no head is called {name!r}; there are {', '.join(_closest_first(name, HEADS))}")
+    module, _, class_name = HEADS[name].partition(":")
+    return getattr(importlib.import_module(module), class_name)
+
+
+def head_params(name: str) -> dict[str, Any]:
+    """The parameters of the head called `name` and their defaults."""
+    signature = inspect.signature(head_class(name))
+    return {param.name: param.default for param in signature.parameters.values()}
+
+
+def make_head(name: str, **params: Any) -> Any:
+    """Make an untrained head.
+
+    Parameters
+    ----------
+    name : str
+        One of `head_names()`.
+    **params
+        Parameters of the head, `C=0.1`; see `head_params`.
+
+    Returns
+    -------
+    Head
+        A scikit-learn classifier that takes features of shape (n, height, width, channels), or (n, d).
+
+    Raises
+    ------
+    HeadError
+        There is no such head, or it has no such parameter.
+    """
+    known = head_params(name)
+    for param in params:
+        if param == "class_weight" and param not in known:
+            raise HeadError(f"{name} takes no class weights; leave class_weight out or use another head")
+        if param not in known:
+            raise HeadError(f"{name} has no parameter {param!r}; it has {', '.join(_closest_first(param, known))}")
+    return head_class(name)(**params)
+
+
+def _closest_first(name: str, known: Iterable[str]) -> list[str]:
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=len(known), cutoff=0.6)
+    return close + [other for other in known if other not in close]

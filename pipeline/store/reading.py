@@ -244,16 +244,10 @@ class FeatureStore:
 
 def stored_spec(manifest: Manifest) -> ConvBaseSpec:
     """The resolved spec of a store, naming conv base and weights by where they came from."""
-    identity = {key: value for key, value in manifest.spec.items() if key != "format"}
-    sources = manifest.sources
-    return ConvBaseSpec(
-        **{
-            **identity,
-            "conv_base": sources["conv_base"],
-            "weights": sources["weights"],
-            "size": tuple(identity["size"]),
-        }
-    )
+    known = {key: value for key, value in manifest.spec.items() if key != "format"}
+    conv_base = manifest.sources["conv_base"]
+    weights = ConvBaseSpec.weights if conv_base.endswith(".keras") else manifest.sources["weights"]
+    return ConvBaseSpec(**{**known, "conv_base": conv_base, "weights": weights, "size": tuple(known["size"])})
 
 
 def _size(path: Path) -> int | None:

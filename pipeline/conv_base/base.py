@@ -1,0 +1,199 @@
+"""`load_conv_base`: a spec in, a frozen model that takes RGB images out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pipeline.conv_base.apart import import_keras, one_line, run_apart
+from pipeline.conv_base.precision import settle_precision, with_precision
+from pipeline.conv_base.user_file import load_user_file
+from pipeline.conv_base.weights import draw_weights, weights_sha256
+from pipeline.conv_base.weights_file import load_weights_file, with_imagenet_rescaling
+from pipeline.conv_base.zoo import build, find_zoo_model
+from pipeline.durable import sha256_of_file
+from pipeline.errors import SpecError
+from pipeline.spec import ConvBaseSpec
+
+if TYPE_CHECKING:
+    import keras
+
+SHOWN = 30  # layer names in an error
+
+
+@dataclass(frozen=True, eq=False)
+class ConvBase:
+    """A frozen conv base, ready to compute features.
+
+    Attributes
+    ----------
+    spec : ConvBaseSpec
+        What was asked for with everything the loading settled: canonical name, cut (None where it
+        is the conv base's own output), precision, `weights_sha256`, `conv_base_sha256`.
+    model : keras.Model
+        RGB images of shape (None, height, width, 3), float32 in 0..255, to features, float32.
+        Preprocessing is part of it, no weight is trainable, and normalisations keep to their stored
+        statistics. Saved with `model.save`, it loads without this package. It is one layer for the
+        model it is put into; `training=True` would wake the dropout some conv bases have.
+    feature_shape : tuple of int
+        The shape of one image's features, `(4, 4, 512)`.
+    sources : dict
+        Where it came from, for people and for making it again: `conv_base` (a name or an absolute
+        path), `weights` (`imagenet`, `random` or an absolute path), and of a path
+        `weights_file_sha256`.
+    """
+
+    spec: ConvBaseSpec
+    model: keras.Model
+    feature_shape: tuple[int, ...]
+    sources: dict[str, str]
+
+    def compute(self, images: np.ndarray) -> np.ndarray:
+        """Compute the features of a batch.
+
+        The first batch of each shape is traced, which takes a second or so: call with a fixed
+        batch size and pad the last batch rather than shortening it.
+
+        Parameters
+        ----------
+        images : ndarray of shape (b, height, width, 3), float32
+            RGB in 0..255.
+
+        Returns
+        -------
+        ndarray of shape (b, *feature_shape), float32
+        """
+        import tensorflow as tf
+
+        return self._forward(tf.constant(images, tf.float32)).numpy()
+
+    @cached_property
+    def _forward(self) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        return tf.function(lambda images: self.model(images, training=False), autograph=False, reduce_retracing=False)
+
+
+def load_conv_base(spec: ConvBaseSpec) -> ConvBase:
+    """Make the conv base that a spec describes.
+
+    Keras' global state (dtype policy, seeds, layer names) is neither used nor changed. Only the
+    GPU memory, TensorFlow itself and Keras' download cache are shared with the rest of the process.
+
+    Raises
+    ------
+    SpecError
+        Unknown name, argument, layer or preprocessing; a size the model does not take; a file that
+        is missing, damaged, hostile or of another architecture. One line says which.
+    WeightsUnavailable
+        The ImageNet weights cannot be downloaded; the line names the three ways on.
+    """
+    return run_apart(_load, spec)
+
+
+class _Whole(NamedTuple):
+    """A model up to its own output, with its weights."""
+
+    spec: ConvBaseSpec
+    model: keras.Model
+    own_preprocessing: Callable[..., Any] | None
+    sources: dict[str, str]
+
+
+def _load(spec: ConvBaseSpec) -> ConvBase:
+    spec, model, own_preprocessing, sources = (_from_file if spec.is_file else _from_zoo)(spec)
+    spec = replace(spec, weights_sha256=weights_sha256(model))
+    base, cut = _cut(model, spec)
+    if spec.precision == "auto":
+        spec = replace(spec, precision=settle_precision(base, spec.height_width))
+    model = _assemble(with_precision(base, spec.precision), spec, own_preprocessing)
+    return ConvBase(replace(spec, cut=cut), model, tuple(model.output_shape[1:]), sources)
+
+
+def _from_file(spec: ConvBaseSpec) -> _Whole:
+    model = load_user_file(spec)
+    path = Path(spec.conv_base).absolute()
+    sha256 = sha256_of_file(path)
+    sources = {"conv_base": str(path), "weights": str(path), "weights_file_sha256": sha256}
+    return _Whole(replace(spec, conv_base_sha256=sha256), model, None, sources)
+
+
+def _from_zoo(spec: ConvBaseSpec) -> _Whole:
+    zoo_model = find_zoo_model(spec.conv_base)
+    spec = replace(spec, conv_base=zoo_model.name)
+    sources = {"conv_base": zoo_model.name, "weights": spec.weights}
+    if spec.weights == "imagenet":
+        model = build(zoo_model, spec, "imagenet")
+    elif spec.weights == "random":
+        model = build(zoo_model, spec)
+        draw_weights(model)
+    else:
+        path = Path(spec.weights).absolute()
+        if not path.is_file():
+            raise SpecError(f"weights {spec.weights!r} are neither imagenet, nor random, nor a file")
+        model = build(zoo_model, spec)
+        load_weights_file(model, path, zoo_model.name)
+        model = with_imagenet_rescaling(model)
+        sources |= {"weights": str(path), "weights_file_sha256": sha256_of_file(path)}
+    return _Whole(spec, model, zoo_model.preprocess_input, sources)
+
+
+def _cut(model: keras.Model, spec: ConvBaseSpec) -> tuple[keras.Model, str | None]:
+    """The model up to the layer `spec.cut`, and that name unless the layer is the last one anyway."""
+    name, conv_base = spec.cut, spec.conv_base
+    if name is None:
+        return model, None
+    keras = import_keras()
+    layers = {layer.name: layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}
+    if name not in layers:
+        raise SpecError(f"{conv_base} has no layer {name!r} to cut at; it has {_listed(name, list(layers))}")
+    # A nested model's own `output` belongs to its inner graph; Operation's is that of its call here.
+    output = keras.Operation.output.fget(layers[name])
+    if output is model.outputs[0]:
+        return model, None
+    try:
+        return keras.Model(model.inputs[0], output, name=model.name), name
+    except (ValueError, AttributeError) as error:
+        raise SpecError(f"{conv_base} cannot be cut at {name!r}: {one_line(error)}") from error
+
+
+def _listed(name: str, names: list[str]) -> str:
+    if len(names) <= SHOWN:
+        return ", ".join(names)
+    close = difflib.get_close_matches(name, names, n=SHOWN, cutoff=0.5)
+    shown = (close + [other for other in names if other not in close])[:SHOWN]
+    return f"{', '.join(shown)} and {len(names) - len(shown)} more"
+
+
+def _assemble(base: keras.Model, spec: ConvBaseSpec, own: Callable[..., Any] | None) -> keras.Model:
+    keras = import_keras()
+    images = keras.Input((*spec.height_width, 3), dtype="float32", name="images")
+    try:
+        features = base(_preprocessed(images, spec.preprocessing, own))
+    except ValueError as error:  # a user's model of any input size that is too small after all
+        height, width = spec.height_width
+        raise SpecError(f"{spec.conv_base} does not take images of {height}x{width}: {one_line(error)}") from error
+    shape = getattr(features, "shape", ())
+    if len(shape) < 2 or None in shape[1:]:
+        raise SpecError(f"{spec.conv_base} gives features of shape {tuple(shape)}, not a fixed number for each image")
+    if features.dtype != "float32":
+        features = keras.ops.cast(features, "float32")
+    model = keras.Model(images, features, name=base.name if spec.is_file else spec.conv_base)
+    model.trainable = False
+    return model
+
+
+def _preprocessed(images: Any, mode: str, own: Callable[..., Any] | None) -> Any:
+    if mode == "own" and own is not None:
+        return own(images)
+    if mode == "rescale":
+        return images / 255.0
+    if mode == "none":
+        return images
+    return import_keras().applications.imagenet_utils.preprocess_input(images, mode=mode)

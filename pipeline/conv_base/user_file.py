@@ -1,0 +1,87 @@
+"""A user's own conv base: a `.keras` file that nobody vouches for."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.conv_base.apart import import_keras, one_line
+from pipeline.errors import SpecError
+from pipeline.hostile import refuse_hostile_hdf5
+from pipeline.spec import ConvBaseSpec
+
+if TYPE_CHECKING:
+    import keras
+
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+EXPANSION = 100  # Keras stores weights uncompressed
+
+
+def load_user_file(spec: ConvBaseSpec) -> keras.Model:
+    """Load a `.keras` file in safe mode, after its parts were checked.
+
+    Raises
+    ------
+    SpecError
+        The file is missing, is not a `.keras` file, holds objects which are not of Keras, or does
+        not take one batch of RGB images of the spec's size.
+    """
+    path = Path(spec.conv_base)
+    if spec.preprocessing == "own":
+        raise SpecError(
+            f"{path} has no preprocessing of its own: say --preprocessing rescale, tf, torch, caffe or none"
+        )
+    if spec.conv_base_args or spec.weights != "imagenet":
+        raise SpecError(f"{path} brings its own weights and takes no arguments: leave --weights and arguments out")
+    if not path.is_file():
+        raise SpecError(f"conv base {path} is not a file")
+    try:
+        _refuse_hostile_archive(path)
+        model = import_keras().models.load_model(path, compile=False, safe_mode=True)
+    except SpecError:
+        raise
+    except Exception as error:  # Keras raises errors of any kind over a malformed description
+        raise SpecError(f"conv base {path} is refused: {one_line(error)}") from error
+    return _taking_images(model, path, spec.height_width)
+
+
+def _refuse_hostile_archive(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.file_size > 2**20 + EXPANSION * member.compress_size:
+                raise ValueError(f"{member.filename} unpacks to {member.file_size:,} bytes")
+        if missing := {CONFIG, WEIGHTS} - set(archive.namelist()):
+            raise ValueError(f"it holds no {' and no '.join(sorted(missing))}")
+        _refuse_foreign_objects(json.loads(archive.read(CONFIG)))
+        with archive.open(WEIGHTS) as weights:
+            refuse_hostile_hdf5(weights)
+
+
+def _refuse_foreign_objects(config: Any) -> None:
+    """Refuse what is not a class of Keras itself, or carries code (Keras' safe mode does so again)."""
+    if isinstance(config, dict):
+        name, module, registered = (str(config.get(key)) for key in ("class_name", "module", "registered_name"))
+        if name in ("Lambda", "__lambda__", "function"):
+            raise ValueError(f"it holds a {name.strip('_')}, whose code would run here")
+        if module.split(".")[0] not in ("keras", "None") or ">" in registered:
+            raise ValueError(f"it holds {registered} of module {module}, which is not a class of Keras")
+    if isinstance(config, (dict, list)):
+        for item in config.values() if isinstance(config, dict) else config:
+            _refuse_foreign_objects(item)
+
+
+def _taking_images(model: Any, path: Path, height_width: tuple[int, int]) -> keras.Model:
+    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise SpecError(f"conv base {path} has {len(inputs)} inputs and {len(outputs)} outputs, not one of each")
+    shape = tuple(inputs[0].shape)
+    if len(shape) != 4 or shape[0] is not None or shape[3] != 3 or "float" not in inputs[0].dtype:
+        raise SpecError(
+            f"conv base {path} takes {shape} of {inputs[0].dtype}, not RGB images (None, h, w, 3) of float32"
+        )
+    if any(takes not in (None, given) for takes, given in zip(shape[1:3], height_width, strict=True)):
+        takes = "x".join("any" if n is None else str(n) for n in shape[1:3])
+        raise SpecError(f"conv base {path} takes images of {takes}, not {height_width[0]}x{height_width[1]}")
+    return import_keras().Model(inputs[0], outputs[0], name=model.name)  # a Sequential becomes a plain graph

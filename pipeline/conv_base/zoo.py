@@ -1,0 +1,148 @@
+"""The models of `keras.applications`: found by looking, called by name."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import http.client
+import inspect
+import logging
+import re
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.conv_base.apart import import_keras, one_line
+from pipeline.errors import SpecError, WeightsUnavailable
+from pipeline.spec import ConvBaseSpec
+
+if TYPE_CHECKING:
+    import keras
+
+logger = logging.getLogger(__name__)
+
+OURS = {"include_top", "weights", "input_shape", "input_tensor", "pooling", "classes", "classifier_activation", "name"}
+DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte
+
+
+class ZooModel(NamedTuple):
+    """A model function of `keras.applications`."""
+
+    name: str
+    function: Callable[..., keras.Model]
+
+    @property
+    def preprocess_input(self) -> Callable[..., Any]:
+        """The `preprocess_input` of the function's own module."""
+        return vars(inspect.getmodule(self.function))["preprocess_input"]
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments a user may set."""
+        return [name for name in inspect.signature(self.function).parameters if name not in OURS]
+
+
+def conv_base_names() -> list[str]:
+    """The model functions of `keras.applications` in snake case: `vgg16`, `mobilenet_v2`, ..."""
+    return sorted(model.name for model in _zoo().values())
+
+
+def find_zoo_model(name: str) -> ZooModel:
+    """The model of that name; case, `_` and `-` do not count.
+
+    Raises
+    ------
+    SpecError
+        There is none; the message names the closest.
+    """
+    zoo = _zoo()
+    if found := zoo.get(_key(name)):
+        return found
+    close = sorted(zoo[key].name for key in difflib.get_close_matches(_key(name), zoo, n=3))
+    hint = (
+        f"did you mean {' or '.join(close)}?"
+        if close
+        else "it is the name of a keras.applications model in snake case (vgg16, mobilenet_v2), or a .keras file"
+    )
+    raise SpecError(f"unknown conv base {name!r}; {hint}")
+
+
+def build(zoo_model: ZooModel, spec: ConvBaseSpec, weights: str | None = None) -> keras.Model:
+    """Build the model without its top at the spec's size.
+
+    Parameters
+    ----------
+    weights : None or "imagenet"
+        None leaves the initial values of Keras.
+
+    Raises
+    ------
+    SpecError
+        An argument the model does not have or refuses, or a size it cannot take.
+    WeightsUnavailable
+        The ImageNet weights are neither in Keras' cache nor can they be downloaded.
+    """
+    if unknown := sorted(set(spec.conv_base_args) - set(zoo_model.arguments)):
+        has = f"it has {', '.join(zoo_model.arguments)}" if zoo_model.arguments else "it takes none"
+        raise SpecError(f"{zoo_model.name} has no argument {', '.join(map(repr, unknown))}; {has}")
+    try:
+        with _quiet_download(zoo_model.name if weights else None):
+            return zoo_model.function(
+                include_top=False, weights=weights, input_shape=(*spec.height_width, 3), **spec.conv_base_args
+            )
+    except Exception as error:  # Keras raises a bare Exception for a failed download
+        if (explained := _explained(error, zoo_model.name, spec)) is None:
+            raise
+        raise explained from error
+
+
+def _zoo() -> dict[str, ZooModel]:
+    functions = filter(inspect.isfunction, vars(import_keras().applications).values())
+    models = [ZooModel(_snake_case(function.__name__), function) for function in functions]
+    return {_key(model.name): model for model in models}
+
+
+def _snake_case(name: str) -> str:
+    whole_words = name.replace("Net", "net").replace("NeXt", "next")
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", whole_words).lower()
+
+
+def _key(name: str) -> str:
+    return re.sub("[_-]", "", name).lower()
+
+
+@contextlib.contextmanager
+def _quiet_download(name: str | None) -> Iterator[None]:
+    if name is None:
+        yield
+        return
+    logger.info("taking the ImageNet weights of %s from Keras' cache, or downloading them", name)
+    import_keras().config.disable_interactive_logging()  # of this thread only; the download would print
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(before or DOWNLOAD_TIMEOUT)
+    try:
+        with warnings.catch_warnings():
+            # MobileNet says which of its size-specific weights it takes; weights_sha256 tells them apart.
+            warnings.filterwarnings("ignore", message=".*Weights for input shape")
+            yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _explained(error: Exception, name: str, spec: ConvBaseSpec) -> SpecError | None:
+    """The error of a model function in our words; None where the cause is not known."""
+    text = one_line(error)
+    failed = text.startswith(("URL fetch failure", "Incomplete or corrupted file"))
+    if failed or isinstance(error, (OSError, http.client.HTTPException)):
+        return WeightsUnavailable(
+            f"the ImageNet weights of {name} cannot be downloaded ({text}): go online, or give a file with"
+            " --weights FILE (make: WEIGHTS=FILE), or take --weights random"
+        )
+    height, width = spec.height_width
+    if smallest := re.search(r"at least (\d+)\s*x\s*(\d+)", text):
+        return SpecError(f"{name} takes images of at least {'x'.join(smallest.groups())}, not {height}x{width}")
+    if isinstance(error, (ValueError, TypeError, ArithmeticError)):
+        arguments = ", ".join(f"{key}={value!r}" for key, value in spec.conv_base_args.items())
+        return SpecError(f"{name} cannot be built with {arguments or 'no arguments'} at {height}x{width}: {text}")
+    return None

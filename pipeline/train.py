@@ -1,0 +1,203 @@
+"""Stage two: train heads on the kept features, score them, save them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.defaults import MAX_BAD
+from pipeline.errors import HeadError, StoreError, TooManyBadImages
+from pipeline.heads import head_names, make_head
+from pipeline.heads.files import load_head, read_metrics, save_head
+from pipeline.report import save_plots
+from pipeline.scoring import Report, evaluate
+from pipeline.store import FeatureStore
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A fitted head and what it is worth.
+
+    Attributes
+    ----------
+    name : str
+    head : estimator
+    report : Report
+        On the validation images.
+    test_report : Report, optional
+        On the test images, if there are any.
+    fit_seconds : float
+    parameters : int
+        Learned numbers.
+    """
+
+    name: str
+    head: Any
+    report: Report
+    test_report: Report | None
+    fit_seconds: float
+    parameters: int
+
+    def metrics(self) -> dict[str, Any]:
+        """All of it but the head, for JSON."""
+        return {
+            "head": self.name,
+            **self.report.to_json(),
+            "test": self.test_report and self.test_report.to_json(),
+            "fit_seconds": round(self.fit_seconds, 3),
+            "parameters": self.parameters,
+        }
+
+
+def train_heads(
+    store: FeatureStore,
+    heads: Sequence[str] | None = None,
+    *,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    max_bad: float = MAX_BAD,
+    on_start: Callable[[str], None] = lambda name: None,
+    on_epoch: Callable[..., None] | None = None,
+    on_trained: Callable[[TrainedHead], None] = lambda trained: None,
+) -> list[TrainedHead]:
+    """Train heads on a store's train images, score them on its validation images, save them.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    heads : sequence of str, optional
+        Names of `head_names()`; all of them if not given.
+    params : mapping of head name to parameters, optional
+        `{"logistic": {"C": 0.1}, "dense": {"epochs": 20}}`.
+    max_bad : float
+        The largest fraction of images without features.
+    on_start, on_trained : callable
+        Called with a head's name before it is trained, with the TrainedHead when it is saved.
+    on_epoch : callable, optional
+        Handed to heads that train in epochs.
+
+    Returns
+    -------
+    list of TrainedHead
+        Best validation accuracy first. Each is saved under `store.heads_directory / name`.
+
+    Raises
+    ------
+    TooManyBadImages
+    StoreError
+        The store is not finished, or has no train or no validation images.
+    HeadError
+        An unknown head or parameter.
+    """
+    names = list(heads or head_names())
+    made = {name: make_head(name, **(params or {}).get(name, {})) for name in names}
+    check_ready(store, max_bad)
+    train, validation = store.load("train"), store.load("validation")
+    if len(np.unique(train[1])) < 2:
+        raise StoreError(f"{store.directory}: the train images with features are of one class; a head needs two")
+    test = store.load("test") if len(store.members("test")) else None
+    trained = []
+    for name, head in made.items():
+        on_start(name)
+        trained.append(_train(name, head, store, train, validation, test, on_epoch))
+        on_trained(trained[-1])
+    return sorted(trained, key=lambda one: -one.report.accuracy)
+
+
+def check_ready(store: FeatureStore, max_bad: float = MAX_BAD) -> None:
+    """Whether heads may be trained on a store.
+
+    Raises
+    ------
+    TooManyBadImages, StoreError
+    """
+    if store.pending:
+        raise StoreError(
+            f"{store.directory}: {store.pending} of {len(store.images)} images have no features yet; "
+            "run `features` again, it goes on where it was interrupted"
+        )
+    if len(store.bad) > max_bad * len(store.images):
+        first = ", ".join(f"{bad.id} ({bad.reason})" for bad in store.bad[:3])
+        raise TooManyBadImages(
+            f"{store.directory}: {len(store.bad)} of {len(store.images)} images cannot be used, more than "
+            f"{max_bad:.1%}: {first}{' ...' if len(store.bad) > 3 else ''}; mend or remove them, or raise --max-bad"
+        )
+    for split in ("train", "validation"):
+        if not len(store.members(split)):
+            raise StoreError(f"{store.directory} has no {split} images; add images, or give the splits yourself")
+
+
+def _train(
+    name: str,
+    head: Any,
+    store: FeatureStore,
+    train: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray] | None,
+    on_epoch: Callable[..., None] | None,
+) -> TrainedHead:
+    in_epochs = {"validation_data": validation, "on_epoch": on_epoch} if name == "dense" else {}
+    start = time.perf_counter()
+    try:
+        head.fit(*train, **in_epochs)
+    except (ValueError, TypeError) as error:  # a parameter out of range, as scikit-learn or Keras says it
+        raise HeadError(f"{name} cannot be trained: {error}") from error
+    seconds = time.perf_counter() - start
+    trained = TrainedHead(
+        name=name,
+        head=head,
+        report=evaluate(head, *validation, classes=store.classes),
+        test_report=evaluate(head, *test, classes=store.classes) if test else None,
+        fit_seconds=seconds,
+        parameters=head.count_parameters(),
+    )
+    directory = store.heads_directory / name
+    about = {"random_weights": store.random_weights, "train_images": len(train[1])}
+    save_head(
+        head,
+        directory,
+        classes=store.classes,
+        fingerprint=store.fingerprint,
+        metrics={**trained.metrics(), **about},
+    )
+    save_plots(trained.report, getattr(head, "history_", None), directory, title=title_of(name, store))
+    return trained
+
+
+def title_of(name: str, store: FeatureStore) -> str:
+    """The heading of anything that shows a head's scores."""
+    random = ", RANDOM WEIGHTS" if store.random_weights else ""
+    return f"{name} on {store.manifest.spec['conv_base']}{random}"
+
+
+def head_of(store: FeatureStore, name: str) -> Any:
+    """A trained head of a store, checked to belong to its features.
+
+    Raises
+    ------
+    HeadError
+        Unknown, or not trained yet.
+    StoreMismatch
+        It was trained on other features.
+    """
+    if name not in head_names() and not (store.heads_directory / name).is_dir():
+        raise HeadError(f"unknown head '{name}'; there are {', '.join(head_names())}")
+    if not (store.heads_directory / name).is_dir():
+        raise HeadError(
+            f"head '{name}' is not trained yet: run `python -m pipeline heads {store.directory} --heads {name}`"
+        )
+    return load_head(store.heads_directory / name, fingerprint=store.fingerprint)
+
+
+def saved_metrics(store: FeatureStore) -> Iterator[dict[str, Any]]:
+    """The metrics of every head saved with a store."""
+    for directory in sorted(Path(store.heads_directory).glob("*/")):
+        if metrics := read_metrics(directory):
+            yield metrics

@@ -1,0 +1,32 @@
+"""Compare heads on your own photos: python scripts/compare_heads.py PHOTOS [CONV_BASE] [WEIGHTS].
+
+The features are computed once; each idea for a head then costs seconds.
+"""
+
+import sys
+from pathlib import Path
+
+from pipeline import ConvBaseSpec, extract_features, scan_images, train_heads
+
+IDEAS = {
+    "ridge": {},
+    "logistic": {"C": 0.01},
+    "svm": {"C": 0.01},
+    "knn": {"k": 5},
+    "dense": {"epochs": 5, "dropout": 0.2},
+}
+
+
+def main(photos: str, conv_base: str = "vgg16", weights: str = "imagenet") -> None:
+    """Extract, train every idea, print the best first."""
+    images = scan_images(photos)
+    store = extract_features(images, Path("cache") / f"compare-{conv_base}", ConvBaseSpec(conv_base, weights=weights))
+    print(f"{len(store.members('train'))} train and {len(store.members('validation'))} validation images")
+    for trained in train_heads(store, list(IDEAS), params=IDEAS):
+        report = trained.report
+        print(f"{trained.name:<10}{report.accuracy:.4f}  balanced {report.balanced_accuracy:.4f}", end="  ")
+        print(f"{trained.fit_seconds:6.2f} s  {trained.parameters:>9,} parameters")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

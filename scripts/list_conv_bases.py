@@ -1,0 +1,45 @@
+"""Print a Markdown table of every conv base of keras.applications: its features' shape and its parameters.
+
+    python scripts/list_conv_bases.py [SIZE]
+
+Builds each model without its weights; all of them take a few minutes and 3 GB of memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pipeline.conv_base.apart import run_apart
+from pipeline.conv_base.zoo import build, conv_base_names, find_zoo_model
+from pipeline.errors import SpecError
+from pipeline.spec import ConvBaseSpec
+
+
+def row(name: str, size: int) -> str:
+    """One conv base as a row of the table; `-` and the smallest size where `size` is too small."""
+    try:
+        model = run_apart(build, find_zoo_model(name), ConvBaseSpec(name, size=size))
+    except SpecError as error:
+        return f"| `{name}` | - ({error}) | |"
+    shape = ", ".join(map(str, model.output_shape[1:]))
+    return f"| `{name}` | ({shape}) | {model.count_params():,} |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="List the conv bases of keras.applications as a Markdown table.")
+    parser.add_argument("size", nargs="?", type=int, default=150, help="height and width of the images (%(default)s)")
+    size = parser.parse_args().size
+    print(f"| conv base | features at {size}x{size} | parameters |")
+    print("|---|---|---|")
+    for name in conv_base_names():
+        print(row(name, size), flush=True)
+
+
+if __name__ == "__main__":
+    main()

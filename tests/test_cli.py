@@ -1,0 +1,200 @@
+"""The command line: words, exit statuses, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import main
+from tests.fakes import FakeConvBase, photo, photo_folder
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def own_signal_handlers():
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def run(capsys, fake_conv_base, monkeypatch):
+    """Run a command on the fake conv base: exit status, standard output, standard error."""
+    monkeypatch.setattr("pipeline.console.start_tensorflow_quietly", lambda: None)
+
+    def call(*arguments) -> tuple[int, str, str]:
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as exit:
+            status = exit.code
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
+
+
+def test_features_then_heads_then_info(run, photos, tmp_path):
+    photo_folder(photos, 30)
+    cache = tmp_path / "cache"
+    status, out, _ = run("features", photos, "--cache", cache, "--size", "8")
+    assert status == 0 and "60 forward passes made: 60 of 60 images" in out
+    status, out, _ = run("features", photos, "--cache", cache, "--size", "8")
+    assert status == 0 and "nothing to compute" in out and FakeConvBase.loads == 1
+    status, out, _ = run("heads", cache, "--heads", "ridge,knn", "--set", "knn.k=1")
+    assert status == 0 and "ridge" in out and "knn" in out
+    metrics = json.loads((cache / "heads" / "ridge" / "metrics.json").read_text())
+    assert {"accuracy", "balanced_accuracy", "classes", "fit_seconds"} <= set(metrics)
+    assert (cache / "heads" / "ridge" / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+    status, out, _ = run("info", cache, "--json")
+    document = json.loads(out)
+    assert status == 0 and document["with_features"] == 60 and len(document["heads"]) == 2
+
+
+def test_the_plan_is_said_first(run, photos, tmp_path):
+    _, out, _ = run("features", photos, "--cache", tmp_path / "cache", "--size", "8")
+    for word in ("images     20", "cats", "dogs", "train", "validation", "20 forward passes to make", "480 B to write"):
+        assert word in out
+
+
+def test_random_weights_are_said_loudly(run, photos, tmp_path):
+    status, _, err = run("features", photos, "--cache", tmp_path / "cache", "--size", "8", "--weights", "random")
+    assert status == 0 and "RANDOM WEIGHTS" in err
+    status, out, err = run("heads", tmp_path / "cache", "--heads", "ridge")
+    assert status == 0 and "RANDOM WEIGHTS" in out and "RANDOM WEIGHTS" in err
+    assert json.loads((tmp_path / "cache" / "manifest.json").read_text())["sources"]["weights"] == "random"
+
+
+def test_fault_35_too_many_bad_images_stop_before_the_heads(run, photos, tmp_path):
+    (photos / "cats" / "bad.jpg").write_bytes(b"")
+    cache = tmp_path / "cache"
+    status, _, err = run("features", photos, "--cache", cache, "--size", "8")
+    assert status == 1 and "cats/bad.jpg" in err and "--max-bad" in err
+    status, _, err = run("heads", cache, "--heads", "ridge")
+    assert status == 1 and "cats/bad.jpg" in err
+    assert run("features", photos, "--cache", cache, "--size", "8", "--max-bad", "0.1")[0] == 0
+    assert run("heads", cache, "--heads", "ridge", "--max-bad", "0.1")[0] == 0
+
+
+def one_line(err: str) -> str:
+    """The last line of standard error, which must be the complaint."""
+    assert "Traceback" not in err
+    line = err.strip().splitlines()[-1]
+    assert line.startswith(("pipeline: ", "python -m pipeline"))
+    return line
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda folder: folder / "nothing", "no such folder"),
+        (lambda folder: folder / "cats" / "000.png", "is a file"),
+        (lambda folder: folder / "cats", "no label in its name|one class only|no images"),
+    ],
+)
+def test_bad_images_end_in_one_line_and_status_2(run, photos, tmp_path, make, complaint):
+    status, _, err = run("features", make(photos), "--cache", tmp_path / "cache")
+    assert status == 2
+    assert any(words in one_line(err) for words in complaint.split("|"))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_store_made_with_another_spec_ends_in_one_line_with_the_fields(run, photos, tmp_path):
+    cache = tmp_path / "cache"
+    run("features", photos, "--cache", cache, "--size", "8")
+    status, _, err = run("features", photos, "--cache", cache, "--size", "10", "--store-dtype", "float32")
+    assert status == 2
+    line = one_line(err)
+    assert "size: [8, 8] in the store, [10, 10] asked for" in line and "store_dtype" in line and "--rebuild" in line
+
+
+def test_no_store_and_unknown_heads_end_in_one_line(run, photos, tmp_path):
+    status, _, err = run("heads", tmp_path / "none")
+    assert status == 2 and "no store at" in one_line(err)
+    run("features", photos, "--cache", tmp_path / "cache", "--size", "8")
+    status, _, err = run("heads", tmp_path / "cache", "--heads", "logistik")
+    assert status == 2 and "logistic" in one_line(err)
+    status, _, err = run("heads", tmp_path / "cache", "--heads", "ridge", "--set", "knn.k=3")
+    assert status == 2 and "knn" in one_line(err)
+
+
+@pytest.mark.parametrize("option", [("--size", "0"), ("--size", "1x2x3"), ("--validation", "2"), ("--workers", "-1")])
+def test_values_out_of_range_end_in_usage(run, photos, option):
+    status, _, err = run("features", photos, "--cache", "x", *option)
+    assert status == 2 and option[1] in one_line(err)
+
+
+def test_fault_04_a_full_disk_is_one_line(run, photos, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    status, _, err = run("features", photos, "--cache", tmp_path / "cache", "--size", "8")
+    assert status != 0 and "No space left on device" in one_line(err)
+
+
+def test_odd_names_cannot_break_the_output(run, photos, tmp_path):
+    (photos / "cats" / "bad\x1b[31m\nline.jpg").write_bytes(b"")
+    (photos / "cats" / os.fsdecode(b"latin\xe9.jpg")).write_bytes(b"")
+    _, _, err = run("features", photos, "--cache", tmp_path / "cache", "--size", "8")
+    assert "\x1b" not in err and "bad\\x1b[31m" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_fault_02_a_signal_keeps_what_is_finished(photos, tmp_path, number):
+    photo_folder(photos, 200)
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys, time\n"
+        "import pipeline.conv_base, pipeline.console, pipeline.plan\n"
+        "from tests.fakes import FakeConvBase\n"
+        "class Slow(FakeConvBase):\n"
+        "    def compute(self, batch):\n"
+        "        time.sleep(0.1)\n"
+        "        return super().compute(batch)\n"
+        "pipeline.conv_base.load_conv_base = Slow\n"
+        "pipeline.console.start_tensorflow_quietly = lambda: None\n"
+        "pipeline.plan.MOST_ROWS = 16\n"
+        "from pipeline.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    cache = tmp_path / "cache"
+    command = [sys.executable, script, "features", photos, "--cache", cache, "--size", "8", "--batch-size", "8"]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    for _ in range(600):
+        if len(list(cache.glob("shards/*.h5"))) >= 2:
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "interrupted" in one_line(err) and "goes on" in err
+    from pipeline import open_features
+
+    store = open_features(cache)
+    assert 16 <= len(store.members()) < 400
+    assert len(store.load()[0]) == len(store.members())
+
+
+def test_help_explains_every_option(run):
+    for verb in ("features", "heads", "info"):
+        status, out, _ = run(verb, "--help")
+        assert status == 0 and "--verbose" in out
+    _, out, _ = run("features", "--help")
+    assert "(default: vgg16)" in " ".join(out.split()) and "(default: 0.0)" in " ".join(out.split())
+
+
+def test_an_image_that_is_no_photo_is_named(run, photos, tmp_path):
+    (photos / "cats" / "cut.jpg").write_bytes(photo(1, format="JPEG", size=(90, 90))[:2000])
+    _, _, err = run("features", photos, "--cache", tmp_path / "cache", "--size", "8")
+    assert "without features: cats/cut.jpg" in err

@@ -1,0 +1,234 @@
+"""A spec becomes a frozen Keras model: names, cut, preprocessing, precision, and no trace left."""
+
+from __future__ import annotations
+
+import logging
+import random
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.conv_base import ConvBase, conv_base_names, load_conv_base, precision, settle_precision
+from pipeline.conv_base.zoo import find_zoo_model
+from pipeline.errors import SpecError
+from pipeline.spec import ConvBaseSpec
+
+
+@cache
+def loaded(conv_base: str = "vgg16", size: int = 48, precision: str = "float32", cut: str | None = None) -> ConvBase:
+    return load_conv_base(ConvBaseSpec(conv_base, weights="random", size=size, precision=precision, cut=cut))
+
+
+def images(count: int = 2, size: int = 48) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 255, (count, size, size, 3)).astype(np.float32)
+
+
+def refusal(**fields: object) -> str:
+    with pytest.raises(SpecError) as caught:
+        load_conv_base(ConvBaseSpec(**{"weights": "random", "size": 48, "precision": "float32", **fields}))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_importing_conv_base_does_not_import_tensorflow() -> None:
+    probe = "import sys, pipeline.conv_base; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    root = Path(__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", probe], cwd=root, check=False).returncode == 0
+
+
+class TestNames:
+    def test_every_model_function_of_keras_has_a_snake_case_name(self) -> None:
+        import keras
+
+        names = conv_base_names()
+        assert len(names) == len([name for name in dir(keras.applications) if name[0].isupper()])
+        assert {
+            *("vgg16", "mobilenet_v2", "resnet50_v2", "efficientnet_b0", "efficientnet_v2_b0", "efficientnet_v2_s"),
+            *("inception_resnet_v2", "nasnet_large", "convnext_tiny", "convnext_xlarge", "densenet121", "xception"),
+        } <= set(names)
+
+    @pytest.mark.parametrize("name", ["VGG16", "Vgg_16", "vgg-16"])
+    def test_case_underscores_and_hyphens_do_not_count(self, name: str) -> None:
+        spec = load_conv_base(ConvBaseSpec(name, weights="random", size=32, precision="float32")).spec
+        assert spec.conv_base == "vgg16"
+
+    def test_an_unknown_name_is_answered_with_the_closest(self) -> None:
+        assert refusal(conv_base="vgg61") == "unknown conv base 'vgg61'; did you mean vgg16 or vgg19?"
+        assert "vgg16, mobilenet_v2" in refusal(conv_base="zzz")
+
+    def test_a_size_too_small_names_the_smallest(self) -> None:
+        assert refusal(conv_base="inception_v3", size=32) == "inception_v3 takes images of at least 75x75, not 32x32"
+        assert refusal(conv_base="vgg16", size=(64, 31)) == "vgg16 takes images of at least 32x32, not 64x31"
+
+    def test_an_unknown_argument_is_answered_with_those_there_are(self) -> None:
+        assert refusal(conv_base="mobilenet_v2", conv_base_args={"alhpa": 1}).endswith("'alhpa'; it has alpha")
+        assert refusal(conv_base_args={"include_top": True}).endswith("'include_top'; it takes none")
+
+    def test_a_bad_value_of_an_argument_is_answered_in_the_words_of_keras(self) -> None:
+        reason = refusal(conv_base="mobilenet_v2", weights="imagenet", conv_base_args={"alpha": 0.123})
+        assert "alpha=0.123 at 48x48" in reason and "`0.35`" in reason
+
+
+class TestFeatures:
+    def test_vgg16_features_are_exactly_those_of_keras(self) -> None:
+        import keras
+        import tensorflow as tf
+
+        conv_base = loaded()
+        reference = keras.applications.VGG16(include_top=False, weights=None, input_shape=(48, 48, 3))
+        reference.set_weights(conv_base.model.get_weights())
+        preprocessed = keras.applications.vgg16.preprocess_input(images())
+        features = conv_base.compute(images())
+        assert features.dtype == np.float32 and features.shape == (2, *conv_base.feature_shape) == (2, 1, 1, 512)
+        np.testing.assert_array_equal(features, tf.function(reference)(preprocessed).numpy())
+        assert features.std() > 0
+
+    @pytest.mark.parametrize("mode", ["tf", "torch", "caffe", "rescale", "none"])
+    def test_preprocessing_is_part_of_the_model(self, mode: str, tmp_path: Path) -> None:
+        import keras
+
+        entrance = keras.Input((8, 8, 3))
+        keras.Model(entrance, keras.layers.AveragePooling2D(1)(entrance)).save(tmp_path / "as_it_is.keras")
+        spec = ConvBaseSpec(str(tmp_path / "as_it_is.keras"), size=8, preprocessing=mode, precision="float32")
+        expected = {
+            "rescale": lambda x: x / np.float32(255),
+            "none": lambda x: x,
+        }.get(mode, lambda x: keras.applications.imagenet_utils.preprocess_input(x, mode=mode))(images(2, 8))
+        np.testing.assert_allclose(load_conv_base(spec).compute(images(2, 8)), expected, atol=1e-6)
+
+    def test_own_preprocessing_is_that_of_the_models_module(self) -> None:
+        import keras
+
+        for name, module in (("resnet50", "resnet"), ("resnet50_v2", "resnet_v2"), ("densenet121", "densenet")):
+            own = getattr(keras.applications, module).preprocess_input
+            assert find_zoo_model(name).preprocess_input is own
+
+    @pytest.mark.parametrize("computes_in", ["float32", "bfloat16"])
+    def test_the_saved_model_loads_with_keras_alone(self, computes_in: str, tmp_path: Path) -> None:
+        import keras
+
+        conv_base = loaded(precision=computes_in)
+        conv_base.model.save(tmp_path / "saved.keras")
+        restored = keras.models.load_model(tmp_path / "saved.keras", safe_mode=True)
+        assert not restored.trainable_weights
+        np.testing.assert_array_equal(restored(images()).numpy(), conv_base.model(images()).numpy())
+
+    def test_the_model_is_frozen_also_when_called_in_training(self) -> None:
+        model = loaded("mobilenet_v2").model
+        before = model.get_weights()
+        trained = model(images(), training=True).numpy()
+        assert not model.trainable and not model.trainable_weights
+        np.testing.assert_array_equal(trained, model(images(), training=False).numpy())
+        assert all(np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True))
+
+    def test_each_batch_shape_is_traced_once(self) -> None:
+        conv_base = load_conv_base(ConvBaseSpec("vgg16", weights="random", size=32, precision="float32"))
+        for count in (2, 3, 2, 3, 3, 2):
+            conv_base.compute(images(count, 32))
+        assert conv_base._forward.experimental_get_tracing_count() == 2
+
+    def test_the_spec_comes_back_resolved_but_for_the_decoder(self) -> None:
+        spec = loaded().spec
+        assert spec.precision == "float32" and len(spec.weights_sha256) == 64 and spec.conv_base_sha256 is None
+        assert spec.decoder is None and loaded().sources == {"conv_base": "vgg16", "weights": "random"}
+
+
+class TestCut:
+    def test_a_layer_in_the_middle_gives_its_output(self) -> None:
+        cut = loaded(cut="block4_pool")
+        assert cut.feature_shape == (3, 3, 512) and cut.spec.cut == "block4_pool"
+        assert cut.spec.weights_sha256 == loaded().spec.weights_sha256
+
+    def test_the_last_layer_is_no_cut(self) -> None:
+        assert loaded(cut="block5_pool").spec == loaded().spec
+
+    def test_an_unknown_layer_is_answered_with_the_layers_there_are(self) -> None:
+        assert refusal(cut="block4_pol").endswith("block5_conv3, block5_pool")
+
+    def test_of_many_layers_the_closest_are_listed_first(self) -> None:
+        reason = refusal(conv_base="mobilenet_v2", cut="block_13_expandd")
+        assert "it has block_13_expand, " in reason and reason.endswith("and 123 more")
+
+    def test_generated_layer_names_do_not_depend_on_models_built_before(self) -> None:
+        import keras
+
+        def name_of_a_layer() -> str:
+            base = load_conv_base(ConvBaseSpec("mobilenet_v3_small", weights="random", size=32, precision="float32"))
+            return next(layer.name for layer in base.model.layers[-1].layers if "activation" in layer.name)
+
+        keras.layers.Activation("relu")
+        assert name_of_a_layer() == name_of_a_layer() == "activation"
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("name", ["vgg16", "mobilenet_v2", "convnext_tiny"])
+    def test_bfloat16_computes_nearly_the_same(self, name: str) -> None:
+        exact, short = loaded(name), loaded(name, precision="bfloat16")
+        expected, features = exact.compute(images()), short.compute(images())
+        assert features.dtype == np.float32
+        assert 0 < np.linalg.norm(features - expected) / np.linalg.norm(expected) < 0.05
+        assert {weight.dtype for weight in short.model.weights} == {"float32"}
+        assert exact.spec.weights_sha256 == short.spec.weights_sha256
+
+    def test_float16_computes_nearly_the_same(self) -> None:
+        expected, features = loaded().compute(images()), loaded(precision="float16").compute(images())
+        assert 0 < np.linalg.norm(features - expected) / np.linalg.norm(expected) < 0.005
+
+    def test_the_global_dtype_policy_is_neither_used_nor_changed(self) -> None:
+        import keras
+
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_float16")
+        try:
+            base = load_conv_base(ConvBaseSpec("vgg16", weights="random", size=48, precision="float32"))
+            assert keras.config.dtype_policy().name == "mixed_float16"
+            load_conv_base(ConvBaseSpec("vgg16", weights="random", size=48, precision="bfloat16"))
+            assert keras.layers.Dense(1).compute_dtype == "float16"
+        finally:
+            keras.config.set_dtype_policy(before)
+        np.testing.assert_array_equal(base.compute(images()), loaded().compute(images()))
+
+    @pytest.mark.parametrize(("seconds", "settled"), [(1 / 1.25, "bfloat16"), (1 / 1.15, "float32"), (2, "float32")])
+    def test_auto_takes_bfloat16_where_it_pays(self, seconds, settled, monkeypatch, caplog) -> None:
+        def best_seconds(model: object, batch: np.ndarray, hopeless: float = 0) -> float:
+            assert batch.shape[1:] == (48, 48, 3)
+            return seconds if model.layers[-1].compute_dtype == "bfloat16" else 1.0  # type: ignore[attr-defined]
+
+        monkeypatch.setattr(precision, "_shorter_float", lambda: "bfloat16")
+        monkeypatch.setattr(precision, "best_seconds", best_seconds)
+        caplog.set_level(logging.INFO, logger="pipeline")
+        base = load_conv_base(ConvBaseSpec("vgg16", weights="random", size=48, precision="auto"))
+        assert base.spec.precision == settled
+        assert f"precision {settled}: 8.0 images/s in float32, {8 / seconds:.1f} in bfloat16" in caplog.text
+
+    def test_without_a_shorter_float_nothing_is_measured(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(precision, "_shorter_float", lambda: None)
+        assert settle_precision(None, (48, 48)) == "float32"
+
+    def test_the_measurement_times_a_real_forward_pass(self) -> None:
+        assert settle_precision(loaded().model, (48, 48)) in ("float32", "bfloat16", "float16")
+
+
+class TestNoTrace:
+    def test_the_callers_random_numbers_are_not_drawn_from(self) -> None:
+        import keras
+
+        def numbers(between) -> list[float]:
+            keras.utils.set_random_seed(7)
+            first = float(keras.random.uniform(()))
+            between()
+            return [first, float(keras.random.uniform(())), random.random(), np.random.random()]  # noqa: NPY002
+
+        spec = ConvBaseSpec("mobilenet_v3_small", weights="random", size=32, precision="bfloat16")
+        assert numbers(lambda: load_conv_base(spec)) == numbers(lambda: None)
+
+    def test_the_callers_layer_names_are_not_counted_on(self) -> None:
+        import keras
+
+        number = int(keras.layers.Conv2D(1, 1).name.removeprefix("conv2d").removeprefix("_") or 0)
+        load_conv_base(ConvBaseSpec("mobilenet_v3_small", weights="random", size=32, precision="float32"))
+        assert keras.layers.Conv2D(1, 1).name == f"conv2d_{number + 1}"

@@ -1,0 +1,399 @@
+"""Stage one on a fake conv base: what is computed, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import pipeline
+from pipeline import ConvBaseSpec, StoreBusy, StoreDamaged, StoreError, StoreMismatch, open_features, scan_images
+from pipeline.decode import decode_image
+from pipeline.progress import Progress
+from pipeline.status import Status
+from pipeline.store import open_for_writing
+from tests.fakes import FEATURE_SHAPE, FakeConvBase, photo, photo_folder
+
+SPEC = ConvBaseSpec(size=(8, 8), store_dtype="float32")
+
+
+def extract_features(images, directory, spec=SPEC, **options):
+    return pipeline.extract_features(images, directory, spec, batch_size=4, **options)
+
+
+def expected(path: Path) -> np.ndarray:
+    pixels = decode_image(path.read_bytes(), (8, 8))
+    return pixels.reshape(2, 4, 2, 4, 3).mean(axis=(1, 3))
+
+
+def check_rows(store, photos: Path) -> None:
+    """Every image's features are its own."""
+    X, y = store.load()
+    for at, id in enumerate(store.ids()):
+        assert X[at] == pytest.approx(expected(photos / id), abs=1e-4)
+        assert store.classes[y[at]] == id.split("/")[0]
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch, fake_conv_base):
+    monkeypatch.setattr("pipeline.plan.MOST_ROWS", 8)
+
+
+@pytest.fixture
+def cache(tmp_path) -> Path:
+    return tmp_path / "cache"
+
+
+def shards_of(cache: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((cache / "shards").iterdir())}
+
+
+def test_every_image_gets_its_own_features(photos, cache):
+    store = extract_features(scan_images(photos), cache)
+    assert store.feature_shape == FEATURE_SHAPE and FakeConvBase.seen == 20
+    assert len(store.manifest.shards) == 3 and store.pending == 0 and store.bad == []
+    check_rows(store, photos)
+    train, validation = store.load("train"), store.load("validation")
+    assert len(train[0]) + len(validation[0]) == 20 and len(store.load("test")[0]) == 0
+    assert train[1].dtype == np.int32
+
+
+def test_a_second_run_loads_nothing(photos, cache):
+    extract_features(scan_images(photos), cache)
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
+    store = extract_features(scan_images(photos), cache)
+    assert FakeConvBase.loads == 1 and len(store.members()) == 20
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
+
+
+def test_fault_15_added_images_only_are_computed(photos, cache):
+    extract_features(scan_images(photos), cache)
+    photo_folder(photos, 15)
+    store = extract_features(scan_images(photos), cache)
+    assert FakeConvBase.seen == 30
+    check_rows(store, photos)
+
+
+def test_fault_16_removed_images_leave_and_nothing_is_computed(photos, cache):
+    extract_features(scan_images(photos), cache)
+    (photos / "cats" / "004.png").unlink()
+    store = extract_features(scan_images(photos), cache)
+    assert FakeConvBase.loads == 1 and len(store.members()) == 19
+    check_rows(store, photos)
+
+
+def test_fault_17_an_edited_image_is_computed_again(photos, cache):
+    extract_features(scan_images(photos), cache)
+    (photos / "cats" / "004.png").write_bytes(photo(4242))
+    store = extract_features(scan_images(photos), cache)
+    assert FakeConvBase.seen == 21
+    check_rows(store, photos)
+
+
+def test_fault_18_renamed_moved_and_relabelled_images_cost_no_forward_pass(photos, cache):
+    extract_features(scan_images(photos), cache)
+    (photos / "cats" / "004.png").rename(photos / "cats" / "zzz.png")
+    (photos / "cats" / "005.png").rename(photos / "dogs" / "aaa.png")
+    store = extract_features(scan_images(photos), cache)
+    assert FakeConvBase.loads == 1
+    check_rows(store, photos)
+
+
+def test_fault_19_equal_images_cost_one_forward_pass_and_have_a_row_each(photos, cache):
+    (photos / "cats" / "copy.png").write_bytes((photos / "cats" / "000.png").read_bytes())
+    store = extract_features(scan_images(photos), cache)
+    assert FakeConvBase.seen == 20 and len(store.load()[0]) == 21
+    check_rows(store, photos)
+
+
+def test_fault_20_a_renamed_class_updates_the_labels(photos, cache):
+    extract_features(scan_images(photos), cache)
+    (photos / "cats").rename(photos / "tigers")
+    store = extract_features(scan_images(photos), cache)
+    assert store.classes == ("dogs", "tigers") and FakeConvBase.loads == 1
+    check_rows(store, photos)
+
+
+def test_fault_22_bad_images_are_listed_and_rows_do_not_shift(photos, cache):
+    whole = photo(5, size=(64, 64), format="JPEG")
+    (photos / "cats" / "0005.jpg").write_bytes(whole[: len(whole) // 2])
+    (photos / "cats" / "003a.jpg").write_bytes(b"")
+    (photos / "dogs" / "page.jpg").write_text("<html>")
+    store = extract_features(scan_images(photos), cache)
+    assert {bad.id for bad in store.bad} == {"cats/0005.jpg", "cats/003a.jpg", "dogs/page.jpg"}
+    assert {bad.status for bad in store.bad} == {Status.UNDECODABLE} and all(bad.reason for bad in store.bad)
+    assert len(store.load()[0]) == 20
+    check_rows(store, photos)
+    assert FakeConvBase.loads == 1
+    extract_features(scan_images(photos), cache)
+    assert FakeConvBase.loads == 1
+
+
+def test_fault_36_features_that_do_not_fit_are_never_stored_as_good(photos, cache, monkeypatch):
+    real = FakeConvBase.compute
+
+    def compute(self, batch):
+        features = real(self, batch)
+        features[1, 0, 0, 0] = 1e6
+        return features
+
+    monkeypatch.setattr(FakeConvBase, "compute", compute)
+    store = extract_features(scan_images(photos), cache, replace(SPEC, store_dtype="float16"))
+    assert [bad.status for bad in store.bad] == [Status.NOT_FINITE] * 5
+    assert np.isfinite(store.load()[0]).all() and len(store.load()[0]) == 15
+
+
+class Interrupt(Progress):
+    """Stops the run at its nth image."""
+
+    def __init__(self, at: int, error: BaseException):
+        self.left, self.error = at, error
+
+    def image_done(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+
+
+@pytest.mark.parametrize("at", [0, 1, 7, 8, 9, 15, 17, 19])
+def test_fault_01_02_an_interrupted_run_goes_on_and_ends_with_the_same_shards(photos, tmp_path, at):
+    extract_features(scan_images(photos), tmp_path / "whole")
+    FakeConvBase.seen = 0
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(scan_images(photos), tmp_path / "cache", progress=Interrupt(at, KeyboardInterrupt()))
+    kept = len(open_features(tmp_path / "cache").members())
+    assert kept >= max(0, at // 8 * 8 - 8 * (at % 8 == 0))
+    FakeConvBase.seen = 0
+    store = extract_features(scan_images(photos), tmp_path / "cache")
+    assert FakeConvBase.seen == 20 - kept
+    assert shards_of(tmp_path / "cache") == shards_of(tmp_path / "whole")
+    check_rows(store, photos)
+
+
+def test_shards_that_were_written_but_not_listed_are_taken_in(photos, cache):
+    extract_features(scan_images(photos), cache)
+    with open_for_writing(cache) as writer:
+        manifest = replace(writer.current.manifest, shards=writer.current.manifest.shards[:1])
+        manifest.write(cache)
+    FakeConvBase.seen = 0
+    store = extract_features(scan_images(photos), cache)
+    assert FakeConvBase.seen == 0 and store.pending == 0
+    check_rows(store, photos)
+
+
+def test_an_unlisted_shard_with_one_wrong_byte_is_computed_again(photos, cache):
+    extract_features(scan_images(photos), cache)
+    whole = shards_of(cache)
+    with open_for_writing(cache) as writer:
+        replace(writer.current.manifest, shards=writer.current.manifest.shards[:1]).write(cache)
+    path = sorted((cache / "shards").iterdir())[1]
+    with h5py.File(path, "r") as file:
+        at = file["features"].id.get_offset()
+    data = bytearray(path.read_bytes())
+    data[at + 5] ^= 1
+    path.write_bytes(data)
+    FakeConvBase.seen = 0
+    extract_features(scan_images(photos), cache)
+    assert FakeConvBase.seen == 8 and shards_of(cache) == whole
+
+
+def test_fault_09_a_missing_or_short_shard_is_computed_again(photos, cache):
+    extract_features(scan_images(photos), cache)
+    whole = shards_of(cache)
+    first, second, _ = sorted((cache / "shards").iterdir())
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-100])
+    with pytest.raises(StoreDamaged, match="000000"):
+        open_features(cache).load()
+    FakeConvBase.seen = 0
+    store = extract_features(scan_images(photos), cache)
+    assert FakeConvBase.seen == 16 and shards_of(cache) == whole
+    check_rows(store, photos)
+
+
+def test_fault_09_a_flipped_bit_is_never_read_as_a_number(photos, cache):
+    extract_features(scan_images(photos), cache)
+    path = sorted((cache / "shards").iterdir())[0]
+    whole = path.read_bytes()
+    for at in np.random.default_rng(0).integers(0, len(whole), 60):
+        data = bytearray(whole)
+        data[at] ^= 4
+        path.write_bytes(data)
+        with pytest.raises(StoreDamaged, match="sha256"):
+            open_features(cache).load()
+
+
+def test_fault_10_swapped_shards_are_refused(photos, cache):
+    extract_features(scan_images(photos), cache)
+    first, second, _ = sorted((cache / "shards").iterdir())
+    one, two = first.read_bytes(), second.read_bytes()
+    first.write_bytes(two)
+    second.write_bytes(one)
+    with pytest.raises(StoreDamaged):
+        open_features(cache).load()
+
+
+OTHER_SPECS = {
+    "conv_base": "vgg19",
+    "conv_base_args": {"alpha": 0.5},
+    "weights_sha256": None,
+    "size": (6, 8),
+    "cut": "inner",
+    "preprocessing": "rescale",
+    "resize": "antialias",
+    "precision": "bfloat16",
+    "store_dtype": "float16",
+}
+
+
+@pytest.mark.parametrize("field", OTHER_SPECS)
+def test_fault_12_13_another_spec_is_refused_naming_the_field(photos, cache, field):
+    extract_features(scan_images(photos), cache)
+    shards = shards_of(cache)
+    changed = {"weights": "random"} if field == "weights_sha256" else {field: OTHER_SPECS[field]}
+    with pytest.raises(StoreMismatch) as caught:
+        extract_features(scan_images(photos), cache, replace(SPEC, **changed))
+    assert [difference.field for difference in caught.value.differences] == [field]
+    assert "--rebuild" in str(caught.value) and shards_of(cache) == shards
+
+
+def test_fault_12_a_weights_file_that_changed_in_place_is_refused(photos, cache, tmp_path):
+    weights = tmp_path / "weights.h5"
+    weights.write_text("abc")
+    spec = replace(SPEC, weights=str(weights))
+    extract_features(scan_images(photos), cache, spec)
+    assert extract_features(scan_images(photos), cache, spec) and FakeConvBase.loads == 1
+    weights.write_text("abd")
+    with pytest.raises(StoreMismatch, match="weights_sha256"):
+        extract_features(scan_images(photos), cache, spec)
+
+
+def test_rebuild_starts_over_with_the_new_spec(photos, cache):
+    extract_features(scan_images(photos), cache)
+    store = extract_features(scan_images(photos), cache, replace(SPEC, weights="random"), rebuild=True)
+    assert store.random_weights and FakeConvBase.seen == 40
+    check_rows(store, photos)
+
+
+def test_auto_precision_is_settled_once(photos, cache):
+    extract_features(scan_images(photos), cache, replace(SPEC, precision="bfloat16"))
+    photo_folder(photos, 12)
+    assert extract_features(scan_images(photos), cache).spec.precision == "bfloat16"
+
+
+def test_fault_14_another_store_format_is_refused(photos, cache, monkeypatch):
+    extract_features(scan_images(photos), cache)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.store.manifest.FORMAT", 2)
+        with pytest.raises(StoreError, match="store format 1, this version reads 2"):
+            open_features(cache)
+
+
+def test_fault_05_a_cache_that_is_a_file_is_refused_before_anything_is_loaded(photos, cache):
+    cache.write_text("mine")
+    with pytest.raises(StoreError, match="not a directory"):
+        extract_features(scan_images(photos), cache)
+    assert FakeConvBase.loads == 0 and cache.read_text() == "mine"
+
+
+def test_a_directory_with_something_else_in_it_is_refused(photos, tmp_path):
+    with pytest.raises(StoreError, match="holds cats and no store"):
+        extract_features(scan_images(photos), photos)
+
+
+def test_fault_07_a_second_writer_stops_and_names_the_first(photos, cache):
+    extract_features(scan_images(photos), cache)
+    photo_folder(photos, 12)
+    with open_for_writing(cache), pytest.raises(StoreBusy, match=f"process {os.getpid()}"):
+        extract_features(scan_images(photos), cache)
+    assert len(extract_features(scan_images(photos), cache).members()) == 24
+
+
+def test_fault_08_a_reader_sees_complete_shards_only(photos, cache):
+    seen = []
+
+    class Read(Progress):
+        def image_done(self) -> None:
+            store = open_features(cache)
+            seen.append(len(store.members()))
+            check_rows(store, photos)
+
+    extract_features(scan_images(photos), cache, progress=Read())
+    assert set(seen) <= {0, 8, 16} and seen[-1] >= 8
+
+
+def test_fault_04_an_error_while_writing_ends_the_run_and_the_next_goes_on(photos, cache, monkeypatch):
+    real, calls = os.fsync, []
+
+    def fsync(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 12:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="No space"):
+        extract_features(scan_images(photos), cache)
+    check_rows(extract_features(scan_images(photos), cache), photos)
+
+
+def test_an_image_that_changes_while_the_run_reads_it_is_left_out_and_tried_again(photos, cache):
+    images = scan_images(photos)
+    (photos / "cats" / "004.png").write_bytes(photo(4242))
+    store = extract_features(images, cache)
+    assert [bad.status for bad in store.bad] == [Status.UNREADABLE]
+    store = extract_features(scan_images(photos), cache)
+    assert store.bad == []
+    check_rows(store, photos)
+
+
+def test_a_moved_store_means_the_same(photos, cache, tmp_path):
+    extract_features(scan_images(photos), cache)
+    cache.rename(tmp_path / "elsewhere")
+    check_rows(open_features(tmp_path / "elsewhere"), photos)
+
+
+def test_a_compressed_store_reads_the_same(photos, cache):
+    store = extract_features(scan_images(photos), cache, compression="gzip")
+    check_rows(store, photos)
+    check_rows(open_features(cache), photos)
+
+
+def test_fault_32_odd_names_come_back_from_the_store(photos, cache):
+    names = [b"new\nline.png", "émoji 🐈.png".encode(), b"latin\xe9.png", b"a, b.png"]
+    for number, name in enumerate(names):
+        (photos / "cats" / os.fsdecode(name)).write_bytes(photo(600 + number))
+    extract_features(scan_images(photos), cache)
+    store = open_features(cache)
+    assert {"cats/" + os.fsdecode(name) for name in names} <= set(store.ids())
+    check_rows(store, photos)
+
+
+def test_batches_have_one_shape(photos, cache, monkeypatch):
+    shapes = set()
+    real = FakeConvBase.compute
+    monkeypatch.setattr(FakeConvBase, "compute", lambda self, batch: shapes.add(batch.shape) or real(self, batch))
+    (photos / "cats" / "bad.jpg").write_bytes(b"")
+    extract_features(scan_images(photos), cache)
+    assert shapes == {(4, 8, 8, 3)}
+
+
+def test_a_shard_can_be_read_by_any_hdf5_reader(photos, cache):
+    store = extract_features(scan_images(photos), cache)
+    with h5py.File(next((cache / "shards").iterdir()), "r") as file:
+        assert set(file) == {"features", "status", "crc32", "ids"}
+        assert file["features"].shape[1:] == FEATURE_SHAPE and file["features"].chunks is None
+        assert file.attrs["fingerprint"] == store.fingerprint
+
+
+def test_too_little_disk_is_said_before_the_computing(photos, cache, monkeypatch):
+    import shutil
+
+    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+    with pytest.raises(StoreError, match=r"needs 0\.0 GB for 20 images"):
+        extract_features(scan_images(photos), cache)
+    assert FakeConvBase.seen == 0

@@ -1,0 +1,151 @@
+"""Scores of a head, checked by hand."""
+
+import json
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from pipeline.errors import HeadError
+from pipeline.scoring import evaluate
+
+
+class Fixed:
+    """A head that predicts what X says."""
+
+    def __init__(self, classes=(0, 1), names=None):
+        self.classes_ = np.array(classes)
+        if names:
+            self.class_names_ = list(names)
+
+    def predict(self, X):
+        return np.asarray(X)
+
+
+class Scored(Fixed):
+    """A head of two classes that is as sure of the second one as X says."""
+
+    def predict(self, X):
+        return self.classes_[(np.asarray(X) > 0.5).astype(int)]
+
+    def predict_proba(self, X):
+        return np.stack([1 - X, X], axis=1)
+
+
+Y = np.array([0, 0, 0, 1, 1, 1, 1, 1])
+PREDICTED = np.array([0, 0, 1, 1, 1, 1, 1, 0])
+
+
+def test_the_scores_are_those_worked_out_by_hand():
+    report = evaluate(Fixed(names=["cat", "dog"]), PREDICTED, Y)
+    assert report.confusion.tolist() == [[2, 1], [1, 4]]
+    assert report.accuracy == 6 / 8
+    assert report.balanced_accuracy == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert report.auc is None
+    assert (report.n, report.classes) == (8, ("cat", "dog"))
+    cat, dog = report.per_class
+    assert cat == {
+        "class": "cat",
+        "precision": pytest.approx(2 / 3),
+        "recall": pytest.approx(2 / 3),
+        "f1": pytest.approx(2 / 3),
+        "n": 3,
+    }
+    assert dog == {"class": "dog", "precision": 4 / 5, "recall": 4 / 5, "f1": pytest.approx(4 / 5), "n": 5}
+
+
+def test_auc_is_the_share_of_pairs_in_the_right_order():
+    report = evaluate(Scored(), np.array([0.1, 0.4, 0.6, 0.3, 0.9]), np.array([0, 0, 0, 1, 1]))
+    assert report.auc == pytest.approx(4 / 6)
+
+
+def test_auc_takes_decision_function_where_there_is_one():
+    head = Scored()
+    head.decision_function = lambda X: -X
+    assert evaluate(head, np.array([0.1, 0.9]), np.array([0, 1])).auc == 0
+
+
+def test_there_is_no_auc_of_one_class_or_three():
+    assert evaluate(Scored(), np.array([0.1, 0.9]), np.array([1, 1])).auc is None
+    assert evaluate(Scored(), np.array([0.1, 0.9]), np.array([0, 1]), classes=["a", "b", "c"]).auc is None
+
+
+@pytest.mark.parametrize("missing_in", ["training", "validation", "predictions"])
+def test_a_class_that_is_missing_shifts_nothing(missing_in):
+    names = ["ape", "bee", "cat"]
+    head = Fixed(classes=(0, 2) if missing_in == "training" else (0, 1, 2), names=names)
+    y = np.array([0, 2, 2]) if missing_in == "validation" else np.array([0, 1, 2, 2])
+    predicted = np.array([0, 1, 2]) if missing_in == "validation" else np.array([0, 0, 2, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = evaluate(head, predicted, y)
+    assert report.classes == ("ape", "bee", "cat")
+    if missing_in == "validation":
+        assert report.confusion.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 1]]
+        assert report.balanced_accuracy == pytest.approx((1 + 1 / 2) / 2)
+    else:
+        assert report.confusion.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 2]]
+        assert report.balanced_accuracy == pytest.approx(2 / 3)
+
+
+def test_without_names_classes_are_called_by_their_labels():
+    report = evaluate(Fixed(("cat", "dog")), np.array(["cat", "dog", "dog"]), np.array(["cat", "cat", "eel"]))
+    assert report.classes == ("cat", "dog", "eel")
+    assert report.confusion.tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 0]]
+
+
+def test_given_names_win_over_the_heads_own():
+    assert evaluate(Fixed(names=["cat", "dog"]), PREDICTED, Y, classes=["chat", "chien"]).classes == ("chat", "chien")
+
+
+def test_a_label_beyond_the_classes_is_refused():
+    with pytest.raises(HeadError, match=r"labels \[2\] are not numbers of the 2 classes"):
+        evaluate(Fixed(names=["cat", "dog"]), np.array([0, 1, 1]), np.array([0, 1, 2]))
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(HeadError, match="no rows"):
+        evaluate(Fixed(), np.zeros(0), np.zeros(0))
+
+
+def test_to_json_is_fit_for_json_and_complete():
+    report = evaluate(Scored(names=["cat", "dog"]), np.array([0.1, 0.9]), np.array([0, 1]))
+    assert json.loads(json.dumps(report.to_json())) == {
+        "accuracy": 1.0,
+        "balanced_accuracy": 1.0,
+        "auc": 1.0,
+        "n": 2,
+        "classes": ["cat", "dog"],
+        "per_class": [
+            {"class": "cat", "precision": 1.0, "recall": 1.0, "f1": 1.0, "n": 1},
+            {"class": "dog", "precision": 1.0, "recall": 1.0, "f1": 1.0, "n": 1},
+        ],
+        "confusion": [[1, 0], [0, 1]],
+    }
+
+
+def test_a_report_reads_as_a_block_of_text():
+    X = np.repeat([0.1, 0.9, 0.2, 0.8], [900, 100, 50, 950])
+    y = np.repeat([0, 1], 1000)
+    assert str(evaluate(Scored(names=["cat", "wolfhound"]), X, y)).splitlines() == [
+        "2,000 images: accuracy 0.9250, balanced 0.9250, AUC 0.9000",
+        "class      precision  recall      f1  images",
+        "cat           0.9474  0.9000  0.9231   1,000",
+        "wolfhound     0.9048  0.9500  0.9268   1,000",
+        "true \\ predicted  cat  wolfhound",
+        "cat               900        100",
+        "wolfhound          50        950",
+    ]
+
+
+def test_the_confusion_of_many_classes_is_left_out_of_the_text():
+    y = np.arange(13)
+    text = str(evaluate(Fixed(y, names=[f"class{n}" for n in y]), y, y))
+    assert len(text.splitlines()) == 1 + 1 + 13
+
+
+def test_importing_it_imports_neither_tensorflow_nor_scikit_learn():
+    code = "import sys, pipeline.scoring; print({'sklearn', 'keras', 'tensorflow'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
