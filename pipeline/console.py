@@ -17,6 +17,7 @@ from rich.text import Text
 
 from pipeline.plan import Plan
 from pipeline.progress import Progress
+from pipeline.spec import ConvBaseSpec
 from pipeline.store import FeatureStore
 from pipeline.table import SPLITS, ImageTable
 
@@ -103,11 +104,10 @@ class ConsoleProgress(Progress):
         self.bad = 0
         self.computed = 0
 
-    def loading(self, conv_base: str) -> None:
+    def loading(self, spec: ConvBaseSpec) -> None:
         """Say so, and keep TensorFlow's own start-up lines away."""
-        print(
-            f"loading {conv_base} (its ImageNet weights are downloaded on first use) ...", file=sys.stderr, flush=True
-        )
+        download = " (its ImageNet weights are downloaded on first use)" if spec.weights == "imagenet" else ""
+        print(f"loading {spec.conv_base}{download} ...", file=sys.stderr, flush=True)
         start_tensorflow_quietly()
 
     def planned(self, plan: Plan, store: FeatureStore) -> None:

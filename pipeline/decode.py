@@ -83,8 +83,9 @@ class DecodeError(PipelineError):
 def decode_image(data: bytes, size: tuple[int, int], resize: str = "bilinear") -> np.ndarray:
     """Decode an image file and stretch it to `size`, by the rules of this module.
 
-    Safe to call from several threads at once. Takes less than 200 MiB besides `data` and the
-    result, whatever the bytes hold or claim.
+    Safe to call from several threads at once. Besides the result and a few copies of `data` it takes
+    less than 200 MiB, whatever size the header claims; compressed texts in a hostile PNG can add
+    Pillow's own limit for them, 64 Mi characters.
 
     Parameters
     ----------

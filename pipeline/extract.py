@@ -201,7 +201,7 @@ def _good_shards(store: FeatureStore) -> tuple[Any, ...]:
 def _load(spec: ConvBaseSpec, progress: Progress) -> ConvBase:
     from pipeline.conv_base import load_conv_base  # imports TensorFlow
 
-    progress.loading(spec.conv_base)
+    progress.loading(spec)
     return load_conv_base(spec)
 
 

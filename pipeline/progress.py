@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipeline.plan import Plan
+    from pipeline.spec import ConvBaseSpec
     from pipeline.store import FeatureStore
 
 
@@ -15,7 +16,7 @@ class Progress:
     All calls come from the thread that called `extract_features`.
     """
 
-    def loading(self, conv_base: str) -> None:
+    def loading(self, spec: ConvBaseSpec) -> None:
         """The conv base is about to be loaded, which takes seconds."""
 
     def planned(self, plan: Plan, store: FeatureStore) -> None:

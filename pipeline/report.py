@@ -61,7 +61,7 @@ def confusion_figure(report: Report, title: str) -> Figure:
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     names = [_short(name) for name in report.classes]
-    turned = k > 4 or max(map(len, names)) > 8
+    turned = max(map(len, names)) > (8 if k <= 4 else 3)
     axes.set_xticks(range(k), names, rotation=60 if turned else 0, ha="right" if turned else "center")
     axes.set_yticks(range(k), names)
     axes.set(xlabel="predicted", ylabel="true")

@@ -44,7 +44,7 @@ def features(options: argparse.Namespace) -> int:
     except WeightsUnavailable as error:
         if not options.allow_random_weights:
             raise
-        console.warn(str(error))
+        console.warn(f"{error}; going on with random weights, as --allow-random-weights says")
         store, computed = _extract(images, replace(spec, weights="random"), options)
     return _conclude(store, computed, options)
 

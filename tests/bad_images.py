@@ -231,9 +231,13 @@ def _lying_headers() -> Iterator[tuple[str, bytes, Status]]:
     yield "claims-as-much-as-is-allowed.tif", tiff(LIMIT, (8, 8, 8), 2, bytes(100)), UNDECODABLE
     tile = {322: ("I", (60_000,)), 323: ("I", (60_000,)), 324: ("I", (8,)), 325: ("I", (100,))}
     yield "tile-of-60000x60000.tif", tiff((9, 9), (8,), 1, bytes(81), tags=tile, deflate=True), TOO_LARGE
+    turned = tiff((6000, 6000), (8,), 1, bytes(100), tags={274: ("H", (6,))})
+    yield "claims-6000x6000.tif", tiff((6000, 6000), (8,), 1, bytes(100)), UNDECODABLE
+    yield "claims-6000x6000-to-be-turned.tif", turned, TOO_LARGE
     webp = saved(noise(), "WEBP", lossless=True)
-    claim = struct.pack("<I", 16382 | 16382 << 14)
-    yield "claims-16383x16383.webp", webp[:21] + claim + webp[25:], TOO_LARGE
+    for side, status in ((16383, TOO_LARGE), (3600, TOO_LARGE), (3400, UNDECODABLE)):
+        claim = struct.pack("<I", side - 1 | side - 1 << 14)
+        yield f"claims-{side}x{side}.webp", webp[:21] + claim + webp[25:], status
     yield "claims-99999x99999.ppm", b"P6 99999 99999 255\n" + bytes(100), TOO_LARGE
 
 
