@@ -17,10 +17,10 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 RUN := .venv/bin/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help features heads info sample test lint clean
+.PHONY: help features heads info sample test lint clean conv-bases
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
 	@echo
 	@echo 'variables: DATA=folder CACHE=dir CONV_BASE=name CONV_BASE_ARGS="alpha=0.35" WEIGHTS={imagenet,random,file}'
 	@echo '           SIZE=150 HEADS=dense,logistic FEATURES_ARGS=, HEADS_ARGS="any other option"'
@@ -35,6 +35,9 @@ heads: features ## stage two: train heads on the kept features and print a leade
 
 info: .venv/installed ## what the store holds
 	@$(RUN) info "$(CACHE)"
+
+conv-bases: .venv/installed ## a table of all conv bases
+	@.venv/bin/python scripts/list_conv_bases.py
 
 sample: .venv/installed
 	@.venv/bin/python -c 'from pipeline.sample import write_sample; write_sample("cache/digits")'

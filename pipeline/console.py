@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WIDE = 200  # characters, where nobody's window sets a limit
 LINE_EVERY = 10.0  # seconds between lines in a log
+BAR_EVERY = 0.1  # seconds between two looks of a bar
 MOST_LISTED = 20  # bad or skipped files that are named
 
 
@@ -56,7 +57,7 @@ class Meter:
     def __init__(self, what: str, total: int, unit: str):
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
-        self.start = self.last_line = time.monotonic()
+        self.start = self.last_shown = time.monotonic()
         self.bar: Bar | None = None
         if sys.stderr.isatty():
             columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
@@ -68,24 +69,25 @@ class Meter:
         """So much is done."""
         self.done = to
         now = time.monotonic()
-        if self.bar is not None:
-            self.bar.update(self.task, completed=to, rate=f"{self._rate(now):.1f} {self.unit}/s")
-        elif now - self.last_line >= LINE_EVERY:
-            self.last_line = now
-            self._line(now)
+        if now - self.last_shown >= (LINE_EVERY if self.bar is None else BAR_EVERY):
+            self.last_shown = now
+            self._show(now)
 
     def close(self) -> None:
         """The step is over, at its end or not."""
+        if self.done:
+            self._show(time.monotonic())
         if self.bar is not None:
             self.bar.stop()
-        elif self.done:
-            self._line(time.monotonic())
-        self.bar = None
+            self.bar = None
 
     def _rate(self, now: float) -> float:
         return self.done / max(now - self.start, 1e-9)
 
-    def _line(self, now: float) -> None:
+    def _show(self, now: float) -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done, rate=f"{self._rate(now):.1f} {self.unit}/s")
+            return
         left = (self.total - self.done) / max(self._rate(now), 1e-9)
         print(
             f"{self.what}: {self.done}/{self.total} {self.unit}, {self._rate(now):.1f} {self.unit}/s, "

@@ -175,7 +175,8 @@ def _coefficient_bytes(image: JpegImageFile, data: bytes) -> int:
     end, length = _scan_start(image), 6 + 2 * image.layers  # of the scan's header, if it names all layers
     if "progressive" not in image.info and data[end - length : end - length + 3] == bytes((0, length, image.layers)):
         return 0
-    return {1: 4, 2: 3}.get(get_sampling(image), 2 * image.layers)
+    with _faults_of_the_file(image.format):
+        return {1: 4, 2: 3}.get(get_sampling(image), 2 * image.layers)
 
 
 def _why_wrong(image: ImageFile, data: bytes) -> str | None:

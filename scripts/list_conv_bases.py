@@ -8,11 +8,6 @@ Builds each model without its weights; all of them take a few minutes and 3 GB o
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipeline.conv_base.apart import run_apart
 from pipeline.conv_base.zoo import build, conv_base_names, find_zoo_model

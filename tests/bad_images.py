@@ -199,6 +199,10 @@ def _damaged() -> Iterator[tuple[str, bytes, Status]]:
     yield "zero-wide.png", png((0, 1), 8, 2, b""), UNDECODABLE
     yield "zero-high.bmp", bmp(4, 0, 24, b""), UNDECODABLE
     yield "no-quantisation-tables.jpg", saved(noise(), "JPEG").replace(b"\xff\xdb", b"\xff\xfe"), UNDECODABLE
+    progressive = saved(noise(), "JPEG", progressive=True)
+    at = progressive.index(b"\xff\xc2") + 2
+    two_layers_missing = progressive[:at] + b"\0\x0b" + progressive[at + 2 : at + 11] + progressive[at + 17 :]
+    yield "one-layer-of-three.jpg", two_layers_missing, UNDECODABLE
     yield "no-frame.gif", b"GIF89a" + struct.pack("<HHBBB", 4, 4, 0, 0, 0) + b";", UNDECODABLE
     yield "no-palette.tif", tiff((2, 1), (8,), 3, bytes([0, 1])), UNDECODABLE
     yield "no-strips.tif", tiff((2, 1), (8,), 1, bytes(2), tags={273: ("I", ())}), UNDECODABLE

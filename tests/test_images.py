@@ -222,3 +222,12 @@ def test_known_files_are_not_read_again_unless_they_changed(photos, monkeypatch)
 def test_fractions_must_leave_something_to_train(photos, validation, test):
     with pytest.raises(ImagesError, match="fractions"):
         scan_images(photos, validation=validation, test=test)
+
+
+def test_what_is_known_of_one_folder_says_nothing_about_another(photos, tmp_path):
+    first = scan_images(photos)
+    other = photo_folder(tmp_path / "other")
+    (other / "cats" / "003.png").write_bytes(photo(31))
+    for id in first.ids:
+        os.utime(other / id, ns=(0, first.mtimes[list(first.ids).index(id)]))
+    assert scan_images(other, known=first).content_keys() == scan_images(other).content_keys()

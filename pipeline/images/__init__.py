@@ -56,7 +56,7 @@ def scan_images(
     """
     source = Path(source)
     listing = list_images(source)
-    contents = read_contents(listing.root, listing.entries, _known(known), on_read)
+    contents = read_contents(listing.root, listing.entries, _known(known, listing.root), on_read)
     skipped = listing.skipped + [
         Skipped(entry.id, "is no image")
         for entry, content in zip(listing.entries, contents, strict=True)
@@ -72,8 +72,8 @@ def scan_images(
     return _table(listing.root, pairs, skipped, validation, test)
 
 
-def _known(table: ImageTable | None) -> Known:
-    if table is None:
+def _known(table: ImageTable | None, root: Path) -> Known:
+    if table is None or table.root != root.absolute():  # another folder: equal names and times prove nothing
         return {}
     seen = zip(
         table.ids, table.sizes.tolist(), table.mtimes.tolist(), table.content_keys(), table.readable, strict=True

@@ -1,0 +1,42 @@
+"""What the README shows is what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.heads import head_names
+from pipeline.scoring import Report
+from tests.fakes import photo_folder
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_the_script_in_the_readme_runs(tmp_path, monkeypatch, capsys, fake_conv_base):
+    (script,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    photo_folder(tmp_path / "photos", 30)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(script, names)
+    assert "accuracy" in capsys.readouterr().out
+    assert len(names["store"].members()) == 60 and fake_conv_base.seen == 60
+    report = Report(0.5, 0.5, None, 0, (), [], [])
+    for name in re.findall(r"\.(\w+)", script.split("# Report:")[1].splitlines()[0]):
+        assert hasattr(report, name)
+
+
+def test_every_head_is_explained():
+    for name in head_names():
+        assert f"| `{name}` |" in README
+
+
+def test_nothing_is_left_to_fill_in():
+    assert "@@" not in README
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"^(?:\$ )?make ([a-z-]+)", README, re.MULTILINE))))
+def test_every_make_target_exists(command):
+    makefile = (Path(__file__).parent.parent / "Makefile").read_text()
+    assert re.search(rf"^{command}:", makefile, re.MULTILINE)
