@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.INFO if options.verbose else logging.ERROR, format="%(name)s: %(message)s")
+    logging.captureWarnings(True)  # Pillow's and scikit-learn's; --verbose shows them
     _listen_to_signals()
     from pipeline import verbs  # after the arguments are known to be good: it takes longer to import
 

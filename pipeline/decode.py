@@ -20,7 +20,6 @@ import operator
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageChops
@@ -35,13 +34,13 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from pipeline.errors import PipelineError, SpecError
+from pipeline.resize import stretch
 from pipeline.spec import RESIZES
 from pipeline.status import Status
 
 DECODER = "pillow-1"  # part of a spec's fingerprint; raised whenever any pixel would change
 MAX_PIXELS = 8192 * 6144  # the 8160 x 6144 of phones passes; 192 MiB at Pillow's 4 bytes a pixel
 MAX_SIDE = 65_535  # as JPEG and GIF have it; codecs hold some rows besides the pixels
-BLOCK_PIXELS = 200_000  # converted and resized at a time; a usual photo is one block
 
 _READERS: tuple[tuple[bytes, type[ImageFile]], ...] = (
     (rb"\xff\xd8\xff", JpegImageFile),
@@ -111,7 +110,13 @@ def decode_image(data: bytes, size: tuple[int, int], resize: str = "bilinear") -
         raise SpecError(f"resize {resize!r} is not one of {', '.join(RESIZES)}")
     image, orientation = _load(data)
     height, width = size if orientation < 5 else size[::-1]
-    return _upright(_stretch(image, height, width, resize == "antialias"), orientation)
+    pixels = stretch(
+        lambda top, bottom: _rgb(image, top, bottom),
+        (image.height, image.width),
+        (height, width),
+        antialias=resize == "antialias",
+    )
+    return _upright(pixels, orientation)
 
 
 def _load(data: bytes) -> tuple[ImageFile, int]:
@@ -234,67 +239,6 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
-
-
-class _Taps(NamedTuple):
-    """Along one axis, output i is the sum over t of weights[t, i] * source[first[i] + t]."""
-
-    first: np.ndarray  # (outputs,), never falling
-    weights: np.ndarray  # (taps, outputs), float32
-
-
-def _taps(source: int, outputs: int, antialias: bool) -> _Taps:
-    """A triangle that reaches one source pixel to each side; with antialias one output pixel, if that is more.
-
-    Half-pixel centres, in float32 as in TensorFlow's `resize_bilinear_op` and `scale_and_translate_op`.
-    """
-    scale, reach = np.float32(source) / np.float32(outputs), np.float32(1)
-    if antialias:
-        scale = np.float32(1) / (np.float32(outputs) / np.float32(source))  # not always the same number
-        reach = max(scale, reach)
-    centres = (np.arange(outputs, dtype=np.float32) + np.float32(0.5)) * scale
-    taps = min(2 * int(np.ceil(reach)) + antialias, source)
-    first = np.clip(np.ceil(centres - reach - np.float32(0.5)).astype(np.intp), 0, source - taps)
-    middles = (first + np.arange(taps)[:, None]).astype(np.float32) + np.float32(0.5)
-    weights = np.maximum(1 - np.abs(middles - centres) / reach, 0)
-    return _Taps(first, weights / weights.sum(axis=0))
-
-
-def _stretch(image: ImageFile, height: int, width: int, antialias: bool) -> np.ndarray:
-    """The image as (height, width, 3) float32, from about `BLOCK_PIXELS` at a time."""
-    down, across = _taps(image.height, height, antialias), _taps(image.width, width, antialias)
-    columns = (3 * across.first[:, None] + np.arange(3)).ravel()  # of a row's RGB values side by side
-    weights = np.repeat(across.weights, 3, axis=1)
-    result = np.empty((height, width * 3), np.float32)
-    for part in _parts(down, BLOCK_PIXELS // max(image.width, width)):
-        rows = _stretched_rows(image, down.first[part], down.weights[:, part, None])
-        total = np.take(rows, columns, axis=1) * weights[0]
-        for tap in range(1, len(weights)):
-            total += np.take(rows, columns + 3 * tap, axis=1) * weights[tap]
-        result[part] = total
-    return result.reshape(height, width, 3)
-
-
-def _parts(taps: _Taps, most: int) -> Iterator[slice]:
-    """Cut the outputs into parts of at most `most`, each from at most `most` of the source, or single ones."""
-    start = 0
-    while start < len(taps.first):
-        fitting = np.searchsorted(taps.first, taps.first[start] + most - len(taps.weights), side="right")
-        stop = max(start + 1, min(int(fitting), start + most))
-        yield slice(start, stop)
-        start = stop
-
-
-def _stretched_rows(image: ImageFile, first: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Some rows of the result at the image's own width, (rows, width * 3)."""
-    most, stop = max(1, BLOCK_PIXELS // image.width), int(first[-1]) + len(weights)
-    total = np.zeros((len(first), image.width * 3), np.float32)
-    for tap in range(len(weights)):
-        if tap % most == 0:  # more than once only for a single row
-            start = int(first[0]) + tap
-            block = _rgb(image, start, min(start + most, stop)).reshape(-1, image.width * 3)
-        total += block[first + tap - start] * weights[tap]
-    return total
 
 
 def _rgb(image: ImageFile, top: int, bottom: int) -> np.ndarray:

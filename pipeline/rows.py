@@ -6,13 +6,14 @@ shape go through the conv base, finished rows are collected into shards that one
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,11 @@ from pipeline.decode import DecodeError, decode_image
 from pipeline.progress import Progress
 from pipeline.status import Status
 from pipeline.store import NO_ROW, BadRow, FeatureStore, Index, ShardContent, StoreWriter
+
+if TYPE_CHECKING:
+    from pipeline.conv_base import ConvBase
+
+MAX_BYTES = 512 << 20  # of a file; the largest image that is decoded is smaller in any format
 
 
 class Task(NamedTuple):
@@ -65,6 +71,18 @@ def tasks_of(index: Index, pending: np.ndarray) -> Iterator[Task]:
                 yield Task(row, content, id, os.path.join(images.root, id))  # noqa: PTH118  # a million times
 
 
+def rows_of(
+    tasks: Iterable[Task], conv_base: ConvBase, dtype: np.dtype, *, batch_size: int, workers: int | None
+) -> Generator[Row]:
+    """The features of each task, in order; close it to stop the threads that decode."""
+    size = conv_base.spec.height_width
+    decoded = decode_ahead(
+        tasks, size, conv_base.spec.resize, workers=workers or os.cpu_count() or 1, ahead=2 * batch_size
+    )
+    with contextlib.closing(decoded):
+        yield from compute_rows(decoded, conv_base.compute, batch_shape=(batch_size, *size, 3), dtype=dtype)
+
+
 def decode_ahead(
     tasks: Iterable[Task], size: tuple[int, int], resize: str, *, workers: int, ahead: int
 ) -> Generator[Decoded]:
@@ -88,7 +106,12 @@ def _decode(task: Task, size: tuple[int, int], resize: str) -> Decoded:
         return Decoded(task, None, Status.NEVER_WRITTEN, "its image is gone")
     try:
         with open(task.path, "rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            if length > MAX_BYTES:
+                return Decoded(task, None, Status.TOO_LARGE, f"{length:,} bytes, more than {MAX_BYTES:,}")
             data = file.read()
+    except FileNotFoundError:
+        return Decoded(task, None, Status.NEVER_WRITTEN, "its image is gone")
     except OSError as error:
         return Decoded(task, None, Status.UNREADABLE, f"cannot be read: {error.strerror}")
     if hashlib.sha256(data).digest() != task.content:
@@ -160,7 +183,8 @@ def write_shards(
                 status[row.task.row - start] = row.status
                 if row.features is None:
                     bad.append(BadRow(row.task.row, int(row.status), row.reason))
-                    progress.bad_image(row.task.id or "", row.reason)
+                    if row.task.id is not None:  # no image's any more
+                        progress.bad_image(row.task.id, row.reason)
                 else:
                     features[row.task.row - start] = row.features
                 progress.image_done()

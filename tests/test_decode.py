@@ -364,7 +364,7 @@ def test_a_mistake_of_ours_is_not_taken_for_a_bad_image(monkeypatch):
     def mistaken(*_):
         raise ValueError("a mistake")
 
-    monkeypatch.setattr(decode, "_stretch", mistaken)
+    monkeypatch.setattr("pipeline.decode.stretch", mistaken)
     with pytest.raises(ValueError, match="a mistake"):
         decode_image(saved(noise(), "PNG"), (4, 4))
 
@@ -486,7 +486,7 @@ def test_small_blocks_give_the_same_bits_as_one(resize, mode, monkeypatch):
     data = saved(image, "TIFF")
     whole = decode_image(data, (13, 17), resize)
     for pixels in (1, 61 * 5, 61 * 20):
-        monkeypatch.setattr(decode, "BLOCK_PIXELS", pixels)
+        monkeypatch.setattr("pipeline.resize.BLOCK_PIXELS", pixels)
         assert np.array_equal(decode_image(data, (13, 17), resize), whole)
 
 

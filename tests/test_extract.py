@@ -397,3 +397,10 @@ def test_too_little_disk_is_said_before_the_computing(photos, cache, monkeypatch
     with pytest.raises(StoreError, match=r"needs 0\.0 GB for 20 images"):
         extract_features(scan_images(photos), cache)
     assert FakeConvBase.seen == 0
+
+
+def test_a_file_too_large_to_be_an_image_is_not_read_into_memory(photos, cache, monkeypatch):
+    monkeypatch.setattr("pipeline.rows.MAX_BYTES", 5000)
+    (photos / "cats" / "huge.png").write_bytes(photo(5) + bytes(5000))
+    store = extract_features(scan_images(photos), cache)
+    assert [(bad.id, bad.status) for bad in store.bad] == [("cats/huge.png", Status.TOO_LARGE)]
