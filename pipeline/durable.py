@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,26 @@ def write_durably(path: Path, data: bytes | memoryview) -> None:
     OSError
         A full disk, a quota, an I/O error; `path` is untouched and no temporary is left.
     """
+    with _named_at_last(path) as temporary:
+        _write_and_sync(temporary, memoryview(data))
+
+
+@contextlib.contextmanager
+def open_durably(path: Path) -> Iterator[io.FileIO]:
+    """A file to write, read and seek in, unbuffered, which is put at `path` when the block ends.
+
+    An error inside the block leaves `path` untouched and no temporary, like one of `write_durably`.
+    """
+    with _named_at_last(path) as temporary, open(temporary, "x+b", buffering=0) as file:
+        yield file
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _named_at_last(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
     try:
-        _write_and_sync(temporary, memoryview(data))
+        yield temporary
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import platform
 import shutil
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from pipeline.durable import sha256_of_file
 from pipeline.errors import StoreError, StoreMismatch
 from pipeline.plan import Plan, make_plan, rows_per_shard
 from pipeline.progress import Progress
-from pipeline.rows import compute_rows, decode_ahead, tasks_of, write_shards
+from pipeline.rows import rows_of, tasks_of, write_shards
 from pipeline.spec import WEIGHTS_WORDS, ConvBaseSpec, Difference, compare
 from pipeline.status import Status
 from pipeline.store import FeatureStore, Manifest, StoreWriter, open_features, open_for_writing
@@ -90,16 +89,46 @@ def extract_features(
         raise StoreError(f"compression {compression!r} or batch_size {batch_size} is out of range")
     if not rebuild and (store := _up_to_date(images, directory, spec)):
         return store
-    with open_for_writing(directory) as writer:
-        if rebuild:
-            writer.clear()
+    with open_for_writing(directory, rebuild=rebuild) as writer:
         layout = {"compression": None if compression == "none" else compression}
         plan, conv_base = _put_plan_in_place(writer, images, spec, layout, progress)
-        store = writer.current
         if conv_base is not None and plan.rows_pending:
-            _announce(plan, store, conv_base, progress)
-            _compute(writer, store, plan, conv_base, batch_size, workers or os.cpu_count() or 1, progress)
+            compute_plan(writer, plan, conv_base, batch_size=batch_size, workers=workers, progress=progress)
         return writer.current
+
+
+def load_stored_conv_base(store: FeatureStore, progress: Progress) -> ConvBase:
+    """The conv base that a store was made with, from where it came from.
+
+    Raises
+    ------
+    SpecError
+        Its file is gone, or the weights cannot be downloaded.
+    StoreMismatch
+        What is there now is another one.
+    """
+    conv_base = _load(store.spec, progress)
+    sources = ", ".join(dict.fromkeys(store.manifest.sources[name] for name in ("conv_base", "weights")))
+    remedy = f"put back what {sources} was when {store.directory} was made"
+    _refuse(compare(store.manifest.spec, conv_base.spec.identity()), remedy)
+    return conv_base
+
+
+def compute_plan(
+    writer: StoreWriter,
+    plan: Plan,
+    conv_base: ConvBase,
+    *,
+    batch_size: int,
+    workers: int | None,
+    progress: Progress,
+) -> None:
+    """Compute and write the pending shards of a plan whose index is in place."""
+    store = writer.current
+    _announce(plan, store, progress)
+    tasks = tasks_of(plan.index, plan.pending)
+    with contextlib.closing(rows_of(tasks, conv_base, store.dtype, batch_size=batch_size, workers=workers)) as rows:
+        write_shards(writer, store, plan.pending, rows, progress)
 
 
 def _up_to_date(images: ImageTable, directory: Path, spec: ConvBaseSpec) -> FeatureStore | None:
@@ -108,7 +137,8 @@ def _up_to_date(images: ImageTable, directory: Path, spec: ConvBaseSpec) -> Feat
         return None
     store = open_features(directory)
     same = _same_images(store.images, images) and store.images.root == images.root
-    if not same or store.pending or store.missing_shards() or _retry(store) or not _settled(store.manifest, spec):
+    unfinished = store.pending or store.missing_shards() or not _retry(store).isdisjoint(store.index.rows.tolist())
+    if not same or unfinished or not _settled(store.manifest, spec):
         return None
     return store
 
@@ -122,8 +152,9 @@ def _same_images(one: ImageTable, other: ImageTable) -> bool:
 
 
 def _retry(store: FeatureStore) -> set[int]:
-    """Rows whose image could not be read when it was their turn, though it could before."""
-    return set(np.flatnonzero(store.row_status == Status.UNREADABLE).tolist())
+    """Rows whose image was gone or could not be read when it was their turn."""
+    again = (Status.UNREADABLE, Status.NEVER_WRITTEN)
+    return {bad.row for shard in store.manifest.shards for bad in shard.bad if bad.status in again}
 
 
 def _settled(manifest: Manifest, spec: ConvBaseSpec) -> bool:
@@ -157,13 +188,10 @@ def _file_is(path: str, sha256: object) -> bool:
     return sha256 is not None and Path(path).is_file() and sha256_of_file(Path(path)) == sha256
 
 
-def _refuse(differences: list[Difference]) -> None:
+def _refuse(differences: list[Difference], remedy: str = "give another --cache directory, or --rebuild") -> None:
     if differences:
         listed = "; ".join(str(difference) for difference in differences)
-        raise StoreMismatch(
-            f"the store was made with another spec: {listed}; give another --cache directory, or --rebuild",
-            differences,
-        )
+        raise StoreMismatch(f"the store was made with another spec: {listed}; {remedy}", differences)
 
 
 def _put_plan_in_place(
@@ -220,7 +248,7 @@ def _new_manifest(conv_base: ConvBase, layout: Mapping[str, Any]) -> Manifest:
     )
 
 
-def _announce(plan: Plan, store: FeatureStore, conv_base: ConvBase, progress: Progress) -> None:
+def _announce(plan: Plan, store: FeatureStore, progress: Progress) -> None:
     bytes_needed = plan.rows_pending * store.bytes_per_row
     free = shutil.disk_usage(store.directory).free
     if bytes_needed > free:
@@ -229,21 +257,3 @@ def _announce(plan: Plan, store: FeatureStore, conv_base: ConvBase, progress: Pr
             f"{free / 1e9:.1f} GB are free; make room or give another --cache directory"
         )
     progress.planned(plan, store)
-
-
-def _compute(
-    writer: StoreWriter,
-    store: FeatureStore,
-    plan: Plan,
-    conv_base: ConvBase,
-    batch_size: int,
-    workers: int,
-    progress: Progress,
-) -> None:
-    size = conv_base.spec.height_width
-    decoded = decode_ahead(
-        tasks_of(plan.index, plan.pending), size, conv_base.spec.resize, workers=workers, ahead=2 * batch_size
-    )
-    with contextlib.closing(decoded):
-        rows = compute_rows(decoded, conv_base.compute, batch_shape=(batch_size, *size, 3), dtype=store.dtype)
-        write_shards(writer, store, plan.pending, rows, progress)

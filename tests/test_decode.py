@@ -361,7 +361,7 @@ def test_fault_22_changed_bytes_raise_nothing_but_decode_errors():
 
 
 def test_a_mistake_of_ours_is_not_taken_for_a_bad_image(monkeypatch):
-    def mistaken(*_):
+    def mistaken(*_, **__):
         raise ValueError("a mistake")
 
     monkeypatch.setattr("pipeline.decode.stretch", mistaken)

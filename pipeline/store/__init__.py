@@ -3,7 +3,7 @@
 from pipeline.store.index import NO_ROW, Index, empty_index
 from pipeline.store.manifest import BadRow, Manifest, ShardEntry, read_manifest
 from pipeline.store.reading import BadImage, FeatureStore, open_features, stored_spec
-from pipeline.store.shard import ShardContent
+from pipeline.store.shard import ShardContent, ShardDamaged
 from pipeline.store.writing import StoreWriter, open_for_writing
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Index",
     "Manifest",
     "ShardContent",
+    "ShardDamaged",
     "ShardEntry",
     "StoreWriter",
     "empty_index",

@@ -10,15 +10,18 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from pipeline.errors import StoreDamaged
-from pipeline.table import COLUMNS, ImageTable, Skipped
+from pipeline.hostile import refuse_hostile_hdf5
+from pipeline.table import COLUMNS, SPLITS, ImageTable, Skipped
 
 NO_ROW = -1
+LOST = "which rows are whose is lost: restore it from a copy, or start over with `features IMAGES --rebuild`"
 
 
 @dataclass(frozen=True)
@@ -64,31 +67,64 @@ def empty_index(images: ImageTable) -> Index:
     return Index(images, none, np.empty((0, 32), np.uint8), np.empty((0, 2), np.int64))
 
 
-def read_index(data: bytes, root: Path) -> Index:
+def read_index(data: bytes, root: Path, source: Path) -> Index:
     """Read what `Index.to_bytes` made; the caller has checked the bytes' sha256.
+
+    Parameters
+    ----------
+    data : bytes
+    root : Path
+        The folder that ids are relative to.
+    source : Path
+        Where the bytes came from, for messages.
 
     Raises
     ------
     StoreDamaged
-        It is no index.
+        It is no index, or a hostile one.
     """
     try:
+        refuse_hostile_hdf5(io.BytesIO(data))
         with h5py.File(io.BytesIO(data), "r") as file:
-            column: Mapping[str, np.ndarray] = {name: file[f"images/{name}"][:] for name in (*COLUMNS, "rows")}
-            id_bytes, ends = file["images/id_bytes"][:].tobytes(), file["images/id_ends"][:].tolist()
-            classes, skipped = (json.loads(file[name][:].tobytes()) for name in ("classes", "skipped"))
-            contents, ranges = file["contents"][:], file["ranges"][:]
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise StoreDamaged(f"the index of the store is unreadable ({error}); start over with --rebuild") from None
-    ids = [id_bytes[start:end].decode("utf-8", "surrogateescape") for start, end in zip([0, *ends], ends, strict=False)]
+            index = _read(file, root)
+        problem = "" if _is_consistent(index) else "its columns do not fit one another"
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        problem = str(error)
+    if problem:
+        raise StoreDamaged(f"{source} is not the index of a store ({problem}); {LOST}")
+    return index
+
+
+def _read(file: h5py.File, root: Path) -> Index:
+    column: Mapping[str, np.ndarray] = {name: file[f"images/{name}"][:] for name in (*COLUMNS, "rows")}
+    id_bytes, ends = file["images/id_bytes"][:].tobytes(), file["images/id_ends"][:].tolist()
+    classes, skipped = (json.loads(file[name][:].tobytes()) for name in ("classes", "skipped"))
     images = ImageTable(
         root=root,
-        ids=ids,
+        ids=[id_bytes[start:end].decode("utf-8", "surrogateescape") for start, end in pairwise([0, *ends])],
         classes=tuple(classes),
         skipped=[Skipped(*pair) for pair in skipped],
         **{name: column[name] for name in COLUMNS},
     )
-    return Index(images, column["rows"], contents, ranges)
+    return Index(images, column["rows"], file["contents"][:], file["ranges"][:])
+
+
+def _is_consistent(index: Index) -> bool:
+    """Whether no number of a stranger's index points outside the index."""
+    images, m = index.images, len(index.contents)
+    columns = [index.rows, *(getattr(images, name) for name in COLUMNS)]
+    starts, stops = index.ranges.reshape(-1, 2).T
+    return bool(
+        all(len(column) == len(images) and column.dtype.kind in "biu" for column in columns)
+        and index.ranges.dtype.kind == "i"
+        and index.ranges.shape[1:] == (2,)
+        and images.contents.shape[1:] == index.contents.shape[1:] == (32,)
+        and ((index.rows >= NO_ROW) & (index.rows < m)).all()
+        and ((images.labels >= -1) & (images.labels < len(images.classes))).all()
+        and ((images.split_codes >= 0) & (images.split_codes < len(SPLITS))).all()
+        and (starts < stops).all()
+        and [*starts, m] == [0, *stops]
+    )
 
 
 def _bytes(data: bytes) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.durable import read_json, write_json
+from pipeline.durable import canonical_json, read_json, sha256_of, write_json
 from pipeline.errors import StoreDamaged, StoreError
 
 FORMAT = 1
@@ -116,4 +117,11 @@ def _from_document(document: dict[str, Any]) -> Manifest:
     document["shards"] = tuple(
         ShardEntry(**{**shard, "bad": tuple(BadRow(*row) for row in shard["bad"])}) for shard in document["shards"]
     )
-    return Manifest(**document)
+    manifest = Manifest(**document)
+    if sha256_of(canonical_json(manifest.spec).encode()) != manifest.fingerprint:
+        raise ValueError("its fingerprint is not that of its spec")
+    if not re.fullmatch(r"index-[0-9a-f]+\.h5", manifest.index):
+        raise ValueError(f"{manifest.index!r} is no index")
+    if not all(isinstance(n, int) and n > 0 for n in (*manifest.feature_shape, manifest.rows_per_shard)):
+        raise ValueError(f"features of shape {manifest.feature_shape}, {manifest.rows_per_shard} to a shard")
+    return manifest

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.durable import sha256_of
-from pipeline.errors import StoreDamaged
+from pipeline.errors import StoreDamaged, StoreError
 from pipeline.spec import ConvBaseSpec
 from pipeline.status import Status
-from pipeline.store.index import NO_ROW, Index, read_index
-from pipeline.store.manifest import Manifest, ShardEntry, read_manifest
+from pipeline.store.index import LOST, NO_ROW, Index, read_index
+from pipeline.store.manifest import MANIFEST, Manifest, ShardEntry, read_manifest
 from pipeline.store.shard import Shard, shard_name
 from pipeline.table import SPLITS, ImageTable
 
@@ -51,10 +51,24 @@ def open_features(directory: str | Path) -> FeatureStore:
         except FileNotFoundError:
             time.sleep(0.05)
             continue
+        except OSError as error:
+            raise StoreError(f"{index_file} cannot be read: {error.strerror}") from None
         if sha256_of(data) != manifest.index_sha256:
-            raise StoreDamaged(f"{index_file} is not what was written (its sha256 differs); start over with --rebuild")
-        return FeatureStore(directory, manifest, read_index(data, Path(manifest.images["root"])))
-    raise StoreDamaged(f"{index_file} is missing; start over with --rebuild")
+            raise StoreDamaged(f"{index_file} is not what was written (its sha256 differs); {LOST}")
+        index = read_index(data, Path(manifest.images["root"]), index_file)
+        _check_agreement(directory, manifest, index)
+        return FeatureStore(directory, manifest, index)
+    raise StoreDamaged(f"{index_file} is missing; {LOST}")
+
+
+def _check_agreement(directory: Path, manifest: Manifest, index: Index) -> None:
+    ranges = {tuple(pair) for pair in index.ranges.tolist()}
+    for shard in manifest.shards:
+        rows = range(shard.start, shard.stop)
+        if (shard.start, shard.stop) not in ranges or not all(bad.row in rows for bad in shard.bad):
+            raise StoreDamaged(
+                f"{directory / MANIFEST} lists rows {shard.start} to {shard.stop}, which are not so in the index; {LOST}"
+            )
 
 
 class FeatureStore:
@@ -142,17 +156,26 @@ class FeatureStore:
     @property
     def bad(self) -> list[BadImage]:
         """Images that were tried and have no features."""
-        reasons = {bad.row: bad.reason for shard in self.manifest.shards for bad in shard.bad}
-        tried = np.flatnonzero((self.status != Status.OK) & (self.status != Status.NEVER_WRITTEN))
+        tried = np.flatnonzero((self.status != Status.OK) & ~self._waiting)
+        rows, reasons = self.index.rows, self._reasons
         return [
-            BadImage(self.images.ids[i], Status(self.status[i]), reasons.get(int(self.index.rows[i]), "cannot be read"))
+            BadImage(self.images.ids[i], Status(self.status[i]), reasons.get(int(rows[i]), "cannot be read"))
             for i in tried.tolist()
         ]
 
     @property
     def pending(self) -> int:
         """How many images wait for features; not 0 after an interruption."""
-        return int(np.count_nonzero(self.status == Status.NEVER_WRITTEN))
+        return int(np.count_nonzero(self._waiting))
+
+    @cached_property
+    def _reasons(self) -> dict[int, str]:
+        return {bad.row: bad.reason for shard in self.manifest.shards for bad in shard.bad}
+
+    @property
+    def _waiting(self) -> np.ndarray:
+        """Which images are in no finished shard yet; a row that was tried when its image was gone has a reason."""
+        return (self.status == Status.NEVER_WRITTEN) & ~np.isin(self.index.rows, list(self._reasons))
 
     def missing_shards(self) -> list[ShardEntry]:
         """Finished shards whose files are gone or have another size; a look at the directory, no more."""
@@ -210,36 +233,43 @@ class FeatureStore:
 
         Shards are read one after the other, whatever the order of `rows`.
         """
-        features = np.empty((len(rows), *self.feature_shape), dtype or self.dtype)
         order = np.argsort(rows, kind="stable")
-        found = 0
-        for entry in self.manifest.shards:
-            first, last = np.searchsorted(rows[order], (entry.start, entry.stop))
-            places = order[first:last]
-            if len(places) == 0:
-                continue
+        bounds = [np.searchsorted(rows[order], (entry.start, entry.stop)) for entry in self.manifest.shards]
+        parts = [
+            (entry, order[first:last])
+            for entry, (first, last) in zip(self.manifest.shards, bounds, strict=True)
+            if first < last
+        ]
+        found = sum(len(places) for _, places in parts)
+        if found != len(rows):
+            raise StoreDamaged(f"{self.directory}: {len(rows) - found} of {len(rows)} rows are in no finished shard")
+        if parts:  # a stranger's manifest may declare any shape: no memory is taken before a shard has it too
+            self.shard(parts[0][0])
+        features = np.empty((len(rows), *self.feature_shape), dtype or self.dtype)
+        for entry, places in parts:
             part = features[places[0] : places[-1] + 1] if _consecutive(places) else np.empty_like(features[places])
             self.shard(entry).read(rows[places] - entry.start, part)
             if not _consecutive(places):
                 features[places] = part
-            found += len(places)
-        if found != len(rows):
-            raise StoreDamaged(f"{self.directory}: {len(rows) - found} of {len(rows)} rows are in no finished shard")
         return features
 
     def shard(self, entry: ShardEntry) -> Shard:
-        """A finished shard, opened and checked once."""
+        """A finished shard, opened and checked once, its sha256 too."""
         if entry.start not in self._open_shards:
-            self._open_shards[entry.start] = Shard(
-                self.shard_path(entry),
-                entry.start,
-                self.index.contents[entry.start : entry.stop],
-                fingerprint=self.fingerprint,
-                row_shape=self.feature_shape,
-                dtype=self.dtype,
-                sha256=entry.sha256,
-            )
+            self._open_shards[entry.start] = self.open_shard(entry.start, entry.stop, sha256=entry.sha256)
         return self._open_shards[entry.start]
+
+    def open_shard(self, start: int, stop: int, *, sha256: str | None) -> Shard:
+        """The shard of a range of rows, listed or not; see `Shard` for what is checked."""
+        return Shard(
+            self.directory / SHARDS / shard_name(start, stop),
+            start,
+            self.index.contents[start:stop],
+            fingerprint=self.fingerprint,
+            row_shape=self.feature_shape,
+            dtype=self.dtype,
+            sha256=sha256,
+        )
 
 
 def stored_spec(manifest: Manifest) -> ConvBaseSpec:

@@ -14,8 +14,10 @@ compressed, so that any reader can memory-map it.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,25 @@ import numpy as np
 
 from pipeline.durable import sha256_of_file
 from pipeline.errors import StoreDamaged
+from pipeline.hostile import refuse_hostile_hdf5
+from pipeline.status import Status
 
 FORMAT = 1
-REPAIR = "run `features` again to compute it anew"
+
+
+class ShardDamaged(StoreDamaged):
+    """A shard is missing, is not what was written, or is another one.
+
+    Attributes
+    ----------
+    path : Path
+    problem : str
+        What is wrong, in words that go on from the path.
+    """
+
+    def __init__(self, path: Path, problem: str):
+        super().__init__(f"{path} {problem}; run `python -m pipeline repair {path.parent.parent}`")
+        self.path, self.problem = path, problem
 
 
 @dataclass(frozen=True)
@@ -93,13 +111,13 @@ class Shard:
     row_shape, dtype
         Of one row of features.
     sha256 : str, optional
-        Of the file; checked before anything in it is looked at. Without it (a file that a killed
-        writer left behind) every row is checked instead.
+        Of the file; checked before anything in it is looked at. Without it no row has been
+        checked yet: see `check_rows`.
 
     Raises
     ------
-    StoreDamaged
-        It is missing, is not what was written, or is another shard.
+    ShardDamaged
+        It is missing, is not what was written, is another shard, or is hostile.
     """
 
     def __init__(
@@ -114,9 +132,10 @@ class Shard:
         sha256: str | None,
     ):
         self.path, self.dtype, self.shape = path, dtype, (len(ids), *row_shape)
-        try:
+        with self._errors_named():
             if sha256 is not None and sha256_of_file(path) != sha256:
-                raise StoreDamaged(f"{path} is not what was written (its sha256 differs); {REPAIR}")
+                raise ShardDamaged(path, "is not what was written (its sha256 differs)")
+            refuse_hostile_hdf5(path)
             with h5py.File(path, "r") as file:
                 expected = {"format": FORMAT, "start": start, "stop": start + len(ids), "fingerprint": fingerprint}
                 self._check_attributes(file, expected)
@@ -125,48 +144,69 @@ class Shard:
                 held = self._dataset(file, "ids", (len(ids), 32), np.uint8)[:]
                 features = self._dataset(file, "features", self.shape, dtype)
                 self.offset = features.id.get_offset() if features.chunks is None else None
-        except FileNotFoundError:
-            raise StoreDamaged(f"{path} is missing; {REPAIR}") from None
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise StoreDamaged(f"{path} cannot be read ({error}); {REPAIR}") from None
         if not np.array_equal(held, ids):
-            raise StoreDamaged(f"{path} holds other images than the index says; {REPAIR}")
-        if sha256 is None:
-            self.read(np.arange(len(ids)), np.empty(self.shape, dtype))
+            raise ShardDamaged(path, "holds other images than the index says")
+        if not np.isin(self.status, list(Status)).all():
+            raise ShardDamaged(path, "has a row of unknown status")
 
     @property
     def features(self) -> np.ndarray:
         """All rows, memory-mapped and read-only; in memory if the shard is compressed."""
-        if self.offset is not None:
-            return np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape)
-        with h5py.File(self.path, "r") as file:
-            return np.asarray(file["features"][:])
+        with self._errors_named():
+            if self.offset is not None:
+                return np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape)
+            with h5py.File(self.path, "r") as file:
+                return np.asarray(file["features"][:])
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Copy rows, counted from the shard's first, into `out`, which may be of another dtype.
 
         Raises
         ------
-        StoreDamaged
+        ShardDamaged
             A row is not what was written.
         """
         features = self.features
         for at, row in enumerate(rows):
             data = np.ascontiguousarray(features[row])
             if zlib.crc32(data.data) != self.crc32[row]:
-                raise StoreDamaged(f"{self.path}: row {row} is not what was written (its crc32 differs); {REPAIR}")
+                raise ShardDamaged(self.path, f"is damaged: row {row} is not what was written (its crc32 differs)")
             out[at] = data
+
+    def check_rows(self) -> None:
+        """Check every row: its crc32, and that it is finite where its status is OK, and zero where it is not.
+
+        Raises
+        ------
+        ShardDamaged
+        """
+        features = np.empty(self.shape, self.dtype)
+        self.read(np.arange(len(features)), features)
+        for row, (values, status) in enumerate(zip(features, self.status, strict=True)):
+            if status == Status.OK and not np.isfinite(values).all():
+                raise ShardDamaged(self.path, f"is wrong: row {row} is marked OK and is not finite")
+            if status != Status.OK and values.any():
+                raise ShardDamaged(self.path, f"is wrong: row {row} has features and is marked {Status(status).words}")
+
+    @contextlib.contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise ShardDamaged(self.path, "is missing") from None
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:  # h5py, of damaged bytes
+            raise ShardDamaged(self.path, f"cannot be read ({error})") from None
 
     def _check_attributes(self, file: h5py.File, expected: dict[str, Any]) -> None:
         for name, value in expected.items():
             found = file.attrs.get(name)
             found = found.item() if isinstance(found, np.generic) else found
-            if found != value:
-                raise StoreDamaged(f"{self.path}: {name} is {found}, not {value}; {REPAIR}")
+            if not isinstance(found, type(value)) or found != value:
+                raise ShardDamaged(self.path, f"is another shard: its {name} is {found}, not {value}")
 
     def _dataset(self, file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
         dataset = file.get(name)
         if not isinstance(dataset, h5py.Dataset) or dataset.shape != shape or dataset.dtype != dtype:
             found = f"{dataset.dtype} {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "missing"
-            raise StoreDamaged(f"{self.path}: {name} is {found}, not {np.dtype(dtype)} {shape}; {REPAIR}")
+            raise ShardDamaged(self.path, f"is no shard: {name} is {found}, not {np.dtype(dtype)} {shape}")
         return dataset

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +19,19 @@ from pipeline.store.index import Index
 from pipeline.store.lock import HOLDER, LOCK, writing
 from pipeline.store.manifest import MANIFEST, BadRow, Manifest, ShardEntry
 from pipeline.store.reading import HEADS, SHARDS, FeatureStore, open_features
-from pipeline.store.shard import Shard, ShardContent, build_shard, shard_name
+from pipeline.store.shard import ShardContent, build_shard, shard_name
 
 logger = logging.getLogger(__name__)
-OURS = frozenset({MANIFEST, SHARDS, HEADS, LOCK, HOLDER})
+QUARANTINE = "quarantine"
+OURS = frozenset({MANIFEST, SHARDS, HEADS, QUARANTINE, LOCK, HOLDER})
 
 
 @contextlib.contextmanager
-def open_for_writing(directory: Path) -> Iterator[StoreWriter]:
+def open_for_writing(directory: Path, *, rebuild: bool = False) -> Iterator[StoreWriter]:
     """Lock a store, clear away what a killed writer left, and hand out its writer.
+
+    With `rebuild`, manifest, index and shards are deleted first, whatever state they are in; heads
+    stay and are refused by their fingerprint.
 
     Raises
     ------
@@ -40,7 +46,16 @@ def open_for_writing(directory: Path) -> Iterator[StoreWriter]:
             )
         for folder in (directory, directory / SHARDS):
             remove_temporaries(folder)
+        if rebuild:
+            _clear(directory)
         yield StoreWriter(directory)
+
+
+def _clear(directory: Path) -> None:
+    (directory / MANIFEST).unlink(missing_ok=True)
+    sync_directory(directory)
+    for path in [*directory.glob("index-*.h5"), *(directory / SHARDS).glob("*.h5")]:
+        path.unlink()
 
 
 def _is_ours(path: Path) -> bool:
@@ -98,18 +113,10 @@ class StoreWriter:
         return adopted
 
     def _adopt_one(self, path: Path, start: int, stop: int) -> bool:
-        store = self.current
         try:
             data = path.read_bytes()
-            shard = Shard(
-                path,
-                start,
-                store.index.contents[start:stop],
-                fingerprint=store.fingerprint,
-                row_shape=store.feature_shape,
-                dtype=store.dtype,
-                sha256=None,
-            )
+            shard = self.current.open_shard(start, stop, sha256=None)
+            shard.check_rows()
         except (StoreDamaged, OSError):
             return False
         bad = tuple(
@@ -132,21 +139,29 @@ class StoreWriter:
         manifest.write(self.directory)
         self.store = FeatureStore(self.directory, manifest, store.index)
 
-    def forget(self, entries: list[ShardEntry]) -> None:
-        """Take shards off the list and delete them, so that they are computed again."""
-        store = self.current
-        gone = {entry.start for entry in entries}
-        kept = tuple(entry for entry in store.manifest.shards if entry.start not in gone)
-        manifest = replace(store.manifest, shards=kept)
-        manifest.write(self.directory)
-        for entry in entries:
-            (self.directory / SHARDS / shard_name(entry.start, entry.stop)).unlink(missing_ok=True)
-        self.store = FeatureStore(self.directory, manifest, store.index)
+    def quarantine(self, entries: Sequence[ShardEntry]) -> list[Path]:
+        """Take shards off the list and move their files aside, so that they can be computed again.
 
-    def clear(self) -> None:
-        """Delete manifest, index and shards; heads stay and are refused by their fingerprint."""
-        (self.directory / MANIFEST).unlink(missing_ok=True)
-        sync_directory(self.directory)
-        for path in [*self.directory.glob("index-*.h5"), *(self.directory / SHARDS).glob("*.h5")]:
-            path.unlink()
-        self.store = None
+        Returns
+        -------
+        list of Path
+            Where the files are now; one that was missing has none.
+        """
+        folder = self.directory / QUARANTINE
+        moved = []
+        for path in filter(os.path.lexists, map(self.current.shard_path, entries)):
+            make_directory(folder)
+            moved.append(_free_name(folder / path.name))
+            os.replace(path, moved[-1])
+        for changed in [folder, self.directory / SHARDS] if moved else []:
+            sync_directory(changed)  # before the manifest: what is neither listed nor aside, `adopt` takes in
+        kept = tuple(entry for entry in self.current.manifest.shards if entry not in entries)
+        manifest = replace(self.current.manifest, shards=kept)
+        manifest.write(self.directory)
+        self.store = FeatureStore(self.directory, manifest, self.current.index)
+        return moved
+
+
+def _free_name(path: Path) -> Path:
+    names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
+    return next(name for name in chain([path], names) if not os.path.lexists(name))
