@@ -108,7 +108,7 @@ class ConsoleProgress(Progress):
 
     def loading(self, spec: ConvBaseSpec) -> None:
         """Say so, and keep TensorFlow's own start-up lines away."""
-        download = " (its ImageNet weights are downloaded on first use)" if spec.weights == "imagenet" else ""
+        download = " (its ImageNet weights are downloaded on first use)" if spec.weights == "imagenet" and not spec.is_file else ""
         print(f"loading {spec.conv_base}{download} ...", file=sys.stderr, flush=True)
         start_tensorflow_quietly()
 

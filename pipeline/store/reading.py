@@ -67,7 +67,7 @@ def _check_agreement(directory: Path, manifest: Manifest, index: Index) -> None:
         rows = range(shard.start, shard.stop)
         if (shard.start, shard.stop) not in ranges or not all(bad.row in rows for bad in shard.bad):
             raise StoreDamaged(
-                f"{directory / MANIFEST} lists rows {shard.start} to {shard.stop}, which are not so in the index; {LOST}"
+                f"{directory / MANIFEST} lists rows {shard.start} to {shard.stop}, the index does not; {LOST}"
             )
 
 
