@@ -42,7 +42,10 @@ def parser() -> argparse.ArgumentParser:
     for name, fill, text in (
         ("features", _features, "stage one: fill or update the store at --cache"),
         ("heads", _heads, "stage two: train heads on a store, score and save them, print a leaderboard"),
+        ("verify", _verify, "is every row what it claims to be? Names, sizes, fingerprints; more with the options"),
+        ("repair", _repair, "put bad shards into quarantine and compute only those again"),
         ("info", _info, "what a store holds"),
+        ("pack", _pack, "all features of a store as one HDF5 file"),
     ):
         verb = verbs.add_parser(name, help=text, description=text, formatter_class=_Help)
         fill(verb)
@@ -126,6 +129,10 @@ def _features(verb: argparse.ArgumentParser) -> None:
         help="largest fraction of images that may be unusable before the exit status is 1",
     )
 
+    _batches(verb)
+
+
+def _batches(verb: argparse.ArgumentParser) -> None:
     speed = verb.add_argument_group("speed")
     speed.add_argument(
         "--batch-size",
@@ -184,6 +191,29 @@ def _heads(verb: argparse.ArgumentParser) -> None:
         metavar="N",
         help="stop after N epochs without a better validation loss and keep the best weights",
     )
+
+
+def _verify(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("store", metavar="DIR", help="a store that `features` filled")
+    verb.add_argument("--full", action="store_true", help="read every byte")
+    verb.add_argument(
+        "--recompute",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="put N random rows through the conv base again",
+    )
+    verb.add_argument("--sources", action="store_true", help="read every image: is it still the one in the index?")
+
+
+def _repair(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("store", metavar="DIR", help="a store that `features` filled")
+    _batches(verb)
+
+
+def _pack(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("store", metavar="DIR", help="a store that `features` filled")
+    verb.add_argument("file", metavar="FILE.h5", help="replaced if it exists")
 
 
 def _info(verb: argparse.ArgumentParser) -> None:

@@ -6,7 +6,8 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -23,6 +24,7 @@ from pipeline.table import SPLITS, ImageTable
 
 if TYPE_CHECKING:
     from pipeline.train import TrainedHead
+    from pipeline.verify import Finding
 
 WIDE = 200  # characters, where nobody's window sets a limit
 LINE_EVERY = 10.0  # seconds between lines in a log
@@ -97,6 +99,25 @@ class Meter:
         )
 
 
+@contextlib.contextmanager
+def meters() -> Iterator[Callable[[str, int, int], None]]:
+    """A function to call with a unit, `files`, how many are read and of how many; each unit has its meter."""
+    running: dict[str, Meter] = {}
+
+    def on_progress(unit: str, done: int, total: int) -> None:
+        if unit not in running:
+            running[unit] = Meter("reading", total, unit)
+        running[unit].advance(done)
+        if done >= total:  # two bars at a time would draw over one another
+            running.pop(unit).close()
+
+    try:
+        yield on_progress
+    finally:
+        for meter in running.values():
+            meter.close()
+
+
 class ConsoleProgress(Progress):
     """Shows stage one on the console."""
 
@@ -108,7 +129,11 @@ class ConsoleProgress(Progress):
 
     def loading(self, spec: ConvBaseSpec) -> None:
         """Say so, and keep TensorFlow's own start-up lines away."""
-        download = " (its ImageNet weights are downloaded on first use)" if spec.weights == "imagenet" and not spec.is_file else ""
+        download = (
+            " (its ImageNet weights are downloaded on first use)"
+            if spec.weights == "imagenet" and not spec.is_file
+            else ""
+        )
         print(f"loading {spec.conv_base}{download} ...", file=sys.stderr, flush=True)
         start_tensorflow_quietly()
 
@@ -207,6 +232,16 @@ def show_info(document: dict[str, Any]) -> None:
         out().print(leaderboard("heads, on validation images", rows))
 
 
+def show_findings(looked_at: str, findings: Sequence[Finding], directory: Path) -> int:
+    """What a check found and what to do about it; returns the exit status."""
+    for finding in findings:
+        say(f"{finding.what}: {finding.problem}")
+    say(f"{looked_at}: {counted(len(findings), 'finding') if findings else 'nothing wrong'}")
+    for remedy in dict.fromkeys(finding.remedy for finding in findings):
+        say(f"what to do: {remedy.format(directory)}")
+    return 1 if findings else 0
+
+
 def weights_words(store: FeatureStore) -> str:
     """Which weights, for a person."""
     weights = str(store.manifest.sources["weights"])
@@ -269,6 +304,11 @@ def leaderboard(title: str, rows: Sequence[dict[str, Any]]) -> Table:
             scores.append(f"{row['test']['accuracy']:.4f}" if row.get("test") else "")
         table.add_row(row["head"], *scores, f"{row['fit_seconds']:.2f}", f"{row['parameters']:,}")
     return table
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things: `1 row`, `2 rows`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def size(n: float) -> str:

@@ -115,7 +115,7 @@ def _decode(task: Task, size: tuple[int, int], resize: str) -> Decoded:
     except OSError as error:
         return Decoded(task, None, Status.UNREADABLE, f"cannot be read: {error.strerror}")
     if hashlib.sha256(data).digest() != task.content:
-        return Decoded(task, None, Status.UNREADABLE, "was changed while the pipeline ran")
+        return Decoded(task, None, Status.UNREADABLE, "was changed after it was scanned")
     try:
         return Decoded(task, decode_image(data, size, resize), Status.OK)
     except DecodeError as error:

@@ -50,24 +50,14 @@ def features(options: argparse.Namespace) -> int:
 
 
 def _scan(options: argparse.Namespace, stored: FeatureStore | None) -> ImageTable:
-    meters: list[console.Meter] = []
-
-    def on_read(done: int, total: int) -> None:
-        if not meters:
-            meters.append(console.Meter("reading", total, "files"))
-        meters[0].advance(done)
-
-    try:
+    with console.meters() as on_progress:
         return scan_images(
             options.images,
             validation=options.validation,
             test=options.test,
             known=None if stored is None or options.rebuild else stored.images,
-            on_read=on_read,
+            on_read=lambda done, total: on_progress("files", done, total),
         )
-    finally:
-        for meter in meters:
-            meter.close()
 
 
 def _extract(images: ImageTable, spec: ConvBaseSpec, options: argparse.Namespace) -> tuple[FeatureStore, int]:
@@ -161,6 +151,73 @@ def _head_params(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
             raise StoreError(f"--set {head}.{key}: '{head}' is not among --heads {','.join(options.heads)}")
         params[head][key] = value
     return params
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Look for what is wrong with a store."""
+    from pipeline.verify import head_directories, verify_store
+
+    store = open_features(options.store)
+    if options.recompute:
+        console.start_tensorflow_quietly()
+    with console.meters() as on_progress:
+        findings = verify_store(
+            options.store,
+            full=options.full,
+            recompute=options.recompute,
+            sources=options.sources,
+            on_progress=on_progress,
+            on_recomputed=lambda rows, largest: console.say(
+                f"computed {rows} rows again: the largest relative L2 error is {largest:.1e}"
+            ),
+        )
+    counts = {
+        "shard": len(store.manifest.shards),
+        "row": sum(entry.stop - entry.start for entry in store.manifest.shards),
+        "head": len(head_directories(store)),
+    }
+    depth = "" if options.full else "names, sizes and fingerprints of "
+    looked_at = f"checked {depth}{', '.join(console.counted(n, noun) for noun, n in counts.items())}"
+    return console.show_findings(looked_at, findings, store.directory)
+
+
+def repair(options: argparse.Namespace) -> int:
+    """Compute bad shards again."""
+    from pipeline.repair import repair_store
+
+    progress = console.ConsoleProgress()
+    try:
+        with console.meters() as on_progress:
+            report = repair_store(
+                options.store,
+                progress,
+                batch_size=options.batch_size,
+                workers=options.workers,
+                on_progress=on_progress,
+            )
+    finally:
+        progress.close()
+    for name, problem in report.problems.items():
+        console.say(f"{name} {problem}")
+    for path in report.quarantined:
+        console.say(f"moved to {path}")
+    console.list_some("without features now", [f"{one.id}: {one.reason}" for one in report.lost])
+    console.say(f"computed {console.counted(report.rows, 'row')} again" if report.rows else "nothing to repair")
+    return 1 if report.lost else 0
+
+
+def pack(options: argparse.Namespace) -> int:
+    """One file to hand on."""
+    from pipeline.pack import pack_store
+
+    store = open_features(options.store)
+    if store.random_weights:
+        console.warn_random_weights()
+    with console.meters() as on_progress:
+        packed = pack_store(options.store, options.file, on_progress=lambda *done: on_progress("images", *done))
+    size = console.size(Path(options.file).stat().st_size)
+    console.say(f"packed {packed} of {len(store.images)} images into {options.file}, {size}")
+    return 0
 
 
 def info(options: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
 """The cache on disk: one directory of immutable shards, an index and a manifest."""
 
 from pipeline.store.index import NO_ROW, Index, empty_index
-from pipeline.store.manifest import BadRow, Manifest, ShardEntry, read_manifest
-from pipeline.store.reading import BadImage, FeatureStore, open_features, stored_spec
+from pipeline.store.manifest import BadRow, Manifest, ShardEntry, read_manifest, stored_spec
+from pipeline.store.reading import BadImage, FeatureStore, open_features
 from pipeline.store.shard import ShardContent, ShardDamaged
 from pipeline.store.writing import StoreWriter, open_for_writing
 

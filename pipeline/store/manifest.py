@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.durable import canonical_json, read_json, sha256_of, write_json
-from pipeline.errors import StoreDamaged, StoreError
+from pipeline.errors import SpecError, StoreDamaged, StoreError
+from pipeline.spec import ConvBaseSpec
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -108,8 +109,16 @@ def read_manifest(directory: Path) -> Manifest:
         raise StoreError(f"{path} has store format {found}, this version reads {FORMAT}; use another directory")
     try:
         return _from_document(document)
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError, SpecError) as error:
         raise StoreDamaged(f"{path} is not the manifest of a store ({error}); start over with --rebuild") from None
+
+
+def stored_spec(manifest: Manifest) -> ConvBaseSpec:
+    """The resolved spec of a store, naming conv base and weights by where they came from."""
+    known = {key: value for key, value in manifest.spec.items() if key != "format"}
+    conv_base = manifest.sources["conv_base"]
+    weights = ConvBaseSpec.weights if conv_base.endswith(".keras") else manifest.sources["weights"]
+    return ConvBaseSpec(**{**known, "conv_base": conv_base, "weights": weights, "size": tuple(known["size"])})
 
 
 def _from_document(document: dict[str, Any]) -> Manifest:
@@ -124,4 +133,7 @@ def _from_document(document: dict[str, Any]) -> Manifest:
         raise ValueError(f"{manifest.index!r} is no index")
     if not all(isinstance(n, int) and n > 0 for n in (*manifest.feature_shape, manifest.rows_per_shard)):
         raise ValueError(f"features of shape {manifest.feature_shape}, {manifest.rows_per_shard} to a shard")
+    if "root" not in manifest.images:
+        raise ValueError("it names no root of the images")
+    stored_spec(manifest)  # raises what it lacks
     return manifest

@@ -15,7 +15,7 @@ from pipeline.errors import StoreDamaged, StoreError
 from pipeline.spec import ConvBaseSpec
 from pipeline.status import Status
 from pipeline.store.index import LOST, NO_ROW, Index, read_index
-from pipeline.store.manifest import MANIFEST, Manifest, ShardEntry, read_manifest
+from pipeline.store.manifest import MANIFEST, Manifest, ShardEntry, read_manifest, stored_spec
 from pipeline.store.shard import Shard, shard_name
 from pipeline.table import SPLITS, ImageTable
 
@@ -270,14 +270,6 @@ class FeatureStore:
             dtype=self.dtype,
             sha256=sha256,
         )
-
-
-def stored_spec(manifest: Manifest) -> ConvBaseSpec:
-    """The resolved spec of a store, naming conv base and weights by where they came from."""
-    known = {key: value for key, value in manifest.spec.items() if key != "format"}
-    conv_base = manifest.sources["conv_base"]
-    weights = ConvBaseSpec.weights if conv_base.endswith(".keras") else manifest.sources["weights"]
-    return ConvBaseSpec(**{**known, "conv_base": conv_base, "weights": weights, "size": tuple(known["size"])})
 
 
 def _size(path: Path) -> int | None:

@@ -130,6 +130,7 @@ class StoreWriter:
         """Write a shard durably and list it; when this returns, a power cut cannot undo it."""
         store = self.current
         data = build_shard(content, store.fingerprint, store.manifest.compression)
+        make_directory(self.directory / SHARDS)  # which may be what was lost
         write_durably(self.directory / SHARDS / shard_name(content.start, content.stop), data)
         self._list(ShardEntry(content.start, content.stop, len(data), sha256_of(data), bad))
 
@@ -140,7 +141,7 @@ class StoreWriter:
         self.store = FeatureStore(self.directory, manifest, store.index)
 
     def quarantine(self, entries: Sequence[ShardEntry]) -> list[Path]:
-        """Take shards off the list and move their files aside, so that they can be computed again.
+        """Move files of shards aside; they stay listed, as missing, until `put_shard` replaces them.
 
         Returns
         -------
@@ -154,11 +155,7 @@ class StoreWriter:
             moved.append(_free_name(folder / path.name))
             os.replace(path, moved[-1])
         for changed in [folder, self.directory / SHARDS] if moved else []:
-            sync_directory(changed)  # before the manifest: what is neither listed nor aside, `adopt` takes in
-        kept = tuple(entry for entry in self.current.manifest.shards if entry not in entries)
-        manifest = replace(self.current.manifest, shards=kept)
-        manifest.write(self.directory)
-        self.store = FeatureStore(self.directory, manifest, self.current.index)
+            sync_directory(changed)
         return moved
 
 

@@ -1,0 +1,103 @@
+"""Bad shards are put aside, and exactly those are computed again."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.defaults import EXTRACT_BATCH
+from pipeline.extract import compute_plan, load_stored_conv_base
+from pipeline.plan import Changes, Plan
+from pipeline.progress import Progress
+from pipeline.store import BadImage, FeatureStore, ShardEntry, open_features, open_for_writing
+from pipeline.verify import OnProgress, shard_problems
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RepairReport:
+    """What was mended.
+
+    Attributes
+    ----------
+    problems : dict of str to str
+        What was wrong, by the name of the shard's file.
+    quarantined : list of Path
+        Where the bad files are now; one that was missing has none.
+    rows : int
+        How many rows were computed again.
+    lost : list of BadImage
+        Images of these rows that had features and have none now.
+    """
+
+    problems: dict[str, str]
+    quarantined: list[Path]
+    rows: int
+    lost: list[BadImage]
+
+
+def repair_store(
+    directory: str | Path,
+    progress: Progress | None = None,
+    *,
+    batch_size: int = EXTRACT_BATCH,
+    workers: int | None = None,
+    on_progress: OnProgress = lambda what, done, total: None,
+) -> RepairReport:
+    """Check every byte of a store's shards and compute the bad ones again from the images.
+
+    Rows, index, spec and the good shards stay as they are. A bad file is moved to `quarantine/`.
+    The conv base is loaded only if there is a bad shard, and before anything is touched.
+
+    Parameters
+    ----------
+    directory : path
+    progress : Progress, optional
+        Hears of the computing.
+    batch_size, workers
+        As of `extract_features`.
+    on_progress : callable
+        Hears of the checking, as of `verify_store`.
+
+    Raises
+    ------
+    StoreError, StoreBusy
+        There is no store; another process writes to it.
+    StoreDamaged
+        Its manifest or its index is damaged; they cannot be made from anything else.
+    SpecError, StoreMismatch
+        The conv base it was made with is gone, or is another one now.
+    OSError
+        A full disk or an I/O error; the same call goes on from there.
+    """
+    directory, progress = Path(directory), progress or Progress()
+    open_features(directory)  # a lock makes the directory: not where there is no store
+    with open_for_writing(directory) as writer:
+        before = writer.current
+        problems = dict(shard_problems(before, full=True, on_progress=on_progress))
+        if not problems:
+            return RepairReport({}, [], 0, [])
+        conv_base = load_stored_conv_base(before, progress)
+        for entry, problem in problems.items():
+            logger.info("%s %s", before.shard_path(entry), problem)
+        quarantined = writer.quarantine(list(problems))
+        pending = np.array([(entry.start, entry.stop) for entry in problems], np.int64)
+        plan = Plan(before.index, pending, Changes())
+        compute_plan(writer, plan, conv_base, batch_size=batch_size, workers=workers, progress=progress)
+        return RepairReport(
+            problems={before.shard_path(entry).name: problem for entry, problem in problems.items()},
+            quarantined=quarantined,
+            rows=plan.rows_pending,
+            lost=_lost(before, writer.current, list(problems)),
+        )
+
+
+def _lost(before: FeatureStore, after: FeatureStore, entries: list[ShardEntry]) -> list[BadImage]:
+    known_bad = {bad.row for entry in entries for bad in entry.bad}
+    row_of = dict(zip(after.images.ids, after.index.rows.tolist(), strict=True))
+    rows = {row for entry in entries for row in range(entry.start, entry.stop)} - known_bad
+    return [bad for bad in after.bad if row_of[bad.id] in rows]

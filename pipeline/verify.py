@@ -1,0 +1,241 @@
+"""Is every row what it claims to be? Nothing here changes a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.defaults import EXTRACT_BATCH
+from pipeline.durable import TEMPORARY, read_json, sha256_of_file
+from pipeline.errors import SpecError, StoreMismatch
+from pipeline.extract import load_stored_conv_base
+from pipeline.images.contents import Unusable, read_contents
+from pipeline.images.listing import Entry
+from pipeline.progress import Progress
+from pipeline.rows import rows_of, tasks_of
+from pipeline.store import FeatureStore, ShardDamaged, ShardEntry, open_features
+from pipeline.store.reading import SHARDS
+
+TOLERANCE = 1e-4  # relative L2 error of a row that is computed again at the same precision
+
+REPAIR = "`python -m pipeline repair {}`"
+FEATURES = "run `features` again on {}"
+TOUCH = "`touch` the images that were edited, then run `features` again on {}"
+HEADS = "`python -m pipeline heads {}`"
+SOURCES = "put the conv base back that {} was made with, or start over with `features --rebuild`"
+
+OnProgress = Callable[[str, int, int], None]
+OnRecomputed = Callable[[int, float], None]
+
+
+class Finding(NamedTuple):
+    """Something that is not as it should be.
+
+    Attributes
+    ----------
+    what : str
+        A path below the store, or the id of an image.
+    problem : str
+        In words.
+    remedy : str
+        What to do, with `{}` for the store's directory.
+    """
+
+    what: str
+    problem: str
+    remedy: str
+
+
+def verify_store(
+    directory: str | Path,
+    *,
+    full: bool = False,
+    recompute: int = 0,
+    sources: bool = False,
+    seed: int = 0,
+    on_progress: OnProgress = lambda what, done, total: None,
+    on_recomputed: OnRecomputed = lambda rows, largest: None,
+) -> list[Finding]:
+    """Check a store: always names, sizes, ranges and fingerprints of shards and heads.
+
+    Parameters
+    ----------
+    directory : path
+    full : bool
+        Read every byte too: the sha256 of shards and heads, the crc32 of each row, its status
+        against the manifest, finite values in good rows and zeros in the others.
+    recompute : int
+        So many random good rows go through the conv base again.
+    sources : bool
+        Read every image and compare its sha256 with the index, which also finds one that was
+        edited in place and given its old size and time.
+    seed : int
+        Of the choice of rows.
+    on_progress : callable
+        Called as `on_progress(what, done, total)`; `what` is shards, rows or images.
+    on_recomputed : callable
+        Called as `on_recomputed(rows, largest)` with the largest relative L2 error of the rows.
+
+    Returns
+    -------
+    list of Finding
+        Empty if nothing was found.
+
+    Raises
+    ------
+    StoreError
+        There is no store.
+    StoreDamaged
+        Its manifest or its index is damaged, so that nothing else can be checked.
+    """
+    store = open_features(directory)
+    problems = dict(shard_problems(store, full=full, on_progress=on_progress))
+    findings = [Finding(_name(store, store.shard_path(entry)), text, REPAIR) for entry, text in problems.items()]
+    findings += [*_strays(store), *_unfinished(store), *_heads(store, full=full)]
+    if recompute:
+        findings += _recomputed(store, _choose_rows(store, problems, recompute, seed), on_progress, on_recomputed)
+    if sources:
+        findings += _sources(store, on_progress)
+    return findings
+
+
+def shard_problems(
+    store: FeatureStore, *, full: bool, on_progress: OnProgress = lambda what, done, total: None
+) -> Iterator[tuple[ShardEntry, str]]:
+    """The shards that are not what they should be, and why; see `verify_store` for `full`."""
+    for done, entry in enumerate(store.manifest.shards, 1):
+        problem = _shard_problem(store, entry, full=full)
+        if problem is not None:
+            yield entry, problem
+        on_progress("shards", done, len(store.manifest.shards))
+
+
+def _shard_problem(store: FeatureStore, entry: ShardEntry, *, full: bool) -> str | None:
+    path = store.shard_path(entry)
+    if path.is_file() and path.stat().st_size != entry.bytes:
+        return f"has {path.stat().st_size} bytes, not {entry.bytes}"
+    try:
+        shard = store.open_shard(entry.start, entry.stop, sha256=entry.sha256 if full else None)
+        if not np.array_equal(shard.status, store.row_status[entry.start : entry.stop]):
+            return "marks other rows as bad than the manifest does"
+        if full:
+            shard.check_rows()
+    except ShardDamaged as error:
+        return error.problem
+    return None
+
+
+def _strays(store: FeatureStore) -> Iterator[Finding]:
+    listed = {store.shard_path(entry) for entry in store.manifest.shards}
+    for path in sorted((store.directory / SHARDS).glob("*")):
+        if path.name.startswith(TEMPORARY):
+            yield Finding(_name(store, path), "was left over by a run that was killed", FEATURES)
+        elif path not in listed:
+            yield Finding(_name(store, path), "is not listed in the manifest", FEATURES)
+
+
+def _unfinished(store: FeatureStore) -> Iterator[Finding]:
+    if store.pending:
+        yield Finding("index", f"{store.pending} of {len(store.images)} images wait for features", FEATURES)
+
+
+def _heads(store: FeatureStore, *, full: bool) -> Iterator[Finding]:
+    for directory in head_directories(store):
+        for problem in _head_problems(store, directory, full=full):
+            yield Finding(_name(store, directory), problem, HEADS)
+
+
+def head_directories(store: FeatureStore) -> list[Path]:
+    """Where the heads of a store are."""
+    return sorted(path for path in store.heads_directory.glob("*") if path.is_dir())
+
+
+def _head_problems(store: FeatureStore, directory: Path, *, full: bool) -> Iterator[str]:
+    try:
+        record = read_json(directory / "head.json")
+    except FileNotFoundError:
+        yield "has no head.json: it was never saved as a whole"
+        return
+    except (OSError, ValueError) as error:
+        yield f"cannot be read: {error}"
+        return
+    model = directory / Path(str(record.get("model"))).name
+    if not model.is_file():
+        yield f"its model {model.name} is missing"
+    elif full and sha256_of_file(model) != record.get("sha256"):
+        yield f"its model {model.name} is not what was written (its sha256 differs)"
+    if record.get("fingerprint") != store.fingerprint:
+        trained_on = str(record.get("fingerprint"))
+        yield f"was trained on features {trained_on[:12]}; the store's are {store.fingerprint[:12]}"
+    if record.get("classes") != list(store.classes):
+        yield f"was trained on the classes {_listed(record.get('classes'))}; the store has {_listed(store.classes)}"
+
+
+def _choose_rows(store: FeatureStore, problems: dict[ShardEntry, str], count: int, seed: int) -> np.ndarray:
+    """Random rows that an image of the index has and whose shard is not damaged, sorted."""
+    rows = np.unique(store.index.rows[store.members()])
+    for entry in problems:
+        rows = rows[(rows < entry.start) | (rows >= entry.stop)]
+    return np.sort(np.random.default_rng(seed).choice(rows, min(count, len(rows)), replace=False))
+
+
+def _recomputed(
+    store: FeatureStore, rows: np.ndarray, on_progress: OnProgress, on_recomputed: OnRecomputed
+) -> Iterator[Finding]:
+    largest, compared = 0.0, 0
+    try:
+        conv_base = load_stored_conv_base(store, Progress())
+    except (SpecError, StoreMismatch) as error:
+        yield Finding("conv base", str(error), SOURCES)
+        return
+    tasks = tasks_of(store.index, np.stack([rows, rows + 1], axis=1))
+    for done, row in enumerate(rows_of(tasks, conv_base, store.dtype, batch_size=EXTRACT_BATCH, workers=None), 1):
+        on_progress("rows", done, len(rows))
+        if row.features is None:
+            yield Finding(str(row.task.id), f"its features cannot be computed again: {row.reason}", TOUCH)
+            continue
+        try:
+            difference = relative_l2(row.features, store.read_rows(rows[done - 1 : done])[0])
+        except ShardDamaged as error:
+            yield Finding(_name(store, error.path), error.problem, REPAIR)
+            continue
+        compared, largest = compared + 1, max(largest, difference)
+        if difference > TOLERANCE:
+            yield Finding(str(row.task.id), f"its features, computed again, differ by {difference:.1e}", SOURCES)
+    on_recomputed(compared, largest)
+
+
+def relative_l2(found: np.ndarray, expected: np.ndarray) -> float:
+    """The L2 norm of the difference over that of `expected`."""
+    norm = np.linalg.norm(expected.astype(np.float64))
+    difference = np.linalg.norm(found.astype(np.float64) - expected)
+    return float(difference / norm if norm else difference)
+
+
+def _sources(store: FeatureStore, on_progress: OnProgress) -> Iterator[Finding]:
+    images = store.images
+    if not images.root.is_dir():
+        yield Finding(str(images.root), "is gone: none of the images can be read", FEATURES)
+        return
+    entries = [Entry(id, None) for id in images.ids]
+    found = read_contents(images.root, entries, {}, lambda done, total: on_progress("images", done, total))
+    for id, content, key, readable in zip(images.ids, found, images.content_keys(), images.readable, strict=True):
+        if content is Unusable.UNREADABLE:
+            if not (images.root / id).exists():
+                yield Finding(id, "is missing", FEATURES)
+            elif readable:
+                yield Finding(id, "cannot be read", FEATURES)
+        elif content != key:
+            yield Finding(id, "is not the image that its features were made from", TOUCH)
+
+
+def _name(store: FeatureStore, path: Path) -> str:
+    return path.relative_to(store.directory).as_posix()
+
+
+def _listed(names: Any, most: int = 10) -> str:
+    names = [str(name) for name in names] if isinstance(names, Sequence) else [str(names)]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

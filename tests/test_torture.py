@@ -1,0 +1,138 @@
+"""The torture's parts, at reduced counts; and that each of them notices a pipeline that breaks its promise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["--n", "40", "--rows-per-shard", "10", "--quick", "--kills", "0", "--seed", "1"]
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel for what only Linux has")
+
+
+def torture(tmp_path: Path, *arguments: str, breaking: str = "") -> tuple[int, list[dict], str]:
+    """Run parts of the torture in a process without threads, on a pipeline that `breaking` may break."""
+    code = f"{breaking}\nimport sys\nfrom scripts.torture.__main__ import main\nsys.exit(main(sys.argv[1:]))"
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *SMALL, "--json", str(report), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    parts = json.loads(report.read_text())["parts"] if report.exists() else []
+    return done.returncode, parts, done.stdout + done.stderr
+
+
+def test_fault_01_06_07_kills_cost_one_shard_at_most_and_second_writers_are_refused(tmp_path):
+    status, (steps, moments), said = torture(tmp_path, "--parts", "a", "--kills", "20")
+    assert status == 0, said
+    assert steps["tried"]["steps"] > 30 and steps["tried"]["second writers refused"] > 30
+    assert moments["tried"]["kills in the run"] == 20
+
+
+def test_fault_04_an_error_in_any_of_the_first_file_operations_is_said_in_one_line(tmp_path):
+    status, (injected, starved), said = torture(tmp_path, "--parts", "b", "--operations", "50")
+    assert status == 0, said
+    assert sum(injected["tried"].values()) == 50 and injected["tried"]["ended with one line"] > 40
+    assert starved["tried"]["limits"] == 5
+
+
+def test_fault_09_a_flipped_bit_anywhere_is_detected_or_without_effect(tmp_path):
+    status, (flips,), said = torture(tmp_path, "--parts", "c", "--flips", "100")
+    assert status == 0, said
+    assert flips["tried"]["detected"] + flips["tried"].get("without effect", 0) == 100
+
+
+def test_fault_12_13_every_field_of_the_spec_is_refused_by_name(tmp_path):
+    status, (specs,), said = torture(tmp_path, "--parts", "d")
+    assert status == 0, said
+    assert specs["tried"] == {"fields refused by name": 12}
+
+
+def test_fault_22_25_28_bad_images_shift_no_row_and_take_little_memory(tmp_path):
+    status, (images,), said = torture(tmp_path, "--parts", "e")
+    assert status == 0, said
+    assert images["tried"]["images"] >= 20
+
+
+def test_the_syncs_are_timed(tmp_path):
+    status, (syncs,), said = torture(tmp_path, "--parts", "f")
+    assert status == 0, said
+    assert syncs["tried"]["runs"] == 6 and "inside fsync" in said
+
+
+WRITES_IN_PLACE = """
+import os
+def write(path, data):
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.write(descriptor, data)
+    os.close(descriptor)
+import pipeline.store.writing
+pipeline.store.writing.write_durably = write
+"""
+HAS_NO_LOCK = """
+import contextlib, pipeline.store.writing
+pipeline.store.writing.writing = lambda directory: contextlib.nullcontext(directory.mkdir(exist_ok=True))
+"""
+SAYS_TWO_LINES = """
+import sys, pipeline.cli
+pipeline.cli._complain = lambda text, status: print(f"pipeline: {text}\\nsorry", file=sys.stderr) or status
+"""
+READS_UNCHECKED = """
+import numpy as np, pipeline.store.shard as shard
+class Any(str):
+    __ne__ = lambda self, other: False
+shard.sha256_of_file = lambda path: Any()
+shard.Shard.read = lambda self, rows, out: np.copyto(out, self.features[rows])
+"""
+IGNORES_A_FIELD = """
+import pipeline.extract as extract
+compare = extract.compare
+extract.compare = lambda *args, **kwargs: [one for one in compare(*args, **kwargs) if one.field != "resize"]
+"""
+PAINTS_BAD_IMAGES_GREY = """
+import numpy as np, pipeline.rows as rows
+real = rows._decode
+def decode(task, size, resize):
+    done = real(task, size, resize)
+    grey = np.full((*size, 3), 127, np.float32)
+    return done if done.pixels is not None else rows.Decoded(task, grey, rows.Status.OK)
+rows._decode = decode
+"""
+FORGETS_WHAT_IT_WROTE = """
+from pipeline.store import StoreWriter
+StoreWriter.adopt = lambda self: 0
+"""
+SHIFTS_ROWS = """
+import numpy as np, pipeline.store.writing as writing
+from dataclasses import replace
+real = writing.build_shard
+def build(content, *args):
+    return real(replace(content, features=np.roll(content.features, 1, axis=0)), *args)
+writing.build_shard = build
+"""
+
+
+@pytest.mark.parametrize(
+    ("parts", "breaking", "complaint"),
+    [
+        pytest.param("a", WRITES_IN_PLACE, "cannot be read", id="writes in place"),
+        pytest.param("a", HAS_NO_LOCK, "found to refuse", id="has no lock"),
+        pytest.param("a", FORGETS_WHAT_IT_WROTE, "rows where", id="forgets what it wrote"),
+        pytest.param("b", SAYS_TWO_LINES, "sorry", id="says two lines"),
+        pytest.param("c", READS_UNCHECKED, "read as something else", id="reads unchecked"),
+        pytest.param("d", IGNORES_A_FIELD, "resize: it was not refused", id="ignores a field"),
+        pytest.param("d", SHIFTS_ROWS, "the run to compare with is wrong itself", id="shifts rows"),
+        pytest.param("e", PAINTS_BAD_IMAGES_GREY, "status 1, not 2", id="paints bad images grey"),
+    ],
+)
+def test_a_broken_promise_is_noticed(tmp_path, parts, breaking, complaint):
+    status, _, said = torture(tmp_path, "--parts", parts, "--operations", "8", "--flips", "60", breaking=breaking)
+    assert status == 1 and complaint in said, said
