@@ -16,7 +16,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.plan import Plan
+from pipeline.plan import Changes, Plan
 from pipeline.progress import Progress
 from pipeline.spec import ConvBaseSpec
 from pipeline.store import FeatureStore
@@ -126,6 +126,11 @@ class ConsoleProgress(Progress):
         self.done = 0
         self.bad = 0
         self.computed = 0
+
+    def found(self, changes: Changes) -> None:
+        """Say it in short: added, changed, removed."""
+        if changes:
+            say(f"changes    {changes}")
 
     def loading(self, spec: ConvBaseSpec) -> None:
         """Say so, and keep TensorFlow's own start-up lines away."""

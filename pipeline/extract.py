@@ -202,6 +202,7 @@ def _put_plan_in_place(
     if store is not None:
         settled = _settled(store.manifest, spec)
         plan = _plan(images, store)
+        progress.found(plan.changes)
         if plan.rows_pending or not settled:
             conv_base = _load(replace(spec, precision=store.spec.precision), progress)
             _refuse(compare(store.manifest.spec, conv_base.spec.identity()))

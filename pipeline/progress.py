@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.plan import Plan
+    from pipeline.plan import Changes, Plan
     from pipeline.spec import ConvBaseSpec
     from pipeline.store import FeatureStore
 
@@ -15,6 +15,9 @@ class Progress:
 
     All calls come from the thread that called `extract_features`.
     """
+
+    def found(self, changes: Changes) -> None:
+        """How the images differ from what the store was last filled with."""
 
     def loading(self, spec: ConvBaseSpec) -> None:
         """The conv base is about to be loaded, which takes seconds."""

@@ -198,3 +198,14 @@ def test_an_image_that_is_no_photo_is_named(run, photos, tmp_path):
     (photos / "cats" / "cut.jpg").write_bytes(photo(1, format="JPEG", size=(90, 90))[:2000])
     _, _, err = run("features", photos, "--cache", tmp_path / "cache", "--size", "8")
     assert "without features: cats/cut.jpg" in err
+
+
+def test_what_changed_is_summed_up(run, photos, tmp_path):
+    cache = tmp_path / "cache"
+    run("features", photos, "--cache", cache, "--size", "8")
+    (photos / "cats" / "000.png").unlink()
+    (photos / "cats" / "001.png").write_bytes(photo(500))
+    (photos / "cats" / "002.png").rename(photos / "dogs" / "moved.png")
+    (photos / "dogs" / "new.png").write_bytes(photo(501))
+    _, out, _ = run("features", photos, "--cache", cache, "--size", "8")
+    assert "changes    +1 ~1 -1 moved 1" in out and "2 forward passes made" in out

@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline import ConvBaseSpec, StoreBusy, StoreDamaged, StoreError, StoreMismatch, open_features, scan_images
+from pipeline import (
+    ConvBaseSpec,
+    SpecError,
+    StoreBusy,
+    StoreDamaged,
+    StoreError,
+    StoreMismatch,
+    open_features,
+    scan_images,
+)
 from pipeline.decode import decode_image
 from pipeline.progress import Progress
 from pipeline.status import Status
@@ -404,3 +413,12 @@ def test_a_file_too_large_to_be_an_image_is_not_read_into_memory(photos, cache, 
     (photos / "cats" / "huge.png").write_bytes(photo(5) + bytes(5000))
     store = extract_features(scan_images(photos), cache)
     assert [(bad.id, bad.status) for bad in store.bad] == [("cats/huge.png", Status.TOO_LARGE)]
+
+
+def test_a_rebuild_that_cannot_begin_leaves_the_store_as_it_was(photos, cache):
+    extract_features(scan_images(photos), cache)
+    whole = shards_of(cache)
+    with pytest.raises(SpecError):
+        extract_features(scan_images(photos), cache, replace(SPEC, cut="nowhere"), rebuild=True)
+    assert shards_of(cache) == whole
+    check_rows(open_features(cache), photos)

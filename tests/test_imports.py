@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "pipeline"
 # A module imports only from the rows above its own, or from inside its own package.
 LAYERS = (
     {"errors", "status", "defaults", "durable"},
-    {"spec", "table", "hostile", "resize"},
+    {"spec", "table", "hostile", "resize", "lock"},
     {"images", "store", "decode", "conv_base", "heads", "sample"},
     {"plan", "scoring", "pack"},
     {"progress"},

@@ -195,7 +195,7 @@ def test_fault_05_a_directory_that_cannot_be_written_to_is_an_error(cache, tmp_p
         raise PermissionError(13, "Permission denied")
 
     before = contents_of(cache)
-    monkeypatch.setattr("pipeline.store.lock.FileLock.acquire", refuse)
+    monkeypatch.setattr("pipeline.lock.FileLock.acquire", refuse)
     with pytest.raises(StoreError, match="cannot be written to: Permission denied"), open_for_writing(cache):
         pass
     assert contents_of(cache) == before and len(open_features(cache).members()) == 5

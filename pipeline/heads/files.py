@@ -21,7 +21,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from pipeline.durable import (
     canonical_json,
-    make_directory,
     read_json,
     remove_temporaries,
     sha256_of,
@@ -30,6 +29,7 @@ from pipeline.durable import (
 )
 from pipeline.errors import HeadError, StoreMismatch
 from pipeline.heads import HEADS, make_head
+from pipeline.lock import writing
 
 FORMAT = 1  # of head.json; raised when its fields or the model file come to mean something else
 FIELDS = {
@@ -42,6 +42,7 @@ FIELDS = {
     "model": str,
     "sha256": str,
 }
+PATIENCE = 30.0  # seconds to wait for another process that saves the same head
 TRAIN_IT = "train it again with `python -m pipeline heads`"
 
 
@@ -53,7 +54,7 @@ def save_head(
     fingerprint: str,
     metrics: Mapping[str, Any] | None = None,
 ) -> None:
-    """Save a trained head, replacing the one in `directory`; the caller holds the store's lock.
+    """Save a trained head, replacing the one in `directory`.
 
     Parameters
     ----------
@@ -73,6 +74,8 @@ def save_head(
     HeadError
         The head is not trained or not one of `make_head`'s, its labels are no numbers of
         `classes`, or its parameters or metrics are not fit for JSON.
+    StoreBusy, StoreError
+        Another process keeps saving this head; the directory cannot be written to.
     OSError
         The disk is full, say; the head that was there still loads.
     """
@@ -82,16 +85,16 @@ def save_head(
     data = _dump(head)
     digest = sha256_of(data)
     model = _model_name(head, digest)
-    make_directory(directory)
-    write_durably(directory / model, data)
-    if scores is not None:
-        write_json(directory / "metrics.json", {**scores, "model_sha256": digest})
-    write_json(directory / "head.json", {**record, "model": model, "sha256": digest})
-    with contextlib.suppress(OSError):  # the head is saved; the next save tries again
-        remove_temporaries(directory)
-        for old in directory.glob("model-*"):
-            if old.name != model:
-                old.unlink()
+    with writing(directory, wait=PATIENCE):
+        write_durably(directory / model, data)
+        if scores is not None:
+            write_json(directory / "metrics.json", {**scores, "model_sha256": digest})
+        write_json(directory / "head.json", {**record, "model": model, "sha256": digest})
+        with contextlib.suppress(OSError):  # the head is saved; the next save tries again
+            remove_temporaries(directory)
+            for old in directory.glob("model-*"):
+                if old.name != model:
+                    old.unlink()
 
 
 def load_head(directory: str | Path, *, fingerprint: str | None = None) -> Any:

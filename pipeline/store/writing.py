@@ -14,9 +14,9 @@ import numpy as np
 
 from pipeline.durable import make_directory, remove_temporaries, sha256_of, sync_directory, write_durably
 from pipeline.errors import StoreDamaged, StoreError
+from pipeline.lock import HOLDER, LOCK, writing
 from pipeline.status import Status
 from pipeline.store.index import Index
-from pipeline.store.lock import HOLDER, LOCK, writing
 from pipeline.store.manifest import MANIFEST, BadRow, Manifest, ShardEntry
 from pipeline.store.reading import HEADS, SHARDS, FeatureStore, open_features
 from pipeline.store.shard import ShardContent, build_shard, shard_name
@@ -30,8 +30,9 @@ OURS = frozenset({MANIFEST, SHARDS, HEADS, QUARANTINE, LOCK, HOLDER})
 def open_for_writing(directory: Path, *, rebuild: bool = False) -> Iterator[StoreWriter]:
     """Lock a store, clear away what a killed writer left, and hand out its writer.
 
-    With `rebuild`, manifest, index and shards are deleted first, whatever state they are in; heads
-    stay and are refused by their fingerprint.
+    With `rebuild` the writer knows of no store, and deletes manifest, index and shards, whatever
+    state they are in, when a new plan is put in place; heads stay and are refused by their
+    fingerprint.
 
     Raises
     ------
@@ -46,9 +47,7 @@ def open_for_writing(directory: Path, *, rebuild: bool = False) -> Iterator[Stor
             )
         for folder in (directory, directory / SHARDS):
             remove_temporaries(folder)
-        if rebuild:
-            _clear(directory)
-        yield StoreWriter(directory)
+        yield StoreWriter(directory, rebuild=rebuild)
 
 
 def _clear(directory: Path) -> None:
@@ -65,10 +64,11 @@ def _is_ours(path: Path) -> bool:
 class StoreWriter:
     """Writes a store; made by `open_for_writing`."""
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, *, rebuild: bool = False):
         self.directory = directory
+        self.rebuild = rebuild
         self.store: FeatureStore | None = None
-        if (directory / MANIFEST).exists():
+        if (directory / MANIFEST).exists() and not rebuild:
             self.store = open_features(directory)
 
     @property
@@ -80,6 +80,9 @@ class StoreWriter:
 
     def begin(self, manifest: Manifest, index: Index) -> None:
         """Put a new plan in place: first the index, then the manifest that names it."""
+        if self.rebuild:
+            _clear(self.directory)
+            self.rebuild = False
         data = index.to_bytes()
         sha256 = sha256_of(data)
         manifest = replace(manifest, index=f"index-{sha256[:12]}.h5", index_sha256=sha256)

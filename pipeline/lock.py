@@ -20,8 +20,14 @@ HOLDER = ".writer.json"  # apart from the lock: opening a lock file may empty it
 
 
 @contextlib.contextmanager
-def writing(directory: Path) -> Iterator[None]:
-    """Be the only writer of a store, which is created if need be.
+def writing(directory: Path, *, wait: float = 0) -> Iterator[None]:
+    """Be the only writer of a directory, which is created if need be.
+
+    Parameters
+    ----------
+    directory : Path
+    wait : float
+        Seconds to wait for another writer to finish.
 
     Raises
     ------
@@ -30,7 +36,7 @@ def writing(directory: Path) -> Iterator[None]:
     StoreError
         The directory cannot be written to.
     """
-    lock = _lock(directory)
+    lock = _lock(directory, wait)
     try:
         (directory / HOLDER).write_text(json.dumps(_ourselves()))
         yield
@@ -40,11 +46,11 @@ def writing(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def _lock(directory: Path) -> FileLock:
+def _lock(directory: Path, wait: float) -> FileLock:
     try:
         make_directory(directory)
         lock = FileLock(directory / LOCK)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except Timeout:
         raise StoreBusy(f"{directory} is being written to by {_holder(directory)}; wait for it or stop it") from None
     except FileExistsError:
