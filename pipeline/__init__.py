@@ -21,9 +21,12 @@ _WHERE = {
     "load_head": "heads.files",
     "make_head": "heads",
     "open_features": "store",
+    "pack_store": "pack",
+    "repair_store": "repair",
     "save_head": "heads.files",
     "scan_images": "images",
     "train_heads": "train",
+    "verify_store": "verify",
     **dict.fromkeys(
         (
             "HeadError",

@@ -17,6 +17,7 @@ from pipeline.arguments import parser
 from pipeline.errors import PipelineError
 
 INTERRUPTED = 130
+GOES_ON = ("features", "heads", "repair")  # verbs that keep what they finished before an error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,14 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PipelineError as error:
         return _complain(str(error), error.exit_status)
     except KeyboardInterrupt:
-        return _complain("interrupted: what was finished is kept; the same command goes on from there", INTERRUPTED)
+        kept = ": what was finished is kept; the same command goes on from there" if options.verb in GOES_ON else ""
+        return _complain(f"interrupted{kept}", INTERRUPTED)
     except BrokenPipeError:  # whoever read our output is gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MemoryError:
         return _complain("out of memory; try a smaller --batch-size or fewer --heads", 1)
     except OSError as error:
-        return _complain(f"{error}; what was finished is kept, the same command goes on from there", 1)
+        kept = "what was finished is kept, the same command goes on from there"
+        return _complain(f"{error}; {kept}" if options.verb in GOES_ON else str(error), 1)
 
 
 def _complain(text: str, status: int) -> int:

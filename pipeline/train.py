@@ -15,11 +15,16 @@ from pipeline.defaults import MAX_BAD
 from pipeline.errors import HeadError, StoreError, TooManyBadImages
 from pipeline.heads import head_names, make_head
 from pipeline.heads.files import load_head, read_metrics, save_head
+from pipeline.heads.memory import available_memory, pooled_bytes
+from pipeline.heads.sharing import SharedFeatures
 from pipeline.report import save_plots
 from pipeline.scoring import Report, evaluate
 from pipeline.store import FeatureStore
+from pipeline.table import SPLITS
 
 logger = logging.getLogger(__name__)
+Split = tuple[SharedFeatures, np.ndarray]
+AT_HAND = 2**29  # bytes of features that the dense head holds while it reads them from disk
 
 
 @dataclass(frozen=True)
@@ -94,21 +99,80 @@ def train_heads(
     StoreError
         The store is not finished, or has no train or no validation images.
     HeadError
-        An unknown head or parameter.
+        An unknown head or parameter, or the heads need more memory than there is.
+
+    Notes
+    -----
+    Features are read through memory maps. Those that scikit-learn heads need are pooled and scaled
+    once for all heads of a call. The dense head is given all features in memory, as stored, where
+    they take no more than half of what is free, and otherwise reads them again each epoch. See
+    `memory_needed`.
     """
-    names = list(heads or head_names())
-    made = {name: make_head(name, **(params or {}).get(name, {})) for name in names}
+    made = _make(heads, params)
     check_ready(store, max_bad)
-    train, validation = store.load("train"), store.load("validation")
-    if len(np.unique(train[1])) < 2:
+    _check_memory(store, made)
+    splits = {split: _features(store, split, made) for split in SPLITS if len(store.members(split))}
+    if len(np.unique(splits["train"][1])) < 2:
         raise StoreError(f"{store.directory}: the train images with features are of one class; a head needs two")
-    test = store.load("test") if len(store.members("test")) else None
     trained = []
     for name, head in made.items():
         on_start(name)
-        trained.append(_train(name, head, store, train, validation, test, on_epoch))
+        trained.append(_train(name, head, store, splits, on_epoch))
         on_trained(trained[-1])
     return sorted(trained, key=lambda one: -one.report.accuracy)
+
+
+def memory_needed(
+    store: FeatureStore,
+    heads: Sequence[str] | None = None,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+) -> int:
+    """The bytes of memory that `train_heads` takes for features at its peak, estimated before it starts.
+
+    Parameters
+    ----------
+    store, heads, params
+        See `train_heads`.
+
+    Raises
+    ------
+    HeadError
+        An unknown head, parameter or way of pooling.
+    """
+    return _memory_needed(store, _make(heads, params))
+
+
+def _memory_needed(store: FeatureStore, made: Mapping[str, Any]) -> int:
+    train, images = len(store.members("train")), len(store.members())
+    pooling = [head for name, head in made.items() if name != "dense"]
+    raw = 0
+    if "dense" in made:
+        raw = AT_HAND if _is_too_large(store) else images * store.bytes_per_row
+    return raw + pooled_bytes(pooling, train, images - train, store.feature_shape)
+
+
+def _check_memory(store: FeatureStore, made: Mapping[str, Any]) -> None:
+    needed, there = _memory_needed(store, made), available_memory()
+    if there is not None and needed > there:
+        pools = ", ".join(f"{name} (pool={head.pool})" for name, head in made.items() if name != "dense")
+        raise HeadError(
+            f"{store.directory}: {pools} need {needed / 1e9:.1f} GB of memory, {there / 1e9:.1f} GB are free; "
+            "set pool=avg, train fewer heads at a time, or only dense, which reads its features from disk"
+        )
+
+
+def _is_too_large(store: FeatureStore) -> bool:
+    there = available_memory()
+    return there is not None and len(store.members()) * store.bytes_per_row > there / 2
+
+
+def _make(heads: Sequence[str] | None, params: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any]:
+    return {name: make_head(name, **(params or {}).get(name, {})) for name in heads or head_names()}
+
+
+def _features(store: FeatureStore, split: str, made: Mapping[str, Any]) -> Split:
+    rows, y = store.on_demand(split)
+    return SharedFeatures(rows[:] if "dense" in made and not _is_too_large(store) else rows), y
 
 
 def check_ready(store: FeatureStore, max_bad: float = MAX_BAD) -> None:
@@ -138,28 +202,26 @@ def _train(
     name: str,
     head: Any,
     store: FeatureStore,
-    train: tuple[np.ndarray, np.ndarray],
-    validation: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray] | None,
+    splits: Mapping[str, Split],
     on_epoch: Callable[..., None] | None,
 ) -> TrainedHead:
-    in_epochs = {"validation_data": validation, "on_epoch": on_epoch} if name == "dense" else {}
+    in_epochs = {"validation_data": splits["validation"], "on_epoch": on_epoch} if name == "dense" else {}
     start = time.perf_counter()
     try:
-        head.fit(*train, **in_epochs)
+        head.fit(*splits["train"], **in_epochs)
     except (ValueError, TypeError) as error:  # a parameter out of range, as scikit-learn or Keras says it
         raise HeadError(f"{name} cannot be trained: {error}") from error
     seconds = time.perf_counter() - start
     trained = TrainedHead(
         name=name,
         head=head,
-        report=evaluate(head, *validation, classes=store.classes),
-        test_report=evaluate(head, *test, classes=store.classes) if test else None,
+        report=evaluate(head, *splits["validation"], classes=store.classes),
+        test_report=evaluate(head, *splits["test"], classes=store.classes) if "test" in splits else None,
         fit_seconds=seconds,
         parameters=head.count_parameters(),
     )
     directory = store.heads_directory / name
-    about = {"random_weights": store.random_weights, "train_images": len(train[1])}
+    about = {"random_weights": store.random_weights, "train_images": len(splits["train"][1])}
     save_head(
         head,
         directory,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import console
+from pipeline import console, views
 from pipeline.errors import PipelineError, StoreError, WeightsUnavailable
 from pipeline.extract import extract_features
 from pipeline.images import scan_images
@@ -36,7 +36,7 @@ def features(options: argparse.Namespace) -> int:
     with contextlib.suppress(PipelineError):  # whatever is wrong with the store is said when it is used
         stored = open_features(options.cache)
     images = _scan(options, stored)
-    console.show_images(images, options.images)
+    views.show_images(images, options.images)
     if options.allow_random_weights and stored is not None and stored.random_weights:
         spec = replace(spec, weights="random")
     try:
@@ -61,7 +61,7 @@ def _scan(options: argparse.Namespace, stored: FeatureStore | None) -> ImageTabl
 
 
 def _extract(images: ImageTable, spec: ConvBaseSpec, options: argparse.Namespace) -> tuple[FeatureStore, int]:
-    progress = console.ConsoleProgress()
+    progress = views.ConsoleProgress()
     try:
         store = extract_features(
             images,
@@ -80,11 +80,11 @@ def _extract(images: ImageTable, spec: ConvBaseSpec, options: argparse.Namespace
 
 def _conclude(store: FeatureStore, computed: int, options: argparse.Namespace) -> int:
     bad = store.bad
-    console.list_some("without features", [f"{one.id}: {one.reason}" for one in bad])
+    views.list_some("without features", [f"{one.id}: {one.reason}" for one in bad])
     done = f"{computed} forward passes made" if computed else "nothing to compute"
     console.say(f"{done}: {len(store.members())} of {len(store.images)} images have features in {store.directory}")
     if store.random_weights:
-        console.warn_random_weights()
+        views.warn_random_weights()
     if len(bad) > options.max_bad * len(store.images):
         console.warn(f"{len(bad)} images without features are more than {options.max_bad:.1%}; see --max-bad")
         return 1
@@ -105,10 +105,10 @@ def heads(options: argparse.Namespace) -> int:
         f"{store.dtype}, {console.size(memory)} in memory"
     )
     if store.random_weights:
-        console.warn_random_weights()
+        views.warn_random_weights()
     if "dense" in options.heads:
         console.start_tensorflow_quietly()
-    watch = console.HeadsProgress(options.epochs)
+    watch = views.HeadsProgress(options.epochs)
     try:
         trained = train_heads(
             store,
@@ -122,7 +122,7 @@ def heads(options: argparse.Namespace) -> int:
     finally:
         watch.close()
     console.out().print(
-        console.leaderboard(title_of(f"{n_validation} validation images", store), [one.metrics() for one in trained])
+        views.leaderboard(title_of(f"{n_validation} validation images", store), [one.metrics() for one in trained])
     )
     console.say(f"saved in {store.heads_directory}")
     return 0
@@ -178,14 +178,14 @@ def verify(options: argparse.Namespace) -> int:
     }
     depth = "" if options.full else "names, sizes and fingerprints of "
     looked_at = f"checked {depth}{', '.join(console.counted(n, noun) for noun, n in counts.items())}"
-    return console.show_findings(looked_at, findings, store.directory)
+    return views.show_findings(looked_at, findings, store.directory)
 
 
 def repair(options: argparse.Namespace) -> int:
     """Compute bad shards again."""
     from pipeline.repair import repair_store
 
-    progress = console.ConsoleProgress()
+    progress = views.ConsoleProgress()
     try:
         with console.meters() as on_progress:
             report = repair_store(
@@ -201,7 +201,7 @@ def repair(options: argparse.Namespace) -> int:
         console.say(f"{name} {problem}")
     for path in report.quarantined:
         console.say(f"moved to {path}")
-    console.list_some("without features now", [f"{one.id}: {one.reason}" for one in report.lost])
+    views.list_some("without features now", [f"{one.id}: {one.reason}" for one in report.lost])
     console.say(f"computed {console.counted(report.rows, 'row')} again" if report.rows else "nothing to repair")
     return 1 if report.lost else 0
 
@@ -212,7 +212,7 @@ def pack(options: argparse.Namespace) -> int:
 
     store = open_features(options.store)
     if store.random_weights:
-        console.warn_random_weights()
+        views.warn_random_weights()
     with console.meters() as on_progress:
         packed = pack_store(options.store, options.file, on_progress=lambda *done: on_progress("images", *done))
     size = console.size(Path(options.file).stat().st_size)
@@ -230,7 +230,7 @@ def info(options: argparse.Namespace) -> int:
         json.dump(document, sys.stdout, indent=1, sort_keys=True)
         print()
         return 0
-    console.show_info(document)
+    views.show_info(document)
     return 0
 
 

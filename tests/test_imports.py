@@ -23,6 +23,7 @@ LAYERS = (
     {"train", "verify"},
     {"repair"},
     {"console", "arguments"},
+    {"views"},
     {"verbs"},
     {"cli"},
     {"__main__", "__init__"},
