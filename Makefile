@@ -17,13 +17,13 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 RUN := .venv/bin/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help features heads info sample test lint clean conv-bases
+.PHONY: help features heads info verify pack sample test torture bench lint clean conv-bases
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
 	@echo
 	@echo 'variables: DATA=folder CACHE=dir CONV_BASE=name CONV_BASE_ARGS="alpha=0.35" WEIGHTS={imagenet,random,file}'
-	@echo '           SIZE=150 HEADS=dense,logistic FEATURES_ARGS=, HEADS_ARGS="any other option"'
+	@echo '           SIZE=150 HEADS=dense,logistic FEATURES_ARGS=, HEADS_ARGS=, VERIFY_ARGS=, TORTURE_ARGS="any other option"'
 
 features: .venv/installed $(SAMPLE) ## stage one: compute and keep the features of DATA (default: handwritten digits)
 	@$(RUN) features "$(IMAGES)" --cache "$(CACHE)" --conv-base "$(CONV_BASE)" --size $(SIZE) \
@@ -36,6 +36,12 @@ heads: features ## stage two: train heads on the kept features and print a leade
 info: .venv/installed ## what the store holds
 	@$(RUN) info "$(CACHE)"
 
+verify: .venv/installed ## is every row what it claims to be? (VERIFY_ARGS="--full --sources")
+	@$(RUN) verify "$(CACHE)" $(VERIFY_ARGS)
+
+pack: .venv/installed ## the store as one HDF5 file, beside it
+	@$(RUN) pack "$(CACHE)" "$(CACHE).h5"
+
 conv-bases: .venv/installed ## a table of all conv bases
 	@.venv/bin/python scripts/list_conv_bases.py
 
@@ -44,6 +50,12 @@ sample: .venv/installed
 
 test: .venv/installed-dev lint ## lint, then all tests
 	@.venv/bin/python -m pytest -n auto
+
+torture: .venv/installed-dev ## try to break it: kills, failing disks, flipped bits, bad images (DATA=folder N=1000)
+	@.venv/bin/python -m scripts.torture $(if $(DATA),--images "$(DATA)") $(if $(N),--n $(N)) $(TORTURE_ARGS)
+
+bench: .venv/installed ## measure everything side by side, in ten minutes or so (SCALE=4 DATA=folder)
+	@.venv/bin/python -m scripts.bench --plot docs/bench.png $(if $(DATA),--data "$(DATA)") $(if $(SCALE),--scale $(SCALE)) $(BENCH_ARGS)
 
 lint: .venv/installed-dev ## ruff and mypy
 	@.venv/bin/ruff check .

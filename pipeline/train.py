@@ -23,7 +23,7 @@ from pipeline.store import FeatureStore
 from pipeline.table import SPLITS
 
 logger = logging.getLogger(__name__)
-Split = tuple[SharedFeatures, np.ndarray]
+Split = tuple[Any, np.ndarray]  # SharedFeatures and labels
 AT_HAND = 2**29  # bytes of features that the dense head holds while it reads them from disk
 
 
@@ -111,7 +111,8 @@ def train_heads(
     made = _make(heads, params)
     check_ready(store, max_bad)
     _check_memory(store, made)
-    splits = {split: _features(store, split, made) for split in SPLITS if len(store.members(split))}
+    whole = "dense" in made and not _is_too_large(store)
+    splits = {split: _features(store, split, whole) for split in SPLITS if len(store.members(split))}
     if len(np.unique(splits["train"][1])) < 2:
         raise StoreError(f"{store.directory}: the train images with features are of one class; a head needs two")
     trained = []
@@ -145,19 +146,19 @@ def memory_needed(
 def _memory_needed(store: FeatureStore, made: Mapping[str, Any]) -> int:
     train, images = len(store.members("train")), len(store.members())
     pooling = [head for name, head in made.items() if name != "dense"]
-    raw = 0
-    if "dense" in made:
-        raw = AT_HAND if _is_too_large(store) else images * store.bytes_per_row
+    raw = images * store.bytes_per_row if "dense" in made else 0
+    if _is_too_large(store):
+        raw = min(raw, AT_HAND)
     return raw + pooled_bytes(pooling, train, images - train, store.feature_shape)
 
 
 def _check_memory(store: FeatureStore, made: Mapping[str, Any]) -> None:
+    pools = ", ".join(f"{name} with pool={head.pool}" for name, head in made.items() if name != "dense")
     needed, there = _memory_needed(store, made), available_memory()
-    if there is not None and needed > there:
-        pools = ", ".join(f"{name} (pool={head.pool})" for name, head in made.items() if name != "dense")
+    if pools and there is not None and needed > there:
         raise HeadError(
             f"{store.directory}: {pools} need {needed / 1e9:.1f} GB of memory, {there / 1e9:.1f} GB are free; "
-            "set pool=avg, train fewer heads at a time, or only dense, which reads its features from disk"
+            "take pool=avg instead of flatten, fewer heads at a time, or dense alone, which reads from disk"
         )
 
 
@@ -170,9 +171,9 @@ def _make(heads: Sequence[str] | None, params: Mapping[str, Mapping[str, Any]] |
     return {name: make_head(name, **(params or {}).get(name, {})) for name in heads or head_names()}
 
 
-def _features(store: FeatureStore, split: str, made: Mapping[str, Any]) -> Split:
+def _features(store: FeatureStore, split: str, whole: bool) -> Split:
     rows, y = store.on_demand(split)
-    return SharedFeatures(rows[:] if "dense" in made and not _is_too_large(store) else rows), y
+    return SharedFeatures(rows[:] if whole else rows), y
 
 
 def check_ready(store: FeatureStore, max_bad: float = MAX_BAD) -> None:

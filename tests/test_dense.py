@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -12,6 +13,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from pipeline.heads import make_head
+from tests.test_heads import ReadRows
 
 # Each fit traces a network for half a second: these checks are of input handling that all heads share,
 # and run on the others, or of what a test below looks at more closely.
@@ -119,17 +121,148 @@ def test_global_random_states_stay_as_they_were():
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
 
 
-def test_rows_come_in_a_new_order_each_epoch_and_each_once():
-    from pipeline.heads.network import Batches
+class TestLikeKeras:
+    """The numbers of `model.fit` on the same network, batches and order."""
 
-    batches = Batches(np.arange(10.0)[:, None], np.arange(10), batch_size=4, rng=np.random.default_rng(0))
-    epochs = []
-    for _ in range(2):
-        batches.on_epoch_end()
-        epochs.append([int(row) for index in range(len(batches)) for row in batches[index][1]])
-    assert [len(batches[index][0]) for index in range(3)] == [4, 4, 2]
-    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(10))
-    assert epochs[0] != epochs[1]
+    EPOCHS = 3
+
+    @pytest.mark.parametrize(
+        ("classes", "rows", "dropout", "weighted"),
+        [(2, 160, 0.0, False), (2, 150, 0.0, True), (3, 150, 0.0, False), (3, 160, 0.0, True), (2, 150, 0.3, False)],
+    )
+    def test_losses_are_those_of_fit_to_four_digits(self, classes, rows, dropout, weighted):
+        import keras
+
+        from pipeline.heads import network, training
+
+        X, y = features(n=200, classes=classes)
+        targets = y[:, None].astype(np.float32) if classes == 2 else y
+        weights = (np.random.default_rng(3).uniform(0.2, 3, 200) if weighted else np.ones(200)).astype(np.float32)
+
+        def start():
+            rng = np.random.default_rng(5)
+            return network.build(X.shape[1:], classes, (8, 5), dropout, rng), rng
+
+        model, rng = start()
+        held_out = np.arange(rows, 200)
+        ours = training.train(
+            model,
+            training.Labelled(X[:rows], np.arange(rows), targets[:rows], weights[:rows]),
+            training.Labelled(X, held_out, targets, np.ones(200, np.float32)),
+            learning_rate=0.01,
+            epochs=self.EPOCHS,
+            batch_size=32,
+            patience=None,
+            on_epoch=None,
+            rng=rng,
+        )
+        theirs, rng = start()
+        loss = "binary_crossentropy" if classes == 2 else "sparse_categorical_crossentropy"
+        theirs.compile(keras.optimizers.Adam(0.01), loss=loss, metrics=["accuracy"])
+        for epoch in range(self.EPOCHS):
+            order = rng.permutation(rows)
+            history = theirs.fit(
+                X[order].astype(np.float32),
+                targets[order],
+                sample_weight=weights[order],
+                validation_data=(X[held_out].astype(np.float32), targets[held_out]),
+                batch_size=32,
+                shuffle=False,
+                verbose=0,
+            ).history
+            assert {name: values[epoch] for name, values in ours.items()} == {
+                name: pytest.approx(value, rel=1e-4) for name, (value,) in history.items()
+            }
+        for one, other in zip(model.get_weights(), theirs.get_weights(), strict=True):
+            np.testing.assert_allclose(one, other, atol=2e-4)
+
+
+def test_a_whole_training_traces_once(monkeypatch):
+    from pipeline.heads import training
+
+    traced, called = [], []
+    step, blocks = training.Adam.step, training.blocks
+    monkeypatch.setattr(training.Adam, "step", lambda adam, gradients: traced.append(1) or step(adam, gradients))
+    monkeypatch.setattr(training, "blocks", lambda *a: (called.append(1) or block for block in blocks(*a)))
+    monkeypatch.setattr(training, "STEPS", 2)
+    X, y = features()
+    small(batch_size=32).fit(X[:150], y[:150], validation_data=(X[150:], y[150:]))
+    assert (len(traced), len(called)) == (1, 3 * (3 + 1))  # 64, 64 and 22 rows, then 50 to validate on
+
+
+def test_ctrl_c_stops_within_an_epoch(monkeypatch):
+    from pipeline.heads import training
+
+    monkeypatch.setattr(training, "READ", 1)  # a batch of 32 rows a reading
+    X, y = features()
+
+    class Interrupted(ReadRows):
+        def __getitem__(self, rows):
+            if len(self.reads) == 1:
+                signal.raise_signal(signal.SIGINT)
+            return super().__getitem__(rows)
+
+    read = Interrupted(X)
+    with pytest.raises(KeyboardInterrupt):
+        small().fit(read, y)
+    assert len(read.reads) < 6
+
+
+class TestOrder:
+    def rows_per_reading(self, monkeypatch, X, batches):
+        from pipeline.heads import training
+
+        monkeypatch.setattr(training, "READ", batches * 4 * X[0].nbytes)
+        monkeypatch.setattr(training, "PIECE", 3 * X[0].nbytes)
+        return training
+
+    def test_rows_of_an_array_come_in_any_order_each_epoch_and_each_once(self):
+        from pipeline.heads import training
+
+        X, rng = np.zeros((50, 3)), np.random.default_rng(0)
+        one, other = (training.epoch_order(X, 4, rng).tolist() for _ in range(2))
+        assert sorted(one) == sorted(other) == list(range(50))
+        assert one != other != list(range(50))
+
+    def test_rows_read_on_demand_come_in_pieces_shuffled_among_themselves(self, monkeypatch):
+        X = np.zeros((50, 3), dtype=np.float16)
+        training = self.rows_per_reading(monkeypatch, X, batches=3)
+        rng = np.random.default_rng(0)
+        one, other = (training.epoch_order(ReadRows(X), 4, rng) for _ in range(2))
+        assert sorted(one) == sorted(other) == list(range(50))
+        assert one.tolist() != other.tolist()
+        readings = [np.sort(one[start : start + 12]) for start in range(0, 50, 12)]
+        for reading in readings:  # 12 rows lie in 4 pieces of 3, or 6 where one is cut at either end
+            assert len(np.unique(reading // 3)) <= 6
+        assert any(np.diff(reading).max() > 3 for reading in readings)  # from all over the store
+
+    def test_a_call_takes_whole_batches_and_reads_one_reading_ahead_at_most(self, monkeypatch):
+        X = np.arange(150, dtype=np.float16).reshape(50, 3)
+        training = self.rows_per_reading(monkeypatch, X, batches=3)
+        monkeypatch.setattr(training, "STEPS", 2)
+        read, order = ReadRows(X), np.random.default_rng(0).permutation(50)
+        sizes = []
+        for rows, block in training.blocks(read, order, 4):
+            np.testing.assert_array_equal(block, X[rows])
+            sizes.append(len(rows))
+            assert len(np.concatenate(read.reads)) <= sum(sizes) + 2 * 12
+        assert sizes == [8, 4, 8, 4, 8, 4, 8, 4, 2]
+        np.testing.assert_array_equal(np.concatenate(read.reads), order)
+
+
+def test_rows_read_on_demand_train_the_same_head_where_one_reading_holds_them():
+    X, y = features()
+    read = small().fit(ReadRows(X[:150]), y[:150], validation_data=(ReadRows(X[150:]), y[150:]))
+    # Both orders are permutations, of other draws: what is the same is what an epoch does with one.
+    assert read.score(ReadRows(X[150:]), y[150:]) > 0.9
+    again = small().fit(ReadRows(X[:150]), y[:150])
+    np.testing.assert_array_equal(again.predict_proba(X), read.predict_proba(X))
+
+
+@pytest.mark.parametrize(("param", "value"), [("epochs", 0), ("batch_size", 0), ("learning_rate", 0.0)])
+def test_parameters_out_of_range_are_refused(param, value):
+    with pytest.raises(ValueError, match=f"{param} == {value}, must be >"):
+        small(**{param: value}).fit(*features())
 
 
 def test_a_row_gets_the_same_numbers_whatever_stands_beside_it(fitted):
@@ -146,12 +279,16 @@ def test_predicting_any_number_of_rows_traces_once(fitted):
     assert fitted.model_.predict_function.experimental_get_tracing_count() == 1
 
 
-def test_a_float16_array_is_never_copied_as_a_whole():
-    X = np.zeros((2000, 4, 4, 64), dtype=np.float16)  # 4 MB
+def test_a_float16_array_is_never_copied_as_a_whole(monkeypatch):
+    from pipeline.heads import rows, training
+
+    monkeypatch.setattr(training, "CALL", 2**20)
+    monkeypatch.setattr(rows, "BLOCK", 2**19)
+    X = np.zeros((8000, 4, 4, 64), dtype=np.float16)  # 16 MB, and tracing takes 5
     small(epochs=1).fit(X[:4], [0, 1, 0, 1])  # what Keras allocates once
     tracemalloc.start()
     try:
-        small(epochs=1, batch_size=100).fit(X, np.arange(2000) % 2).predict(X)
+        small(epochs=1, batch_size=100).fit(X, np.arange(8000) % 2).predict(X)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

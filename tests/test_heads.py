@@ -7,11 +7,15 @@ import tracemalloc
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.linear_model import Ridge, RidgeClassifierCV
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from pipeline.errors import HeadError
-from pipeline.heads import HEADS, base, head_class, head_names, head_params, make_head
+from pipeline.heads import HEADS, head_class, head_names, head_params, make_head, rows
+from pipeline.heads.linear import ALPHA_GRID, leave_one_out_errors
 from pipeline.heads.pooling import Pool
+from pipeline.heads.sharing import SharedFeatures
 
 SMALL = {
     "logistic": {"C": 1.0, "n_jobs": 1},
@@ -29,6 +33,20 @@ def features(n=120, classes=2, shape=(2, 2, 16), seed=0):
     y = np.arange(n) % classes
     X = rng.normal(size=(n, *shape)) + 4 * np.eye(shape[-1])[y][:, None, None, :]
     return np.maximum(X, 0).astype(np.float16), y
+
+
+class ReadRows:
+    """Rows that are no array and count what is read of them."""
+
+    def __init__(self, X):
+        self.X, self.shape, self.dtype, self.reads = X, X.shape, X.dtype, []
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, rows):
+        self.reads.append(np.arange(len(self.X))[rows])
+        return self.X[rows]
 
 
 @parametrize_with_checks([make_head(name, **params) for name, params in SMALL.items()])
@@ -147,7 +165,7 @@ class TestSearch:
 
     def test_ridge_reports_the_alpha_it_chose(self):
         head = make_head("ridge").fit(*features())
-        assert head.search_ == [{"alpha": head.pipeline_["classify"].alpha_, "score": pytest.approx(-0.1, abs=0.2)}]
+        assert head.search_ == [{"alpha": head.pipeline_["classify"].alpha, "score": pytest.approx(-0.1, abs=0.2)}]
 
     def test_features_are_pooled_once_and_not_in_every_fold(self, monkeypatch):
         calls = []
@@ -155,6 +173,15 @@ class TestSearch:
         monkeypatch.setattr(Pool, "transform", lambda pool, X: calls.append(len(X)) or transform(pool, X))
         make_head("logistic", n_jobs=1).fit(*features(n=50))
         assert calls == [50]
+
+    def test_features_are_scaled_once_and_not_in_every_fold(self, monkeypatch):
+        fits = []
+        partial_fit = StandardScaler.partial_fit
+        monkeypatch.setattr(
+            StandardScaler, "partial_fit", lambda scaler, X: fits.append(len(X)) or partial_fit(scaler, X)
+        )
+        make_head("svm").fit(*features(n=50))
+        assert fits == [50]
 
     def test_a_given_parameter_is_not_searched(self):
         head = make_head("logistic", C=0.25).fit(*features())
@@ -242,10 +269,89 @@ def test_a_copy_for_a_search_of_ones_own_keeps_every_parameter():
     assert clone(head).get_params() == head.get_params()
 
 
+class TestSharedFeatures:
+    @pytest.mark.parametrize("how", ["avg", "max", "flatten"])
+    def test_heads_trained_together_are_those_trained_alone(self, how):
+        X, y = features(n=60)
+        shared, scored = SharedFeatures(X[:40]), SharedFeatures(X[40:])
+        for name, params in SMALL.items():
+            together = make_head(name, **params, pool=how).fit(shared, y[:40])
+            alone = make_head(name, **params, pool=how).fit(X[:40], y[:40])
+            scores = "predict_proba" if hasattr(alone, "predict_proba") else "decision_function"
+            np.testing.assert_array_equal(getattr(together, scores)(X[40:]), getattr(alone, scores)(X[40:]))
+            np.testing.assert_array_equal(together.predict(scored), alone.predict(X[40:]))
+
+    def test_several_heads_read_and_scale_them_once(self, monkeypatch):
+        monkeypatch.setattr(rows, "BLOCK", 64 * 7)
+        X, y = features(n=50)
+        read = ReadRows(X)
+        shared = SharedFeatures(read)
+        first, *others = [make_head("logistic", C=C).fit(shared, y).pipeline_["scale"] for C in (0.1, 1.0, 10.0)]
+        make_head("forest", n_estimators=3).fit(shared, y)
+        assert all(other is first for other in others)
+        assert np.concatenate(read.reads).tolist() == list(range(50))
+
+    def test_scaling_leaves_the_callers_array_alone(self):
+        X = np.random.default_rng(0).normal(5, 3, size=(40, 3)).astype(np.float32)
+        before = X.copy()
+        scaler, scaled = SharedFeatures(X).scaled("avg")
+        np.testing.assert_array_equal(X, before)
+        np.testing.assert_allclose(scaled, StandardScaler().fit_transform(X), atol=1e-5)
+        np.testing.assert_allclose(scaler.transform(X), scaled, atol=1e-6)
+
+    def test_what_was_pooled_stays_as_it_was_when_it_is_scaled(self):
+        shared = SharedFeatures(features(n=30)[0])
+        pooled = shared.pooled("avg").copy()
+        shared.scaled("avg")
+        np.testing.assert_array_equal(shared.pooled("avg"), pooled)
+
+    @pytest.mark.parametrize("name", SMALL)
+    def test_rows_read_on_demand_make_the_same_head(self, name):
+        X, y = features(n=60)
+        read, whole = (make_head(name, **SMALL[name]).fit(given, y) for given in (ReadRows(X), X))
+        np.testing.assert_array_equal(read.predict(ReadRows(X)), whole.predict(X))
+        assert read.feature_shape_ == whole.feature_shape_
+
+    def test_rows_and_labels_must_be_as_many(self):
+        X, y = features(n=30)
+        with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[30, 29\]"):
+            make_head("ridge").fit(ReadRows(X), y[1:])
+
+
+class TestLeaveOneOut:
+    @pytest.mark.parametrize("weighted", [False, True])
+    @pytest.mark.parametrize("shape", [(30, 5), (12, 20)])
+    def test_the_closed_form_is_what_leaving_each_row_out_gives(self, shape, weighted):
+        rng = np.random.default_rng(0)
+        X, targets = rng.normal(2, 1, size=shape), rng.choice([-1.0, 1.0], size=(shape[0], 2))
+        weights = rng.uniform(0.5, 2, size=shape[0]) if weighted else np.ones(shape[0])
+        alphas = (100.0, 1.0, 0.1)
+        errors = []
+        for alpha in alphas:
+            squares = []
+            for row in range(shape[0]):
+                rest = np.arange(shape[0]) != row
+                # The closed form holds the intercept free of the penalty, as Ridge does.
+                ridge = Ridge(alpha=alpha).fit(X[rest], targets[rest], sample_weight=weights[rest])
+                squares.append(weights[row] * (targets[row] - ridge.predict(X[[row]])[0]) ** 2)
+            errors.append(np.mean(squares))
+        np.testing.assert_allclose(leave_one_out_errors(X, targets, weights, alphas), errors, rtol=1e-8)
+
+    @pytest.mark.parametrize("classes", [2, 3])
+    def test_ridge_chooses_what_scikit_learn_chooses(self, classes):
+        X, y = features(n=80, classes=classes)
+        y = np.where(np.random.default_rng(1).random(80) < 0.3, 0, y)
+        head = make_head("ridge").fit(X, y)
+        scaled = head.pipeline_[:2].transform(X)
+        expected = RidgeClassifierCV(alphas=ALPHA_GRID).fit(scaled, y)
+        assert head.search_ == [{"alpha": expected.alpha_, "score": pytest.approx(expected.best_score_, rel=1e-3)}]
+        np.testing.assert_allclose(head.decision_function(X), expected.decision_function(scaled), atol=1e-4)
+
+
 class TestPool:
     @pytest.mark.parametrize("how", ["avg", "max"])
     def test_one_number_a_channel_in_float32(self, how, monkeypatch):
-        monkeypatch.setattr(base, "BLOCK", 64 * 7)  # blocks of 7 rows, the last one of 1
+        monkeypatch.setattr(rows, "BLOCK", 64 * 7)  # blocks of 7 rows, the last one of 1
         X, _ = features(n=50)
         pooled = Pool(how).fit_transform(X)
         expected = X.astype(np.float64)
@@ -259,6 +365,14 @@ class TestPool:
         assert (flat.shape, flat.dtype) == ((5, 64), np.float32)
         np.testing.assert_array_equal(flat, X.reshape(5, 64))
 
+    @pytest.mark.parametrize("how", ["avg", "max", "flatten"])
+    def test_rows_read_on_demand_are_pooled_like_an_array(self, how, monkeypatch):
+        monkeypatch.setattr(rows, "BLOCK", 64 * 7)
+        X, _ = features(n=20)
+        read = ReadRows(X)
+        np.testing.assert_array_equal(Pool(how).fit_transform(read), Pool(how).fit_transform(X))
+        assert [len(block) for block in read.reads] == [7, 7, 6]
+
     def test_flat_features_pass_through(self):
         X = np.arange(6.0).reshape(2, 3)
         assert Pool("avg").fit_transform(X) is X
@@ -268,7 +382,7 @@ class TestPool:
 
     @pytest.mark.parametrize("how", ["avg", "max"])
     def test_a_float16_array_is_never_copied_as_a_whole(self, how, monkeypatch):
-        monkeypatch.setattr(base, "BLOCK", 2**16)
+        monkeypatch.setattr(rows, "BLOCK", 2**16)
         X = np.zeros((1000, 4, 4, 128), dtype=np.float16)  # 4 MB
         tracemalloc.start()
         try:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from pipeline import ConvBaseSpec, extract_features, scan_images
+from pipeline.store import StoreWriter
+from tests.fakes import photo_folder
+
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["--n", "40", "--rows-per-shard", "10", "--quick", "--kills", "0", "--seed", "1"]
+SMALL = ["--n", "40", "--rows-per-shard", "16", "--quick", "--kills", "0", "--seed", "1"]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel for what only Linux has")
 
@@ -18,9 +23,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel
 def torture(tmp_path: Path, *arguments: str, breaking: str = "") -> tuple[int, list[dict], str]:
     """Run parts of the torture in a process without threads, on a pipeline that `breaking` may break."""
     code = f"{breaking}\nimport sys\nfrom scripts.torture.__main__ import main\nsys.exit(main(sys.argv[1:]))"
-    report = tmp_path / "report.json"
+    report, photos = tmp_path / "report.json", photo_folder(tmp_path / "photos", 20)
     done = subprocess.run(
-        [sys.executable, "-c", code, *SMALL, "--json", str(report), *arguments],
+        [sys.executable, "-c", code, *SMALL, "--images", str(photos), "--json", str(report), *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -121,18 +126,42 @@ writing.build_shard = build
 
 
 @pytest.mark.parametrize(
-    ("parts", "breaking", "complaint"),
+    ("parts", "breaking", "complaints"),
     [
-        pytest.param("a", WRITES_IN_PLACE, "cannot be read", id="writes in place"),
-        pytest.param("a", HAS_NO_LOCK, "found to refuse", id="has no lock"),
-        pytest.param("a", FORGETS_WHAT_IT_WROTE, "rows where", id="forgets what it wrote"),
-        pytest.param("b", SAYS_TWO_LINES, "sorry", id="says two lines"),
-        pytest.param("c", READS_UNCHECKED, "read as something else", id="reads unchecked"),
-        pytest.param("d", IGNORES_A_FIELD, "resize: it was not refused", id="ignores a field"),
-        pytest.param("d", SHIFTS_ROWS, "the run to compare with is wrong itself", id="shifts rows"),
-        pytest.param("e", PAINTS_BAD_IMAGES_GREY, "status 1, not 2", id="paints bad images grey"),
+        pytest.param(
+            "a",
+            WRITES_IN_PLACE + HAS_NO_LOCK + FORGETS_WHAT_IT_WROTE,
+            ["cannot be read", "were found to refuse a second writer", "rows where"],
+            id="writes in place, has no lock, forgets what it wrote",
+        ),
+        pytest.param("b", SAYS_TWO_LINES, ["sorry"], id="says two lines"),
+        pytest.param("c", READS_UNCHECKED, ["read as something else"], id="reads unchecked"),
+        pytest.param("d", IGNORES_A_FIELD, ["resize: it was not refused"], id="ignores a field"),
+        pytest.param("e", PAINTS_BAD_IMAGES_GREY, ["status 1, not 2"], id="paints bad images grey"),
     ],
 )
-def test_a_broken_promise_is_noticed(tmp_path, parts, breaking, complaint):
-    status, _, said = torture(tmp_path, "--parts", parts, "--operations", "8", "--flips", "60", breaking=breaking)
-    assert status == 1 and complaint in said, said
+def test_a_broken_promise_is_noticed(tmp_path, parts, breaking, complaints):
+    status, found, said = torture(tmp_path, "--parts", parts, "--operations", "8", "--flips", "60", breaking=breaking)
+    broken = "\n".join(text for part in found for text in part["broken"])
+    assert status == 1 and all(complaint in broken for complaint in complaints), said
+
+
+def test_a_store_that_is_wrong_from_the_start_is_compared_with_nothing(tmp_path):
+    status, found, said = torture(tmp_path, "--parts", "d", breaking=SHIFTS_ROWS)
+    assert status == 1 and found == [] and "the run to compare with is wrong itself" in said
+
+
+def test_fault_01_nothing_of_the_next_shard_is_computed_before_one_is_written(
+    photos, tmp_path, fake_conv_base, monkeypatch
+):
+    real, computed = StoreWriter.put_shard, []
+
+    def put_shard(writer, content, bad):
+        time.sleep(0.2)  # for whoever would go on meanwhile
+        computed.append((content.stop, fake_conv_base.seen))
+        real(writer, content, bad)
+
+    monkeypatch.setattr("pipeline.plan.MOST_ROWS", 8)
+    monkeypatch.setattr(StoreWriter, "put_shard", put_shard)
+    extract_features(scan_images(photos), tmp_path / "cache", ConvBaseSpec(size=8), batch_size=4)
+    assert computed == [(8, 8), (16, 16), (20, 20)]

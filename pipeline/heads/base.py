@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_is_fitted, check_X_y, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
-FLOATS = (np.float64, np.float32, np.float16)
-BLOCK = 2**21  # numbers looked at together: 8 MiB as float32
+from pipeline.heads.rows import is_read_on_demand
+from pipeline.heads.sharing import FLOATS, SharedFeatures
 
 
 class Head(ClassifierMixin, BaseEstimator):
@@ -37,7 +36,7 @@ class Head(ClassifierMixin, BaseEstimator):
         """How many numbers predicting needs that were learned from the features."""
         raise NotImplementedError
 
-    def _check_training_set(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _check_training_set(self, X: Any, y: Any) -> tuple[SharedFeatures, np.ndarray]:
         """Check features and labels, and set what `fit` learns of their shape and classes.
 
         Raises
@@ -45,46 +44,40 @@ class Head(ClassifierMixin, BaseEstimator):
         ValueError
             Rows and labels differ in number, a number is not finite, or y holds a single class.
         """
-        if _dimensions(X) > 2:
-            X, y = check_X_y(X, y, dtype=FLOATS, allow_nd=True, ensure_all_finite=False, estimator=self)
-            _check_finite(X)
-            self.n_features_in_ = math.prod(X.shape[1:])
-        else:
+        if _is_array_of_rows(X):
             X, y = validate_data(self, X, y, dtype=FLOATS)
+            features = SharedFeatures(X)
+        else:
+            features, y = _shared(X), column_or_1d(y, warn=True)
+            check_consistent_length(features, y)
+            self.n_features_in_ = math.prod(features.shape[1:])
         check_classification_targets(y)
         self.classes_ = np.unique(y)
-        self.feature_shape_ = X.shape[1:]
+        self.feature_shape_ = features.shape[1:]
         if len(self.classes_) < 2:
             raise ValueError(f"all {len(y)} labels are of one class, {self.classes_[0]}; a head needs two")
-        return X, y
+        return features, y
 
-    def _check_rows(self, X: Any) -> np.ndarray:
+    def _check_rows(self, X: Any) -> SharedFeatures:
         """Check features that are to be labelled: rows like those of `fit`, all finite."""
         check_is_fitted(self)
         return self._check_like_training(X)
 
-    def _check_like_training(self, X: Any) -> np.ndarray:
-        if len(self.feature_shape_) == 1 and _dimensions(X) == 2:
-            return validate_data(self, X, dtype=FLOATS, reset=False)
-        X = check_array(X, dtype=FLOATS, allow_nd=True, ensure_all_finite=False, estimator=self)
-        if X.shape[1:] != self.feature_shape_:
-            raise ValueError(f"X has rows of shape {X.shape[1:]}; this head was fitted on {self.feature_shape_}")
-        _check_finite(X)
-        return X
+    def _check_like_training(self, X: Any) -> SharedFeatures:
+        if len(self.feature_shape_) == 1 and _is_array_of_rows(X):
+            return SharedFeatures(validate_data(self, X, dtype=FLOATS, reset=False))
+        features = _shared(X)
+        if features.shape[1:] != self.feature_shape_:
+            raise ValueError(f"X has rows of shape {features.shape[1:]}; this head was fitted on {self.feature_shape_}")
+        return features
 
 
-def row_blocks(X: np.ndarray) -> Iterator[np.ndarray]:
-    """X (n, ...) in runs of whole rows, each small enough to be copied without a thought."""
-    rows = max(1, BLOCK // max(1, math.prod(X.shape[1:])))
-    for start in range(0, len(X), rows):
-        yield X[start : start + rows]
+def _shared(X: Any) -> SharedFeatures:
+    return X if isinstance(X, SharedFeatures) else SharedFeatures(X)
 
 
-def _dimensions(X: Any) -> int:
-    return X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
-
-
-def _check_finite(X: np.ndarray) -> None:
-    # In blocks: scikit-learn's own check makes a mask as large as half of a float16 array.
-    if not all(np.isfinite(block).all() for block in row_blocks(X)):
-        raise ValueError("X contains NaN or infinity")
+def _is_array_of_rows(X: Any) -> bool:
+    """Whether X is to be checked as scikit-learn checks its own (n, d): names of columns and all."""
+    if isinstance(X, SharedFeatures) or is_read_on_demand(X):
+        return False
+    return (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) <= 2

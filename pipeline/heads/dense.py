@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import numbers
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
 from pipeline.defaults import DROPOUT, EPOCHS, HEAD_BATCH, LEARNING_RATE, UNITS
 from pipeline.heads.base import Head
+from pipeline.heads.sharing import SharedFeatures
+
+if TYPE_CHECKING:
+    from pipeline.heads.training import Labelled
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +95,9 @@ class DenseHead(Head):
 
         Parameters
         ----------
-        X : ndarray of shape (n, height, width, channels) or (n, d), any float
-            May be a read-only memory map; a batch at a time becomes float32.
+        X : ndarray, `Rows` or `SharedFeatures` of shape (n, height, width, channels) or (n, d), any float
+            May be larger than memory as `Rows`, `store.on_demand("train")[0]` say. A batch at a time
+            becomes float32.
         y : ndarray of shape (n,)
             Labels, at least two different ones.
         validation_data : (X, y), optional
@@ -104,21 +110,22 @@ class DenseHead(Head):
         ValueError
             See `Head._check_training_set`.
         """
-        from pipeline.heads import network
+        from pipeline.heads import network, training
 
-        X, y = self._check_training_set(X, y)
+        features, y = self._check_training_set(X, y)
+        self._check_params()
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
-        weights = None if self.class_weight is None else compute_sample_weight(self.class_weight, y).astype(np.float32)
-        training = network.Batches(X, self._targets(y), self.batch_size, weights, rng)
-        validation = None
-        if validation_data is not None:
-            X_validation, y_validation = self._known_classes(*validation_data)
-            if len(y_validation):
-                X_validation = self._check_like_training(X_validation)
-                validation = network.Batches(X_validation, self._targets(y_validation), self.batch_size)
         model = network.build(self.feature_shape_, len(self.classes_), self.units, self.dropout, rng)
-        self.history_ = network.train(
-            model, training, validation, self.learning_rate, self.epochs, self.patience, on_epoch
+        self.history_ = training.train(
+            model,
+            self._labelled(features, y, compute_sample_weight(self.class_weight, y)),
+            None if validation_data is None else self._validation(*validation_data),
+            learning_rate=self.learning_rate,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            patience=self.patience,
+            on_epoch=on_epoch,
+            rng=rng,
         )
         self.model_ = model
         return self
@@ -127,8 +134,8 @@ class DenseHead(Head):
         """The probability of each class, float32 of shape (n, k), columns as in `classes_`."""
         from pipeline.heads import network
 
-        X = self._check_rows(X)
-        probabilities = network.outputs(self.model_, X)
+        features = self._check_rows(X)
+        probabilities = network.outputs(self.model_, features.rows)
         return np.hstack([1 - probabilities, probabilities]) if len(self.classes_) == 2 else probabilities
 
     def predict(self, X: Any) -> np.ndarray:
@@ -141,14 +148,24 @@ class DenseHead(Head):
         check_is_fitted(self)
         return sum(int(np.prod(weight.shape)) for weight in self.model_.trainable_weights)
 
-    def _targets(self, y: np.ndarray) -> np.ndarray:
-        numbers = np.searchsorted(self.classes_, y)
-        return numbers[:, None].astype(np.float32) if len(self.classes_) == 2 else numbers
+    def _check_params(self) -> None:
+        for name in ("epochs", "batch_size"):
+            check_scalar(getattr(self, name), name, numbers.Integral, min_val=1)
+        check_scalar(self.learning_rate, "learning_rate", numbers.Real, min_val=0, include_boundaries="neither")
 
-    def _known_classes(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+    def _labelled(self, features: SharedFeatures, y: np.ndarray, weights: np.ndarray) -> Labelled:
+        from pipeline.heads.training import Labelled
+
+        places = np.searchsorted(self.classes_, y)
+        targets = places[:, None].astype(np.float32) if len(self.classes_) == 2 else places
+        return Labelled(features.rows, np.arange(len(y)), targets, weights.astype(np.float32))
+
+    def _validation(self, X: Any, y: Any) -> Labelled | None:
         y = np.asarray(y)
         known = np.isin(y, self.classes_)
-        if known.all():
-            return X, y
-        logger.warning("dense: %d validation rows are of classes that were not trained on", (~known).sum())
-        return X[known], y[known]
+        if not known.all():
+            logger.warning("dense: %d validation rows are of classes that were not trained on", (~known).sum())
+        if not known.any():
+            return None
+        labelled = self._labelled(self._check_like_training(X), y, np.ones(len(y)))
+        return labelled._replace(rows=np.flatnonzero(known))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression, RidgeClassifier, RidgeClassifierCV
-from sklearn.pipeline import Pipeline
+import scipy.linalg
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.svm import LinearSVC
+from sklearn.utils.class_weight import compute_sample_weight
+from threadpoolctl import threadpool_limits
 
 from pipeline.heads.pipelines import Choice, ClassWeight, PipelineHead
 
@@ -42,6 +45,7 @@ class LogisticHead(LinearHead):
     """Logistic regression."""
 
     name = "logistic"
+    copies = 1
 
     def _classifier(self) -> LogisticRegression:
         return LogisticRegression(
@@ -53,6 +57,7 @@ class SVMHead(LinearHead):
     """A linear support vector machine."""
 
     name = "svm"
+    copies = 7
     choice: ClassVar[Choice] = Choice("C", "C", SVM_C_GRID, fallback=1e-3)
 
     def _classifier(self) -> LinearSVC:
@@ -73,20 +78,65 @@ class RidgeHead(PipelineHead):
     """
 
     name = "ridge"
+    copies = 6
 
     def __init__(self, alpha: float | None = None, pool: str = "avg", class_weight: ClassWeight = None):
         self.alpha = alpha
         self.pool = pool
         self.class_weight = class_weight
 
-    def _classifier(self) -> RidgeClassifier | RidgeClassifierCV:
-        if self.alpha is None:
-            return RidgeClassifierCV(alphas=ALPHA_GRID, class_weight=self.class_weight)
-        return RidgeClassifier(alpha=self.alpha, class_weight=self.class_weight)
+    def _classifier(self) -> RidgeClassifier:
+        return RidgeClassifier(alpha=1.0 if self.alpha is None else self.alpha, class_weight=self.class_weight)
 
-    def _train(self, steps: Pipeline, pooled: np.ndarray, y: np.ndarray) -> Pipeline:
-        trained = super()._train(steps, pooled, y)
+    def _train(self, classifier: RidgeClassifier, scaled: np.ndarray, y: np.ndarray) -> RidgeClassifier:
+        found = []
         if self.alpha is None:
-            ridge = trained["classify"]
-            self.search_ = [{"alpha": float(ridge.alpha_), "score": float(ridge.best_score_)}]
+            targets = 2.0 * (y[:, None] == self.classes_[1 if len(self.classes_) == 2 else 0 :]) - 1
+            errors = leave_one_out_errors(scaled, targets, compute_sample_weight(self.class_weight, y), ALPHA_GRID)
+            best = int(errors.argmin())
+            found = [{"alpha": ALPHA_GRID[best], "score": -float(errors[best])}]
+            classifier.set_params(alpha=ALPHA_GRID[best])
+        trained = super()._train(classifier, scaled, y)
+        self.search_ = found
         return trained
+
+
+def leave_one_out_errors(
+    X: np.ndarray, targets: np.ndarray, weights: np.ndarray, alphas: Sequence[float]
+) -> np.ndarray:
+    """The mean squared error of ridge regression on the row left out, for each alpha, in closed form.
+
+    One eigendecomposition serves every alpha and every row (Rifkin and Lippert, "Notes on
+    regularized least squares", 2007). It is taken of the smaller Gram matrix, which is several
+    times faster than scikit-learn's RidgeClassifierCV, a decomposition of X. Decompositions run on
+    one core: their small steps wait for each other, on a busy machine for seconds.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+    targets : ndarray of shape (n, k)
+    weights : ndarray of shape (n,)
+        Of the rows' squared errors.
+    alphas : sequence of float
+
+    Returns
+    -------
+    ndarray of shape (len(alphas),)
+    """
+    root = np.sqrt(weights)[:, None]
+    centred = X - np.average(X, axis=0, weights=weights)  # (n, d), float64
+    centred *= root
+    goal = root * (targets - np.average(targets, axis=0, weights=weights))  # (n, k)
+    tall = len(X) > X.shape[1]
+    gram = centred.T @ centred if tall else centred @ centred.T
+    with threadpool_limits(1):
+        eigenvalues, vectors = scipy.linalg.eigh(gram, driver="evd")
+    eigenvalues = np.maximum(eigenvalues, 0)[:, None]
+    # Of alpha number a, the hat matrix is basis @ diag(shrunk[:, a]) @ basis.T
+    basis = centred @ vectors if tall else vectors  # (n, r)
+    shrunk = (1 if tall else eigenvalues) / (eigenvalues + np.asarray(alphas))  # (r, a)
+    projected = basis.T @ goal
+    fitted = [basis @ (factors[:, None] * projected) for factors in shrunk.T]  # a times (n, k)
+    leverage = np.square(basis, out=basis) @ shrunk + (weights / weights.sum())[:, None]  # the last term: the intercept
+    left_out = [(goal - fit) / (1 - own[:, None]) for fit, own in zip(fitted, leverage.T, strict=True)]
+    return np.array([np.mean(error**2) for error in left_out])

@@ -1,18 +1,20 @@
-"""The Keras side of the dense head: the network, the batches it is fed, and how it is asked.
+"""The network of the dense head: how it is built, asked, saved and loaded.
 
-The only module of `heads` that imports Keras; `dense` and `files` import it when they need it.
+This module and `training` import Keras; `dense` and `files` import them when they need them.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+
+from pipeline.heads.rows import Rows
 
 PREDICT_ROWS = 128
 
@@ -59,89 +61,7 @@ def build(
     return keras.Sequential(layers, name="dense_head")
 
 
-class Batches(keras.utils.PyDataset):
-    """Rows of features by the batch; only the rows of a batch become float32.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, ...), any float
-    targets : ndarray of shape (n,) or (n, 1)
-    batch_size : int
-    weights : ndarray of shape (n,), optional
-    rng : numpy.random.Generator, optional
-        Draws a new order for each epoch; without it rows keep theirs.
-    """
-
-    def __init__(
-        self,
-        X: np.ndarray,
-        targets: np.ndarray,
-        batch_size: int,
-        weights: np.ndarray | None = None,
-        rng: np.random.Generator | None = None,
-    ):
-        super().__init__()
-        self.X = X
-        self.targets = targets
-        self.batch_size = batch_size
-        self.weights = weights
-        self.rng = rng
-        self.order = np.arange(len(X))
-
-    def __len__(self) -> int:
-        return -(-len(self.X) // self.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        batch = np.asarray(self.X[rows], dtype=np.float32), self.targets[rows]
-        return batch if self.weights is None else (*batch, self.weights[rows])
-
-    def on_epoch_end(self) -> None:
-        """Shuffle; Keras calls this before the first epoch too."""
-        if self.rng is not None:
-            self.order = self.rng.permutation(len(self.X))
-
-
-def train(
-    model: Any,
-    training: Batches,
-    validation: Batches | None,
-    learning_rate: float,
-    epochs: int,
-    patience: int | None,
-    on_epoch: Callable[[int, dict[str, float]], None] | None,
-) -> dict[str, list[float]]:
-    """Train what `build` made; see `DenseHead` for the parameters.
-
-    Returns
-    -------
-    dict of str to list of float
-        Loss and accuracy of each epoch.
-    """
-    loss = "binary_crossentropy" if model.output_shape[-1] == 1 else "sparse_categorical_crossentropy"
-    model.compile(keras.optimizers.Adam(learning_rate), loss=loss, metrics=["accuracy"])
-    callbacks = []
-    if patience is not None:
-        monitor = "loss" if validation is None else "val_loss"
-        callbacks.append(
-            keras.callbacks.EarlyStopping(monitor, mode="min", patience=patience, restore_best_weights=True)
-        )
-    if on_epoch is not None:
-        report = on_epoch
-        callbacks.append(
-            keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: report(epoch + 1, _as_floats(logs)))
-        )
-    fitted = model.fit(
-        training, validation_data=validation, epochs=epochs, callbacks=callbacks, shuffle=False, verbose=0
-    )
-    return {name: [float(value) for value in values] for name, values in fitted.history.items()}
-
-
-def _as_floats(logs: dict[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in logs.items()}
-
-
-def outputs(model: Any, X: np.ndarray) -> np.ndarray:
+def outputs(model: Any, X: Rows) -> np.ndarray:
     """What the network says of each row, float32 of shape (n, 1) or (n, k).
 
     Every batch has `PREDICT_ROWS` rows, the last one padded: one trace in the life of a model, and

@@ -11,7 +11,6 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import Pipeline
 
 from pipeline.heads.pipelines import Choice, ClassWeight, PipelineHead
 
@@ -25,6 +24,7 @@ class KNNHead(PipelineHead):
     """The vote of the k nearest images in Euclidean distance; k is searched where it is None."""
 
     name = "knn"
+    copies = 2
     choice: ClassVar[Choice] = Choice("k", "n_neighbors", K_GRID, fallback=1)
 
     def __init__(
@@ -53,10 +53,13 @@ class KNNHead(PipelineHead):
 
 
 class ForestHead(PipelineHead):
-    """A random forest; `n_jobs` are its threads."""
+    """A random forest; `n_jobs` are its threads.
+
+    Scaling changes nothing for a tree; it is there so that all heads share the same numbers.
+    """
 
     name = "forest"
-    scaled = False
+    copies = 0
 
     def __init__(
         self,
@@ -94,6 +97,7 @@ class MLPHead(PipelineHead):
     """scikit-learn's multi-layer perceptron, stopped when a held-out tenth no longer improves."""
 
     name = "mlp"
+    copies = 1
 
     def __init__(
         self,
@@ -126,18 +130,18 @@ class MLPHead(PipelineHead):
     def _count(self, classifier: MLPClassifier) -> int:
         return sum(numbers.size for numbers in [*classifier.coefs_, *classifier.intercepts_])
 
-    def _train(self, steps: Pipeline, pooled: np.ndarray, y: np.ndarray) -> Pipeline:
+    def _train(self, classifier: MLPClassifier, scaled: np.ndarray, y: np.ndarray) -> MLPClassifier:
         counts = np.unique(y, return_counts=True)[1]
         if counts.min() < 2 or len(y) < 10 * len(counts):
             logger.warning("mlp: %d rows are too few to hold a tenth out, so all epochs are run", len(y))
-            steps.set_params(classify__early_stopping=False)
+            classifier.set_params(early_stopping=False)
         batch_size = min(self.batch_size, len(y) * 9 // 10)
         # Ten epochs of a small set are too few steps to call a halt.
         patience = max(10, PATIENT_STEPS * batch_size // len(y))
-        steps.set_params(classify__batch_size=batch_size, classify__n_iter_no_change=patience)
+        classifier.set_params(batch_size=batch_size, n_iter_no_change=patience)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # `epochs` is a budget, not an accident
-            trained = super()._train(steps, pooled, y)
+            trained = super()._train(classifier, scaled, y)
         # Adam's moments: two thirds of the file, of use only to go on training, and no type to trust in a file.
-        vars(trained["classify"]).pop("_optimizer", None)
+        vars(trained).pop("_optimizer", None)
         return trained

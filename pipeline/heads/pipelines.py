@@ -6,12 +6,14 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
+import joblib
 import numpy as np
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 
 from pipeline.heads.base import Head
 from pipeline.heads.pooling import Pool
@@ -40,28 +42,28 @@ class PipelineHead(Head):
     The parameters that heads have in common:
 
     pool : {"avg", "max", "flatten"}
-        See `Pool`. With `flatten`, memory holds the float32 array and the scaled copy of it, and
-        each worker of a search its own folds.
+        See `Pool`. With `flatten`, memory holds all features as float32.
     class_weight : "balanced" or dict, optional
         With "balanced", a search scores by balanced accuracy instead of accuracy.
     cv : int
-        Folds of a search, stratified and shuffled; fewer where a class has fewer images.
+        Folds of a search, stratified and shuffled; fewer where a class has fewer images. They are
+        cut from features that were scaled once: means and variances, for which labels are not
+        looked at, count the rows of all folds.
     n_jobs : int
-        Processes of a search, one a core by default. They share one memory map of the pooled
-        features, and the numeric libraries in each are held to its share of the cores.
+        Threads of a search, one a core by default, which share the scaled features.
     random_state : int
         Of the folds and of the classifier.
 
     Attributes
     ----------
     pipeline_ : sklearn.pipeline.Pipeline
-        Steps `pool`, `scale` (where the classifier needs it), `classify`, all fitted.
+        Steps `pool`, `scale`, `classify`, all fitted; from features as they come to labels.
     search_ : list of dict
         What was tried: the parameter and its mean `score` over the folds. Not saved with the head.
     """
 
-    scaled: ClassVar[bool] = True
     choice: ClassVar[Choice | None] = None
+    copies: ClassVar[int]  # of the scaled features, as float32, that one thread holds while training
     pool: str
 
     def fit(self, X: Any, y: Any) -> PipelineHead:
@@ -69,7 +71,7 @@ class PipelineHead(Head):
 
         Parameters
         ----------
-        X : ndarray of shape (n, height, width, channels) or (n, d), any float
+        X : ndarray, `Rows` or `SharedFeatures` of shape (n, height, width, channels) or (n, d), any float
             May be a read-only memory map.
         y : ndarray of shape (n,)
             Labels, at least two different ones.
@@ -81,29 +83,28 @@ class PipelineHead(Head):
         HeadError
             `pool` is unknown.
         """
-        X, y = self._check_training_set(X, y)
-        whole = self._unfitted()
-        # Pooled here, once, and not in every fold of a search.
-        trained = self._train(whole[1:], whole[0].fit_transform(X), y)
-        self.pipeline_ = Pipeline([whole.steps[0], *trained.steps])
+        features, y = self._check_training_set(X, y)
+        scaler, scaled = features.scaled(self.pool)
+        classifier = self._train(self._classifier(), scaled, y)
+        self.pipeline_ = Pipeline([("pool", Pool(self.pool)), ("scale", scaler), ("classify", classifier)])
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """The label of each row, shape (n,)."""
-        X = self._check_rows(X)
-        return self.pipeline_.predict(X)
+        pooled = self._check_rows(X).pooled(self.pool)
+        return self.pipeline_[1:].predict(pooled)
 
     @available_if(_classifier_has("predict_proba"))
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probability of each class, shape (n, k), columns as in `classes_`."""
-        X = self._check_rows(X)
-        return self.pipeline_.predict_proba(X)
+        pooled = self._check_rows(X).pooled(self.pool)
+        return self.pipeline_[1:].predict_proba(pooled)
 
     @available_if(_classifier_has("decision_function"))
     def decision_function(self, X: Any) -> np.ndarray:
         """The score of each class, shape (n, k); of two classes that of the second, shape (n,)."""
-        X = self._check_rows(X)
-        return self.pipeline_.decision_function(X)
+        pooled = self._check_rows(X).pooled(self.pool)
+        return self.pipeline_[1:].decision_function(pooled)
 
     def count_parameters(self) -> int:
         """How many numbers predicting needs that were learned from the features.
@@ -112,41 +113,49 @@ class PipelineHead(Head):
         nodes of a forest.
         """
         check_is_fitted(self)
-        scaler = self.pipeline_["scale"] if self.scaled else None
-        return self._count(self.pipeline_["classify"]) + (scaler.mean_.size + scaler.scale_.size if scaler else 0)
+        scaler = self.pipeline_["scale"]
+        return self._count(self.pipeline_["classify"]) + scaler.mean_.size + scaler.scale_.size
+
+    @property
+    def searches(self) -> bool:
+        """Whether `fit` is to choose a parameter by cross-validation."""
+        return self.choice is not None and getattr(self, self.choice.param) is None
 
     def _classifier(self) -> Any:
         raise NotImplementedError
 
     def _unfitted(self) -> Pipeline:
-        scale = [("scale", StandardScaler())] if self.scaled else []
-        return Pipeline([("pool", Pool(self.pool)), *scale, ("classify", self._classifier())])
+        return Pipeline([("pool", Pool(self.pool)), ("scale", StandardScaler()), ("classify", self._classifier())])
 
     def _count(self, classifier: Any) -> int:
         return classifier.coef_.size + np.size(classifier.intercept_)
 
-    def _train(self, steps: Pipeline, pooled: np.ndarray, y: np.ndarray) -> Pipeline:
+    def _train(self, classifier: Any, scaled: np.ndarray, y: np.ndarray) -> Any:
+        # Classifiers spend their time in compiled code without the interpreter's lock: threads are as
+        # fast as processes, start at once, and need no copy of the features. Numeric libraries with
+        # threads of their own in each would wait for cores: ten times slower on a busy machine.
         self.search_: list[dict[str, float]] = []
-        if self.choice is None or getattr(self, self.choice.param) is not None:
-            return steps.fit(pooled, y)
-        return self._search(steps, pooled, y, self.choice)
+        with joblib.parallel_config("threading"), threadpool_limits(1):
+            if self.choice is not None and self.searches:
+                return self._search(classifier, scaled, y, self.choice)
+            return classifier.fit(scaled, y)
 
-    def _search(self, steps: Pipeline, pooled: np.ndarray, y: np.ndarray, choice: Choice) -> Pipeline:
+    def _search(self, classifier: Any, scaled: np.ndarray, y: np.ndarray, choice: Choice) -> Any:
         params = self.get_params()
         smallest = int(np.unique(y, return_counts=True)[1].min())
         folds = min(params["cv"], smallest)
         if folds < 2:
             reason = "a class has a single image" if smallest < 2 else f"cv={params['cv']} leaves nothing to score on"
             logger.warning("%s: %s, so %s=%g is taken unsearched", self.name, reason, choice.param, choice.fallback)
-            return steps.fit(pooled, y)
+            return classifier.fit(scaled, y)
         search = GridSearchCV(
-            steps,
-            {f"classify__{choice.estimator_param}": self._grid(choice, len(y) - -(-len(y) // folds))},
+            classifier,
+            {choice.estimator_param: self._grid(choice, len(y) - -(-len(y) // folds))},
             scoring="balanced_accuracy" if params.get("class_weight") == "balanced" else "accuracy",
             cv=StratifiedKFold(folds, shuffle=True, random_state=params["random_state"]),
             n_jobs=params["n_jobs"],
             error_score="raise",
-        ).fit(pooled, y)
+        ).fit(scaled, y)
         tried = zip(search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True)
         self.search_ = [{choice.param: next(iter(p.values())), "score": float(score)} for p, score in tried]
         return search.best_estimator_

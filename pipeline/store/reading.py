@@ -16,6 +16,7 @@ from pipeline.spec import ConvBaseSpec
 from pipeline.status import Status
 from pipeline.store.index import LOST, NO_ROW, Index, read_index
 from pipeline.store.manifest import MANIFEST, Manifest, ShardEntry, read_manifest, stored_spec
+from pipeline.store.on_demand import FeatureRows
 from pipeline.store.shard import Shard, shard_name
 from pipeline.table import SPLITS, ImageTable
 
@@ -223,6 +224,11 @@ class FeatureStore:
         """
         members = self.members(split)
         return self.read_rows(self.index.rows[members], dtype=dtype), self.images.labels[members]
+
+    def on_demand(self, split: str | None = None) -> tuple[FeatureRows, np.ndarray]:
+        """Features and labels as of `load(split)`, but that a row is read when it is asked for, by `X[rows]`."""
+        members = self.members(split)
+        return FeatureRows(self, self.index.rows[members]), self.images.labels[members]
 
     def ids(self, split: str | None = None) -> list[str]:
         """The ids of the images of `load(split)`, in its order."""

@@ -1,0 +1,135 @@
+"""Heads: the dense one against Keras, a grid search against scikit-learn's own."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import make_head
+from pipeline.console import start_tensorflow_quietly
+from pipeline.defaults import EPOCHS, HEAD_BATCH, UNITS
+
+from .measuring import in_turn, say, seconds_of
+from .results import Figure, figure, ratios
+from .sizes import Sizes
+
+ROW = (4, 4, 512)
+EPOCHS_A_ROUND = 3  # the first one of a fit is traced, and not counted
+WARM_UP = 200  # rows
+
+
+def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
+    """Both comparisons, on made features of the shape and sparseness of VGG16's."""
+    start_tensorflow_quietly()
+    say(f"  making {sizes.rows} + {sizes.validation_rows} x {np.prod(ROW)} features")
+    X, y = make_features(sizes.rows + sizes.validation_rows)
+    return [*_dense(sizes, X, y), *_search(sizes, X, y)]
+
+
+def make_features(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, 4, 4, 512), float16, three in ten not zero, of two classes that overlap."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, n)
+    direction = rng.normal(0, 0.1, ROW[-1]).astype(np.float32)
+    X = np.empty((n, *ROW), np.float16)
+    for start in range(0, n, 1_000):
+        rows = rng.standard_normal((len(y[start : start + 1_000]), *ROW), np.float32) - 0.5
+        rows += np.where(y[start : start + 1_000], 1, -1)[:, None, None, None] * direction
+        X[start : start + len(rows)] = np.maximum(rows, 0)
+    return X, y
+
+
+def _dense(sizes: Sizes, X: np.ndarray, y: np.ndarray) -> list[Figure]:
+    train = X[: sizes.rows], y[: sizes.rows]
+    validation = X[sizes.rows :], y[sizes.rows :]
+    keras_fit = KerasFit(*train)
+    _dense_epoch(*train)
+    measured = in_turn(
+        "seconds an epoch", sizes.rounds, {"Keras": keras_fit.epoch, "dense head": lambda: _dense_epoch(*train)}
+    )
+    whole = seconds_of(lambda: make_head("dense").fit(*train, validation_data=validation))
+    keras_fit_seconds, ours = measured["Keras"], measured["dense head"]
+    shape = f"{sizes.rows:,} x {np.prod(ROW):,}, batch {HEAD_BATCH}"
+    note = f"with {sizes.validation_rows:,} validation rows, tracing included"
+    return [
+        figure("heads.keras", "Keras fit, an epoch", keras_fit_seconds, "s", note=f"{shape}, float32 in memory"),
+        figure("heads.dense", "dense head, an epoch", ours, "s", note=f"{shape}, float16 in memory"),
+        figure("heads.times", "times faster", ratios(keras_fit_seconds, ours), "x", at_least=2.0),
+        figure("heads.whole", f"dense head, {EPOCHS} epochs", whole, "s", note=note),
+    ]
+
+
+class KerasFit:
+    """Plain Keras on the slides' head, everything in memory."""
+
+    def __init__(self, X: np.ndarray, y: np.ndarray):
+        import keras
+
+        self.X, self.y = X.reshape(len(X), -1).astype(np.float32), y.astype(np.float32)
+        hidden = [keras.layers.Dense(width, activation="relu") for width in UNITS]
+        output = keras.layers.Dense(1, activation="sigmoid")
+        self.model = keras.Sequential([keras.Input(self.X.shape[1:]), *hidden, output])
+        self.model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+        self.epoch()
+
+    def epoch(self) -> float:
+        """Seconds of an epoch that is not the first one."""
+        import keras
+
+        ends: list[float] = []
+        clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(time.perf_counter()))
+        self.model.fit(self.X, self.y, batch_size=HEAD_BATCH, epochs=EPOCHS_A_ROUND, callbacks=[clock], verbose=0)
+        return float(np.median(np.diff(ends)))
+
+
+def _dense_epoch(X: np.ndarray, y: np.ndarray) -> float:
+    """The same of the dense head."""
+    ends: list[float] = []
+    make_head("dense", epochs=EPOCHS_A_ROUND).fit(X, y, on_epoch=lambda epoch, scores: ends.append(time.perf_counter()))
+    return float(np.median(np.diff(ends)))
+
+
+def _search(sizes: Sizes, X: np.ndarray, y: np.ndarray) -> list[Figure]:
+    X, y = X[: sizes.search_rows], y[: sizes.search_rows]
+    grid = [tried["C"] for tried in make_head("logistic").fit(X[:WARM_UP], y[:WARM_UP]).search_]
+    floats = X.astype(np.float32)
+    _plain_search(floats[:WARM_UP], y[:WARM_UP], grid)
+    measured = in_turn(
+        "seconds a search",
+        sizes.rounds,
+        {
+            "scikit-learn": lambda: seconds_of(_plain_search, floats, y, grid),
+            "logistic head": lambda: seconds_of(make_head("logistic").fit, X, y),
+        },
+    )
+    plain, ours = measured["scikit-learn"], measured["logistic head"]
+    shape = f"{len(X):,} x {ROW}, {len(grid)} values of C, 5 folds"
+    return [
+        figure(
+            "heads.plain_search",
+            "GridSearchCV over average, scale, logistic",
+            plain,
+            "s",
+            note=f"{shape}, n_jobs=-1, workers started before",
+        ),
+        figure("heads.search", "logistic head, the same search", ours, "s", note=shape),
+        figure("heads.search_times", "times faster", ratios(plain, ours), "x"),
+    ]
+
+
+def _plain_search(X: np.ndarray, y: np.ndarray, grid: list[float]) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    classify = LogisticRegression(max_iter=1000)
+    steps = [("pool", FunctionTransformer(_average)), ("scale", StandardScaler()), ("classify", classify)]
+    return GridSearchCV(Pipeline(steps), {"classify__C": grid}, cv=5, n_jobs=-1).fit(X, y)
+
+
+def _average(X: np.ndarray) -> np.ndarray:
+    return X.mean(axis=(1, 2))

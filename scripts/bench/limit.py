@@ -1,0 +1,134 @@
+"""Stage one against what the hardware allows: the conv base alone, decoding alone, a plain matrix product."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from pipeline import ConvBaseSpec, ImageTable, extract_features, scan_images
+from pipeline.console import start_tensorflow_quietly
+from pipeline.conv_base import ConvBase, load_conv_base
+from pipeline.conv_base.apart import all_layers
+from pipeline.decode import DECODER, decode_image
+from pipeline.defaults import EXTRACT_BATCH
+
+from .measuring import in_turn, say, seconds_of
+from .results import Figure, figure, ratios
+from .sizes import Sizes
+
+DECODED = 256  # images a round, on one core
+PRODUCTS = 4
+
+
+def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
+    """Rates at float32, and at what `auto` settles on where that is another precision."""
+    start_tensorflow_quietly()
+    images = scan_images(photos)
+    figures = []
+    for conv_base in _conv_bases(sizes.side):
+        say(f"  VGG16 in {conv_base.spec.precision}")
+        figures += _against_limit(sizes, conv_base, images, work / "limit")
+    return figures
+
+
+def spec_at(side: int, precision: str) -> ConvBaseSpec:
+    """VGG16 with random weights."""
+    return ConvBaseSpec("vgg16", weights="random", size=side, precision=precision, decoder=DECODER)
+
+
+def _conv_bases(side: int) -> list[ConvBase]:
+    settled = load_conv_base(spec_at(side, "auto"))
+    plain = [] if settled.spec.precision == "float32" else [load_conv_base(spec_at(side, "float32"))]
+    return [*plain, settled]
+
+
+def _against_limit(sizes: Sizes, conv_base: ConvBase, images: ImageTable, cache: Path) -> list[Figure]:
+    forward, product = _forward(conv_base), _matrix_product(sizes.matrix, conv_base.spec.precision)
+    forward()  # traced, and the page cache and oneDNN's kernels are warm
+    conv_base.compute(np.zeros((EXTRACT_BATCH, *conv_base.spec.height_width, 3), np.float32))
+    batches = round(sizes.seconds / seconds_of(forward))
+    batches = min(max(2, batches), max(1, len(images) // EXTRACT_BATCH))
+    few = images.take(np.arange(min(batches * EXTRACT_BATCH, len(images))))
+    measured = in_turn(
+        conv_base.spec.precision,
+        sizes.rounds,
+        {
+            "TFLOP/s": product,
+            "conv base": lambda: batches * EXTRACT_BATCH / sum(seconds_of(forward) for _ in range(batches)),
+            "decoding": lambda: _decode_rate(images, conv_base.spec),
+            "stage one": lambda: len(few) / _stage_one(few, conv_base, cache),
+        },
+    )
+    return _figures(conv_base, measured, len(few))
+
+
+def _figures(conv_base: ConvBase, measured: dict[str, list[float]], n: int) -> list[Figure]:
+    precision, cores = conv_base.spec.precision, os.cpu_count() or 1
+    product, alone, decoding, stage_one = measured.values()
+    limits = [1 / (1 / rate + 1 / decoded / cores) for rate, decoded in zip(alone, decoding, strict=True)]
+    used = [rate * flop_per_image(conv_base.model) / 1e12 for rate in alone]
+
+    def line(name: str, what: str, samples: list[float], unit: str, **more: Any) -> Figure:
+        return figure(f"limit.{name}.{precision}", what, samples, unit, **more)
+
+    batch = f"batch {EXTRACT_BATCH}"
+    into = f"{n} images into a new store; loading and tracing of the conv base not counted"
+    return [
+        line("product", f"plain matrix product, {precision}", product, "TFLOP/s"),
+        line("conv_base", f"conv base alone, {precision}", alone, "images/s", note=batch),
+        line("product_share", "  of the matrix product's rate", ratios(used, product), ""),
+        line("decoding", "decoding alone, one core", decoding, "images/s", note="files read from the page cache"),
+        line("limit", f"limit, {precision}", limits, "images/s", note=f"conv base, then decoding on {cores} cores"),
+        line("stage_one", f"stage one, {precision}", stage_one, "images/s", note=into),
+        line("share", "  of the limit", ratios(stage_one, limits), "", at_least=0.93),
+    ]
+
+
+def _matrix_product(side: int, precision: str) -> Callable[[], float]:
+    """Gives the best rate at which TensorFlow multiplies two square matrices, in TFLOP/s."""
+    import tensorflow as tf
+
+    matrix = tf.cast(tf.random.stateless_uniform((side, side), (0, 0)), precision)
+    multiply = tf.function(lambda: tf.linalg.matmul(matrix, matrix)[0, 0], autograph=False)
+    multiply()
+    return lambda: 2 * side**3 / min(seconds_of(lambda: multiply().numpy()) for _ in range(PRODUCTS)) / 1e12
+
+
+def _forward(conv_base: ConvBase) -> Callable[[], Any]:
+    """One forward pass on a batch that is in place already."""
+    import tensorflow as tf
+
+    batch = tf.random.stateless_uniform((EXTRACT_BATCH, *conv_base.spec.height_width, 3), (0, 0), 0, 255)
+    forward = tf.function(lambda: conv_base.model(batch, training=False), autograph=False)
+    return lambda: forward().numpy()
+
+
+def _decode_rate(images: ImageTable, spec: ConvBaseSpec) -> float:
+    paths = list(itertools.islice(map(Path, images.paths), DECODED))
+    start = time.perf_counter()
+    for path in paths:
+        decode_image(path.read_bytes(), spec.height_width)
+    return len(paths) / (time.perf_counter() - start)
+
+
+def _stage_one(images: ImageTable, conv_base: ConvBase, cache: Path) -> float:
+    """Seconds of stage one with a conv base that is loaded and traced."""
+    with mock.patch("pipeline.conv_base.load_conv_base", lambda spec: conv_base):
+        seconds = seconds_of(extract_features, images, cache, conv_base.spec)
+    shutil.rmtree(cache)
+    return seconds
+
+
+def flop_per_image(model: Any) -> float:
+    """Multiplications and additions of a model's convolutions for one image."""
+    kernels = [layer for layer in all_layers(model) if hasattr(layer, "kernel") and len(layer.kernel.shape) == 4]
+    return float(sum(2 * math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3]) for layer in kernels))

@@ -1,0 +1,47 @@
+"""What the figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "scikit-learn", "pillow")
+BF16_FLAGS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512"}
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores, bfloat16 units, memory, load, system and versions."""
+    cpu = _read("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*:\s*(.+)$", cpu, re.MULTILINE)
+    flags = set(re.findall(r"\w+", "".join(re.findall(r"^flags\s*:(.+)$", cpu, re.MULTILINE)[:1])))
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "bf16": " and ".join(name for flag, name in BF16_FLAGS.items() if flag in flags)
+        or ("no" if flags else "unknown"),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "load_at_start": round(os.getloadavg()[0], 2),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def in_a_line(machine: dict[str, Any]) -> str:
+    """The machine for a person."""
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("python", *PACKAGES))
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, bf16: {machine['bf16']}, {machine['memory_gib']} GiB, "
+        f"load {machine['load_at_start']} before the start; {versions}"
+    )
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

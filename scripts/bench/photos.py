@@ -1,0 +1,134 @@
+"""The images that are measured on: photos, made or the user's own, and tiny ones in large numbers."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline import scan_images
+from pipeline.decode import DecodeError, decode_image
+from pipeline.errors import ImagesError
+from pipeline.table import ImageTable
+
+QUALITY, GRAIN = 85, 3.0  # give photos of about 22 kB at about 400 x 360 pixels
+OCTAVES = (3, 6, 12, 24, 48, 96)
+FEWEST = 20
+CLASS_FOLDERS = 10
+
+
+def make_photos(folder: Path, n: int) -> str:
+    """Write n photos of nothing, in two classes; returns what they are."""
+    sizes = [_place(folder, number, (f"class_{_class_of(number)}", _scene(number))) for number in range(n)]
+    return f"{n} synthetic JPEGs of about 400 x 360 pixels and {np.mean(sizes) / 1000:.0f} kB"
+
+
+def draw_photos(data: Path, folder: Path, n: int) -> str:
+    """Copy at most n different photos of the two largest classes in `data`; returns what they are.
+
+    Raises
+    ------
+    ImagesError
+        There are too few JPEGs that every way of reading images can read.
+    """
+    images = scan_images(data)
+    counts = np.bincount(images.labels[images.labels >= 0])
+    classes = sorted(np.argsort(-counts, kind="stable")[:2].tolist())
+    drawn = [_usable(images, label) for label in classes]
+    sizes = []
+    for number in range(n):
+        content = next(drawn[_class_of(number)], None)
+        if content is None:
+            break
+        sizes.append(_place(folder, number, (images.classes[classes[_class_of(number)]], content)))
+    if len(sizes) < FEWEST:
+        raise ImagesError(f"{data} has {len(sizes)} JPEGs to measure on, {FEWEST} are needed; leave DATA out")
+    return f"{len(sizes)} JPEGs of {data}, {np.mean(sizes) / 1000:.0f} kB on average"
+
+
+def link_photos(photos: Path, folder: Path, n: int) -> int:
+    """Make `folder` the first n of the photos; returns how many there were."""
+    paths = sorted(photos.glob("*/*/*.jpg"), key=lambda path: path.name)[:n]
+    for path in paths:
+        link = folder / path.relative_to(photos)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, link)
+    return len(paths)
+
+
+def make_tiny(folder: Path, n: int, side: int) -> None:
+    """Write n different PNGs of `side` pixels a side, in class folders."""
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    Image.fromarray(pixels).save(file, "PNG")
+    png = file.getvalue()
+    _make_class_folders(folder)
+    for number in range(n):
+        (folder / _tiny_name(number)).write_bytes(png + number.to_bytes(8, "big"))  # decoders stop before it
+
+
+def link_tiny(source: Path, folder: Path, n: int) -> None:
+    """Make `folder` the first n of tiny images."""
+    _make_class_folders(folder)
+    for number in range(n):
+        os.link(source / _tiny_name(number), folder / _tiny_name(number))
+
+
+def _tiny_name(number: int) -> str:
+    return f"{number % CLASS_FOLDERS}/{number:07d}.png"
+
+
+def _make_class_folders(folder: Path) -> None:
+    for name in range(CLASS_FOLDERS):
+        (folder / str(name)).mkdir(parents=True)
+
+
+def _class_of(number: int) -> int:
+    return number // 5 % 2
+
+
+def _place(folder: Path, number: int, photo: tuple[str, bytes]) -> int:
+    """Write a photo, every fifth into the validation split; returns its size in bytes."""
+    label, content = photo
+    path = folder / ("validation" if number % 5 == 4 else "train") / label / f"{number:06d}.jpg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.write_bytes(content)
+
+
+def _scene(seed: int) -> bytes:
+    """Clouds of colour with as much detail at each scale as photos have, and grain: a JPEG."""
+    rng = np.random.default_rng(seed)
+    height, width = (int(side) for side in rng.integers((320, 360), (400, 440)))
+    pixels = np.full((height, width, 3), 128.0, np.float32)
+    for side in OCTAVES:
+        coarse = rng.normal(128, 32, (side, side, 3)) + rng.normal(0, 64, (side, side, 1))  # grey more than colour
+        cloud = Image.fromarray(coarse.clip(0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+        pixels += (np.asarray(cloud, np.float32) - 128) * (2.0 / side**0.75)
+    pixels += rng.normal(0, GRAIN, (height, width, 1))
+    file = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
+
+
+def _usable(images: ImageTable, label: int) -> Iterator[bytes]:
+    """Different JPEGs of a class in random order, such as TensorFlow's decoder takes too."""
+    seen = set()
+    keys = images.content_keys()
+    for at in np.random.default_rng(0).permutation(np.flatnonzero((images.labels == label) & images.readable)):
+        content = Path(images.paths[at]).read_bytes() if keys[at] not in seen else b""
+        seen.add(keys[at])
+        if content.startswith(b"\xff\xd8") and _is_plain(content):
+            yield content
+
+
+def _is_plain(content: bytes) -> bool:
+    try:
+        decode_image(content, (8, 8))
+    except DecodeError:
+        return False
+    with Image.open(io.BytesIO(content)) as image:
+        return image.mode in ("RGB", "L")

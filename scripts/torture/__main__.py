@@ -1,0 +1,158 @@
+"""The command line of the torture: what to do, in which order, and the table at the end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import ImagesError, ImageTable, scan_images
+from pipeline.sample import write_sample
+
+from . import bad_images, children, disk_errors, durability, flips, kills, specs, stand_ins
+from .oracle import Sample, examine, faults_when_finished, features_of, fill
+from .results import Result, last_line, table
+
+PARTS = "abcdef"
+
+
+@dataclass
+class Torture:
+    """The parts, each with what it needs.
+
+    Attributes
+    ----------
+    whole, few : Sample
+        All the images; as many as fill one shard, or one and a half.
+    """
+
+    work: Path
+    options: argparse.Namespace
+    whole: Sample
+    few: Sample
+
+    def a(self) -> Iterator[Result]:
+        """Kills."""
+        yield kills.kill_at_every_step(self.few, self.work)
+        yield kills.kill_at_random(self.whole, self.work, self.options.kills, self.options.seed)
+
+    def b(self) -> Iterator[Result]:
+        """Errors of the disk."""
+        yield disk_errors.inject_errors(self.whole, self.work, self.options.operations, 1 if self.options.quick else 3)
+        yield disk_errors.starve(self.whole, self.work)
+
+    def c(self) -> Iterator[Result]:
+        """Flipped bits."""
+        yield flips.flip_bits(self.whole, self.work, self.options.flips, self.options.seed)
+
+    def d(self) -> Iterator[Result]:
+        """Specs."""
+        yield specs.change_every_field(self.few, self.work)
+
+    def e(self) -> Iterator[Result]:
+        """Bad images."""
+        yield bad_images.send_bad_images(self.few, self.work, 5 if self.options.quick else 1)
+
+    def f(self) -> Iterator[Result]:
+        """The cost of the syncs."""
+        yield durability.measure_syncs(self.whole.images, self.work, self.options.durability_with_vgg16)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts and print what they found; 1 if any promise is broken, 2 if the images do not fit."""
+    options = _parser().parse_args(arguments)
+    print(f"seed {options.seed}", flush=True)
+    stand_ins.put_in_place(options.rows_per_shard)
+    with children.Workspace() as work:
+        try:
+            torture = Torture(work, options, *_samples(options, work))
+        except ImagesError as error:
+            print(f"torture: {error}; draw more with --n", file=sys.stderr)
+            return 2
+        print(f"{torture.whole.rows} rows in {len(torture.whole.whole)} shards", flush=True)
+        results = [result for part in options.parts for result in getattr(torture, part)()]
+    print(table(results))
+    if options.json:
+        document = {
+            "seed": options.seed,
+            "images": torture.whole.rows,
+            "parts": [result.to_json() for result in results],
+        }
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    return int(any(result.broken for result in results))
+
+
+def _samples(options: argparse.Namespace, work: Path) -> tuple[Sample, Sample]:
+    source = options.images
+    if source is None:
+        source = work / "digits"
+        write_sample(source)
+    images = scan_images(source)
+    order = list(range(len(images)))
+    random.Random(options.seed).shuffle(order)
+    of_two_classes = [at for at in order if images.labels[at] < 2]  # so that no class has a single image
+    whole = _drawn(images, order, options.n, work / "whole")
+    few_rows = options.rows_per_shard * (2 if options.quick else 3) // 2
+    few = _drawn(images, of_two_classes, few_rows, work / "few")
+    return _filled(whole, work), _filled(few, work)
+
+
+def _drawn(images: ImageTable, order: Sequence[int], n: int, folder: Path) -> Sample:
+    """A copy of the first `n` usable images in this order: bad ones have a part of their own."""
+    taken = 0
+    for at in order:
+        path = Path(images.paths[at])
+        if taken < n and images.readable[at] and features_of(path) is not None:
+            place = folder / images.classes[images.labels[at]] / f"{taken:06d}{path.suffix}"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+            taken += 1
+    return Sample.of(folder)
+
+
+def _filled(sample: Sample, work: Path) -> Sample:
+    """Make the store that every other one is compared with, and look at it as at any."""
+    cache = work / f"uninterrupted-{sample.folder.name}"
+    outcome = children.run(fill, sample, cache)
+    sample.seconds = outcome.value or 0.0
+    shards = sorted((cache / "shards").iterdir()) if outcome.status == 0 else []
+    sample.whole = {path.name: path.read_bytes() for path in shards}
+    found = examine(cache, sample)
+    sample.rows, sample.shard_rows = found.kept, max(found.rows.values(), default=0)
+    faults = [last_line(outcome.errors)] if outcome.status else faults_when_finished(cache, sample)
+    if faults or found.wrong_rows or found.bad_files:
+        raise SystemExit(f"the run to compare with is wrong itself: {faults or found}")
+    return sample
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scripts.torture", description="Try to break the pipeline.")
+    add = parser.add_argument
+    add("--images", type=Path, metavar="FOLDER", help="labelled images (default: the built-in digits)")
+    add("--n", type=int, default=300, help="images drawn from them (%(default)s)")
+    add("--parts", type=_parts, default=PARTS, help="a kills, b disks, c bits, d specs, e images, f syncs (all)")
+    add("--kills", type=int, default=200, help="random kills that hit a run (%(default)s)")
+    add("--operations", type=int, default=50, help="file operations that fail, the first so many (%(default)s)")
+    add("--flips", type=int, default=1000, help="bits flipped (%(default)s)")
+    add("--quick", action="store_true", help="one error an operation, steps of one shard, every fifth bad image")
+    add("--rows-per-shard", type=int, default=64, help="several shards of few images (%(default)s)")
+    add("--durability-with-vgg16", action="store_true", help="time the syncs against VGG16 with random weights")
+    add("--seed", type=int, default=0, help="of all that is drawn (%(default)s)")
+    add("--json", type=Path, metavar="FILE", help="write the table as JSON too")
+    return parser
+
+
+def _parts(text: str) -> str:
+    letters = text.replace(",", "")
+    if not letters or set(letters) - set(PARTS):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of {', '.join(PARTS)}")
+    return letters
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The corpus of bad and odd images, each one put among good ones and sent through stage one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipeline import extract_features, scan_images
+from pipeline.status import Status
+from tests.bad_images import bad_images
+
+from . import children
+from .children import Outcome
+from .oracle import Sample, count_wrong_rows, features_of
+from .results import Result
+from .stand_ins import SPEC
+
+MOST_MEMORY = 200 << 20  # bytes that one image may cost
+GOOD = 6  # images around each bad one, half of them before it
+
+
+def send_bad_images(sample: Sample, work: Path, every: int = 1) -> Result:
+    """Each bad image (or each `every`-th) in a child of its own; the status, the other rows and the memory."""
+    result, folder = Result("a bad image among good ones"), work / "bad"
+    corpus = children.run(_write_corpus, work / "corpus").value
+    names = list(corpus)[::every]
+    most, hungriest = 0, ""
+    for at, name in enumerate(names, 1):
+        shutil.rmtree(folder, ignore_errors=True)
+        expected = _lay_out(sample, folder)
+        (folder / "photos" / "a").joinpath(f"5-{name}").write_bytes((work / "corpus" / name).read_bytes())
+        outcome = children.run(_extract, folder, orderly=True)
+        if result.ran(outcome, name):
+            grown = outcome.peak - outcome.value["idle"]
+            most, hungriest = max((most, hungriest), (grown, name))
+            result.expect(grown <= MOST_MEMORY, f"{name} took {grown >> 20} MiB")
+            _check(name, corpus[name], outcome, folder, expected, result)
+        result.tried["images"] += 1
+        result.show(at, len(names))
+    result.expect(len(names) * every >= 50, f"the corpus has {len(names) * every} images only")
+    result.notes.append(f"the most memory took {hungriest}: {most >> 20} MiB")
+    return result.done()
+
+
+def _write_corpus(folder: Path) -> dict[str, Status]:
+    """In a child: making the bombs takes memory."""
+    folder.mkdir()
+    expected = {}
+    for name, data, status in bad_images():
+        (folder / name).write_bytes(data)
+        expected[name] = status
+    return expected
+
+
+def _lay_out(sample: Sample, folder: Path) -> dict[bytes, bytes | None]:
+    """Good images in two classes, those of the first before and after the place of the bad one."""
+    paths = [Path(path) for path in dict(zip(sample.images.content_keys(), sample.images.paths, strict=True)).values()]
+    for number, path in enumerate(paths[:GOOD]):
+        place = folder / "photos" / "ab"[number % 2] / f"{number * 2}{path.suffix}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    return sample.expected
+
+
+def _extract(folder: Path) -> dict[str, Any]:
+    """In a child: what the store says of each image, and the memory held before it."""
+    idle = children.peak_memory()
+    images = scan_images(folder / "photos")
+    store = extract_features(images, folder / "cache", SPEC, batch_size=4, workers=1)
+    skipped = {one.path: None for one in images.skipped}
+    rows = dict(zip(images.ids, store.index.contents[store.index.rows].tolist(), strict=True))
+    statuses = dict(zip(images.ids, map(int, store.status), strict=True))
+    return {"status": {**skipped, **statuses}, "content": rows, "idle": idle}
+
+
+def _check(
+    name: str, status: Status, outcome: Outcome, folder: Path, expected: dict[bytes, bytes | None], result: Result
+) -> None:
+    id = f"a/5-{name}"
+    got, content = outcome.value["status"].get(id, "gone"), outcome.value["content"].get(id)
+    passed_over = got is None and status == Status.UNDECODABLE  # not even by its name an image
+    result.expect(got == status or passed_over, f"{name}: status {got}, not {int(status)}")
+    others = dict(expected)
+    if content is not None:
+        others[bytes(content)] = features_of(folder / "photos" / id) if status == Status.OK else None
+    for shard in (folder / "cache" / "shards").glob("*.h5"):
+        wrong, rows = count_wrong_rows(shard.read_bytes(), others)
+        result.wrong_rows += wrong
+        result.expect(wrong == 0, f"{name}: {wrong} of {rows} rows are not their image's")
+        result.expect(rows == GOOD + (content is not None), f"{name}: {rows} rows")

@@ -1,0 +1,121 @@
+"""Child processes, forked from a parent that has no threads and has never imported TensorFlow.
+
+Where a crash at exit is to be seen, a child leaves through the interpreter's ordinary exit: it raises
+SystemExit through the frames it inherited, in which only `Workspace` has anything to clean up.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Outcome(NamedTuple):
+    """How a child ended.
+
+    Attributes
+    ----------
+    status : int
+        The exit status, or minus the number of the signal that ended it.
+    value : object
+        What the job returned, if it did.
+    errors : str
+        What it wrote to standard error.
+    peak : int
+        The most bytes of memory it held, pages shared with its parent included.
+    """
+
+    status: int
+    value: Any
+    errors: str
+    peak: int
+
+
+@dataclass
+class Child:
+    """A job that runs in a process of its own."""
+
+    pid: int
+    errors: int  # file descriptors of pipes: no limit on file sizes keeps an error line from arriving
+    value: int
+
+    def halts(self) -> bool:
+        """Wait until it stopped or ended; whether it can still be killed."""
+        found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+        return found is not None and found.si_code == os.CLD_STOPPED
+
+    def freeze(self) -> bool:
+        """Stop it where it is; False if it ended first."""
+        os.kill(self.pid, signal.SIGSTOP)
+        return self.halts()
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
+
+    def wait(self) -> Outcome:
+        """Until it ended."""
+        with os.fdopen(self.errors, "rb") as errors, os.fdopen(self.value, "rb") as pipe:
+            text, data = errors.read().decode(errors="replace"), pipe.read()
+        _, status, usage = os.wait4(self.pid, 0)
+        value = pickle.loads(data) if data else None  # noqa: S301  # our own child wrote it
+        return Outcome(os.waitstatus_to_exitcode(status), value, text, usage.ru_maxrss << 10)
+
+
+def start(job: Callable[..., Any], *args: Any, orderly: bool = False) -> Child:
+    """Run `job(*args)` in a child, which ends as a program does (`orderly`) or at once, which is far cheaper."""
+    gc.freeze()  # or every child looks at all the parent has when it ends
+    sys.stdout.flush()
+    sys.stderr.flush()
+    errors, errors_end = os.pipe()
+    value, value_end = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(errors_end)
+        os.close(value_end)
+        return Child(pid, errors, value)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(errors_end, 2)
+    try:
+        result = job(*args)
+        os.write(value_end, pickle.dumps(result))
+    except Exception:
+        traceback.print_exc()
+        os._exit(1)
+    if orderly:
+        raise SystemExit(0)
+    os._exit(0)
+
+
+def run(job: Callable[..., Any], *args: Any, orderly: bool = False) -> Outcome:
+    """Run `job(*args)` in a child and wait for it."""
+    return start(job, *args, orderly=orderly).wait()
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+class Workspace:
+    """A temporary folder that goes away with the process that made it, not with its children."""
+
+    def __enter__(self) -> Path:
+        self.owner, self.path = os.getpid(), Path(tempfile.mkdtemp(prefix="torture-"))
+        return self.path
+
+    def __exit__(self, *exception: object) -> None:
+        if os.getpid() == self.owner:
+            shutil.rmtree(self.path, ignore_errors=True)

@@ -1,0 +1,92 @@
+"""What the syncs cost: the same extraction with and without them, by turns."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from pipeline import ConvBaseSpec, ImageTable, extract_features
+
+from . import children
+from .results import Result
+from .stand_ins import CountingConvBase
+
+MOST_COST = 0.01  # of stage one with VGG16
+TURNS = 3
+SPEC = ConvBaseSpec("vgg16", weights="random", size=150)  # float16, so a full shard has 512 rows and 8 MB
+
+
+class LargeFeatures(CountingConvBase):
+    """Features of the shape of VGG16's, for nothing."""
+
+    def __init__(self, spec: ConvBaseSpec):
+        super().__init__(spec)
+        self.feature_shape = (4, 4, 512)
+
+    def compute(self, batch: np.ndarray) -> np.ndarray:
+        """(b, 150, 150, 3) -> (b, 4, 4, 512), float32."""
+        return np.resize(batch[:, :4, :4], (len(batch), 4, 4, 512)).astype(np.float32)
+
+
+def measure_syncs(images: ImageTable, work: Path, vgg16: bool) -> Result:
+    """Seconds of stage one with and without syncs, and the seconds inside them; a promise with VGG16 only."""
+    base = "VGG16" if vgg16 else "a conv base that costs nothing"
+    result, shares = Result(f"the syncs, with {base}"), []
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    for turn in range(2 * TURNS):
+        with_syncs = turn % 2 == 0
+        outcome = children.run(_timed, images, work / "synced", vgg16, with_syncs)
+        if not result.ran(outcome, "a timed run"):
+            return result.done()
+        run, syncing, shards = outcome.value
+        seconds[with_syncs].append(run)
+        if with_syncs:
+            shares.append(syncing / run)
+            result.tried["shards synced"] += shards
+        result.tried["runs"] += 1
+        result.show(turn + 1, 2 * TURNS)
+    medians = {synced: statistics.median(runs) for synced, runs in seconds.items()}
+    share = statistics.median(shares)
+    result.notes.append(
+        f"median of {TURNS}: {medians[True]:.2f} s with syncs, {medians[False]:.2f} s without, ratio "
+        f"{medians[True] / medians[False]:.4f}; {share:.3%} of the time was spent inside fsync"
+    )
+    if vgg16:
+        result.expect(share <= MOST_COST, f"the syncs take {share:.2%} of the time, more than {MOST_COST:.0%}")
+    return result.done()
+
+
+def _timed(images: ImageTable, cache: Path, vgg16: bool, with_syncs: bool) -> tuple[float, float, int]:
+    """In a child: seconds of the run, seconds inside fsync, shards."""
+    mock.patch.stopall()
+    if vgg16:
+        _warm_up(images, cache)
+    else:
+        mock.patch("pipeline.conv_base.load_conv_base", LargeFeatures).start()
+    shutil.rmtree(cache, ignore_errors=True)
+    real, inside = os.fsync, 0.0
+
+    def fsync(descriptor: Any) -> None:
+        nonlocal inside
+        start = time.perf_counter()
+        if with_syncs:
+            real(descriptor)
+        inside += time.perf_counter() - start
+
+    with mock.patch("os.fsync", fsync):
+        start = time.perf_counter()
+        store = extract_features(images, cache, SPEC)
+        return time.perf_counter() - start, inside, len(store.manifest.shards)
+
+
+def _warm_up(images: ImageTable, cache: Path) -> None:
+    """Import TensorFlow and trace the model before the clock runs."""
+    shutil.rmtree(cache, ignore_errors=True)
+    extract_features(images.take(np.arange(2)), cache, SPEC)

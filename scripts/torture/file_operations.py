@@ -1,0 +1,80 @@
+"""A hand on every file operation below a folder, in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+BY_PATH = ("os.open", "os.unlink", "os.mkdir", "os.replace", "io.open")
+BY_DESCRIPTOR = ("os.write", "os.fsync", "os.fstat", "os.close")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A call that is about to be made; calling this makes it.
+
+    Attributes
+    ----------
+    number : int
+        Counted from 1.
+    name : str
+        Such as `os.write`.
+    path : str
+        Of the file it is about.
+    """
+
+    number: int
+    name: str
+    path: str
+    real: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def __call__(self) -> Any:
+        return self.real(*self.args, **self.kwargs)
+
+
+@contextlib.contextmanager
+def interfered(folder: Path, interfere: Callable[[Operation], Any]) -> Iterator[None]:
+    """Call `interfere(operation)` in place of each operation on `folder` and what is in it."""
+    inside, number, lock = str(folder), 0, threading.Lock()
+
+    def count() -> int:
+        nonlocal number
+        with lock:
+            number += 1
+            return number
+
+    def wrapped(name: str, real: Callable[..., Any], path_of: Callable[..., str]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            path = path_of(*args)
+            if path != inside and not path.startswith(inside + os.sep):
+                return real(*args, **kwargs)
+            return interfere(Operation(count(), name, path, real, args, kwargs))
+
+        return call
+
+    with contextlib.ExitStack() as stack:
+        for name in (*BY_PATH, *BY_DESCRIPTOR):
+            module, _, function = name.partition(".")
+            real = getattr(__import__(module), function)
+            path_of = _path_of_descriptor if name in BY_DESCRIPTOR else _path
+            stack.enter_context(mock.patch(name, wrapped(name, real, path_of)))
+        yield
+
+
+def _path(*args: Any) -> str:
+    return os.fsdecode(args[0]) if isinstance(args[0], (str, bytes, os.PathLike)) else ""
+
+
+def _path_of_descriptor(descriptor: int, *rest: Any) -> str:
+    try:
+        return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+    except OSError:
+        return ""

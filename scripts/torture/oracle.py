@@ -1,0 +1,172 @@
+"""What a store has to hold, and what it does hold: found out with h5py and hashlib, not with the package's reader."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from pipeline import ImageTable, PipelineError, extract_features, open_features, scan_images
+from pipeline.decode import DecodeError, decode_image
+from pipeline.status import Status
+
+from .stand_ins import SIDE, SPEC, quarters, tally
+
+BATCH = 8  # divides the rows of a shard, so that none of the next one is computed with it
+
+
+@dataclass
+class Sample:
+    """Images, and the store that an uninterrupted run makes of them.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the images.
+    images : ImageTable
+    expected : dict
+        For the sha256 of each image: its features as bytes, None if it has none.
+    whole : dict
+        Name and bytes of each shard.
+    rows : int
+        In all shards.
+    shard_rows : int
+        In the first, the largest one.
+    seconds : float
+        Of the uninterrupted run.
+    """
+
+    folder: Path
+    images: ImageTable
+    expected: dict[bytes, bytes | None]
+    whole: dict[str, bytes] = field(default_factory=dict)
+    rows: int = 0
+    shard_rows: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, folder: Path) -> Sample:
+        """The images of a folder, each one's features computed by itself."""
+        images = scan_images(folder)
+        expected = {key: features_of(Path(path)) for key, path in zip(images.content_keys(), images.paths, strict=True)}
+        return cls(folder, images, expected)
+
+
+def features_of(path: Path) -> bytes | None:
+    """The features of one image, by no more than the decoder."""
+    try:
+        return quarters(decode_image(path.read_bytes(), (SIDE, SIDE))[None])[0].tobytes()
+    except DecodeError:
+        return None
+
+
+def fill(sample: Sample, cache: Path) -> float:
+    """Stage one, as a script would run it; for a child. Returns its seconds."""
+    start = time.monotonic()
+    tally.stage = 1
+    extract_features(sample.images, cache, SPEC, batch_size=BATCH, workers=2)
+    tally.stage = 2
+    return time.monotonic() - start
+
+
+@dataclass
+class Findings:
+    """What is wrong with a store."""
+
+    wrong_rows: int = 0
+    bad_files: list[str] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)  # of each shard that carries its final name
+
+    @property
+    def kept(self) -> int:
+        """Rows that need not be computed again."""
+        return sum(self.rows.values())
+
+
+def examine(cache: Path, sample: Sample) -> Findings:
+    """Look at everything under a final name, whether it is listed or not."""
+    found = Findings()
+    for path in sorted((cache / "shards").glob("[!.]*")):
+        data = path.read_bytes()
+        if data != sample.whole.get(path.name, data):
+            found.bad_files.append(f"{path.name} differs from the uninterrupted run's")
+        wrong, rows = count_wrong_rows(data, sample.expected)
+        found.wrong_rows += wrong
+        found.rows[path.name] = rows
+        if not rows:
+            found.bad_files.append(f"{path.name} cannot be read")
+    for path in sorted(cache.glob("index-*")):
+        if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(path.stem.removeprefix("index-")):
+            found.bad_files.append(f"{path.name} is not what its name says")
+    if (cache / "manifest.json").exists():
+        found.bad_files += _faults_of_the_manifest(cache)
+    return found
+
+
+def count_wrong_rows(data: bytes, expected: dict[bytes, bytes | None]) -> tuple[int, int]:
+    """Rows of a shard that are not their image's, and rows in all; (0, 0) if it cannot be read."""
+    try:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            ids, status, features = (file[name][:] for name in ("ids", "status", "features"))
+    except (OSError, KeyError, RuntimeError):
+        return 0, 0
+    wrong = sum(
+        not _is_right(row, Status(code), expected.get(id.tobytes()))
+        for id, code, row in zip(ids, status, features, strict=True)
+    )
+    return wrong, len(ids)
+
+
+def _is_right(row: np.ndarray, status: Status, expected: bytes | None) -> bool:
+    if status == Status.OK:
+        return row.tobytes() == expected
+    return expected is None and status != Status.NEVER_WRITTEN and not row.any()
+
+
+def _faults_of_the_manifest(cache: Path) -> list[str]:
+    try:
+        document = json.loads((cache / "manifest.json").read_text())
+        checksum = document.pop("checksum")
+    except (ValueError, KeyError):
+        return ["manifest.json cannot be read"]
+    spelled = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    faults = [] if hashlib.sha256(spelled).hexdigest() == checksum else ["manifest.json has another checksum"]
+    named = {cache / document["index"]: document["index_sha256"]}
+    for shard in document["shards"]:
+        named[cache / "shards" / f"{shard['start']:010d}-{shard['stop']:010d}.h5"] = shard["sha256"]
+    for path, sha256 in named.items():
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            faults.append(f"{path.name} is not what the manifest says")
+    return faults
+
+
+def faults_when_finished(cache: Path, sample: Sample) -> list[str]:
+    """What keeps a store from being the uninterrupted run's, its reader included."""
+    shards = {path.name: path.read_bytes() for path in sorted((cache / "shards").glob("*"))}
+    faults = [f"{name} is missing or differs" for name, data in sample.whole.items() if shards.pop(name, None) != data]
+    faults += [f"{name} is left over" for name in shards]
+    try:
+        store = open_features(cache)
+        faults += [f"{store.pending} images are pending"] if store.pending else []
+        return faults + _faults_of_reading(store, sample)
+    except PipelineError as error:
+        return [*faults, str(error)]
+
+
+def _faults_of_reading(store: Any, sample: Sample) -> list[str]:
+    X, y = store.load()
+    ids = store.ids()
+    content = dict(zip(sample.images.ids, sample.images.content_keys(), strict=True))
+    good = [id for id in sample.images.ids if sample.expected[content[id]] is not None]
+    faults = [] if list(ids) == good else [f"the reader gives {len(ids)} images, not {len(good)}"]
+    for id, row, label in zip(ids, X, y, strict=True):
+        if row.tobytes() != sample.expected[content[id]] or store.classes[label] != id.split("/")[0]:
+            faults.append(f"the reader gives {id} another's features or label")
+    return faults

@@ -1,0 +1,288 @@
+"""`make bench` measures what it says; how fast anything is plays no part here."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from pipeline.errors import ImagesError
+from scripts.bench import heads, limit, measuring, photos, whole_job
+from scripts.bench.__main__ import PARTS, main, measure_part
+from scripts.bench.plot import save_plot
+from scripts.bench.results import Figure, figure, ratios, table
+from scripts.bench.sizes import GROWTH, Sizes
+from tests.fakes import photo_folder
+
+ROOT = Path(__file__).parent.parent
+TINY = Sizes(
+    photos=40,
+    subset=20,
+    side=32,
+    seconds=0.0,
+    rounds=2,
+    rows=64,
+    validation_rows=32,
+    search_rows=200,
+    stored_rows=64,
+    growth=(20, 200),
+    matrix=64,
+)
+WITHIN_A_CHILD = ("growth", "cold")  # the others are measured here, where TensorFlow is loaded already
+
+
+@pytest.fixture(scope="module")
+def bench_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bench") / "photos"
+    photos.make_photos(folder, TINY.photos)
+    return folder
+
+
+def measured(part: str, photos_folder: Path, work: Path) -> list[Figure]:
+    if part in WITHIN_A_CHILD:
+        return measure_part(part, TINY, photos_folder, work / part)
+    return PARTS[part][1](TINY, photos_folder, work)
+
+
+@pytest.mark.parametrize(
+    ("part", "keys"),
+    [
+        ("limit", {"limit.product.float32", "limit.limit.float32", "limit.stage_one.float32", "limit.share.float32"}),
+        ("ways", {"ways.slides", "ways.common", "ways.whole.float32", "ways.features.float32", "ways.times.float32"}),
+        ("heads", {"heads.keras", "heads.dense", "heads.times", "heads.whole", "heads.search", "heads.search_times"}),
+        ("reading", {"reading.sequential", "reading.shuffled", "reading.batches", "reading.first", "reading.npy"}),
+        ("growth", {"growth.each.20", "growth.each.200", "growth.straight", "growth.no_op.200", "growth.peak.20"}),
+        ("cold", {"cold.python", "cold.import", "cold.help", "cold.info"}),
+    ],
+)
+def test_each_part_measures_what_it_is_for(part, keys, bench_photos, tmp_path):
+    found = measured(part, bench_photos, tmp_path)
+    assert {one.part for one in found} == {part}
+    assert len({one.key for one in found}) == len(found) and keys <= {one.key for one in found}
+    assert all(math.isfinite(sample) and sample >= 0 for one in found for sample in one.samples)
+
+
+def test_a_comparison_has_a_sample_a_round(bench_photos, tmp_path):
+    found = {one.key: one for one in PARTS["reading"][1](TINY, bench_photos, tmp_path)}
+    assert len(found["reading.npy"].samples) == len(found["reading.sequential"].samples) == TINY.rounds
+    expected = ratios(found["reading.sequential"].samples, found["reading.npy"].samples)
+    assert list(found["reading.sequential_share"].samples) == expected
+
+
+def test_what_is_compared_is_measured_in_turn():
+    order = []
+    jobs = {name: lambda name=name: float(len(order) + (order.append(name) or 0)) for name in "ab"}
+    assert measuring.in_turn("calls", 3, jobs) == {"a": [0, 2, 4], "b": [1, 3, 5]}
+    assert order == list("ababab")
+
+
+def test_a_figure_is_the_median_and_knows_its_goal():
+    assert figure("part.a", "a", [1.0, 5.0, 2.0], "s").value == 2.0
+    assert figure("part.a", "a", 2, "s").reached is None
+    assert figure("part.a", "a", 2, "s", at_least=2.0).reached is True
+    assert figure("part.a", "a", 2, "s", at_most=1.9).reached is False
+
+
+def test_the_table_shows_value_goal_and_whether_it_is_reached():
+    figures = [
+        figure("one.a", "first", 1234.5, "rows/s", at_least=2000.0),
+        figure("two.b", "second", 0.1234, "s", at_most=1.0, note="how"),
+    ]
+    console = Console(width=160, record=True)
+    console.print(table(figures, {"one": "Heading one", "two": "Heading two"}))
+    lines = [" ".join(line.split()) for line in console.export_text().splitlines() if line.strip()]
+    assert lines == [
+        "what value unit goal reached measured how",
+        "Heading one",
+        "first 1,234 rows/s at least 2000 NO",
+        "Heading two",
+        "second 0.123 s at most 1 yes how",
+    ]
+
+
+FIGURES = [
+    figure("limit.stage_one.float32", "", 25.0, "images/s"),
+    figure("limit.limit.float32", "", 26.0, "images/s"),
+    figure("ways.photos", "", 100, ""),
+    figure("ways.slides_fixed", "", 8.0, "s"),
+    figure("ways.slides_epoch", "", 10.0, "s"),
+    figure("ways.common", "", 20.0, "images/s"),
+    figure("ways.whole.float32", "", 9.0, "s"),
+    figure("ways.scan.float32", "", 0.1, "s"),
+    figure("ways.features.float32", "", 7.0, "s"),
+    figure("heads.keras", "", 3.0, "s"),
+    figure("heads.whole", "", 20.0, "s"),
+    figure("reading.first", "", 5_000.0, "rows/s"),
+]
+
+
+def test_the_whole_job_is_put_together_from_rates_and_fixed_costs():
+    found = {one.key: one for one in whole_job.put_together(Sizes(), FIGURES)}
+    assert found["whole.slides"].value == 8 + 10 * 250 * 10
+    assert found["whole.common"].value == 25_000 / 20 + 10 * 3
+    # 3 s beyond 100 photos at the steady rate, 25 s of scanning, 1,000 s of stage one, 5 s of reading, the head
+    assert found["whole.pipeline.float32"].value == 3 + 25 + 1_000 + 5 + 20
+    assert found["whole.times.float32"].value == pytest.approx(25_008 / 1_053)
+    assert found["whole.times.float32"].goal == "at least 8"
+
+
+def test_no_whole_job_without_the_parts_that_it_rests_on():
+    assert whole_job.put_together(Sizes(), [one for one in FIGURES if one.part != "heads"]) == []
+
+
+def test_the_picture_shows_what_was_measured_and_nothing_else(tmp_path):
+    machine = {"processor": "Some processor", "cores": 2, "bf16": "no"}
+    figures = [*FIGURES, *whole_job.put_together(Sizes(), FIGURES)]
+    assert save_plot(tmp_path / "docs" / "bench.png", figures, machine)
+    with Image.open(tmp_path / "docs" / "bench.png") as picture:
+        assert picture.format == "PNG" and min(picture.size) > 300
+    assert not save_plot(tmp_path / "none.png", FIGURES, machine)
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_vgg16_costs_thirteen_billion_operations_a_photo():
+    import keras
+
+    model = keras.applications.VGG16(include_top=False, weights=None, input_shape=(150, 150, 3))
+    nested = keras.Sequential([keras.Input((150, 150, 3)), model])
+    assert limit.flop_per_image(nested) == limit.flop_per_image(model) == pytest.approx(13.2e9, rel=0.01)
+
+
+def test_made_photos_are_the_same_each_time_and_all_different(bench_photos, tmp_path):
+    photos.make_photos(tmp_path / "again", 10)
+    files = sorted((tmp_path / "again").glob("*/*/*.jpg"))
+    assert [path.read_bytes() for path in files] == [
+        (bench_photos / path.relative_to(tmp_path / "again")).read_bytes() for path in files
+    ]
+    assert len({path.read_bytes() for path in bench_photos.rglob("*.jpg")}) == TINY.photos
+
+
+def test_a_subset_keeps_the_splits_and_both_classes(bench_photos, tmp_path):
+    assert photos.link_photos(bench_photos, tmp_path / "subset", 20) == 20
+    counts = {str(folder.relative_to(tmp_path / "subset")): len(list(folder.iterdir())) for folder in
+              (tmp_path / "subset").glob("*/*")}  # fmt: skip
+    assert counts == {"train/class_0": 8, "train/class_1": 8, "validation/class_0": 2, "validation/class_1": 2}
+
+
+def own_photos(folder: Path, per_class: int) -> Path:
+    photo_folder(folder, 3, ("few",))
+    for label in ("cats", "dogs"):
+        (folder / label).mkdir()
+        for number in range(per_class):
+            pixels = np.random.default_rng([ord(label[0]), number]).integers(0, 256, (20, 30, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.jpg")
+        (folder / label / "damaged.jpg").write_bytes(b"\xff\xd8\xff and no more")
+        (folder / label / "same.jpg").write_bytes((folder / label / "0.jpg").read_bytes())
+    return folder
+
+
+def test_own_photos_are_drawn_without_repeats_or_damaged_ones(tmp_path):
+    data = own_photos(tmp_path / "data", 15)
+    words = photos.draw_photos(data, tmp_path / "drawn", 1_000)
+    contents = [path.read_bytes() for path in (tmp_path / "drawn").glob("*/*/*.jpg")]
+    assert words.startswith(f"{len(contents)} JPEGs") and 20 <= len(contents) <= 30
+    assert len(set(contents)) == len(contents) and all(len(content) > 100 for content in contents)
+    assert {path.name for path in (tmp_path / "drawn").glob("*/*")} == {"cats", "dogs"}
+
+
+def test_too_few_own_photos_are_refused(tmp_path):
+    with pytest.raises(ImagesError, match="are needed"):
+        photos.draw_photos(own_photos(tmp_path / "data", 5), tmp_path / "drawn", 1_000)
+
+
+def test_tiny_images_are_images_with_contents_of_their_own(tmp_path):
+    photos.make_tiny(tmp_path / "all", 30, 32)
+    photos.link_tiny(tmp_path / "all", tmp_path / "few", 20)
+    paths = list((tmp_path / "few").glob("*/*.png"))
+    assert len({path.read_bytes() for path in paths}) == len(paths) == 20
+    with Image.open(paths[0]) as image:
+        assert image.size == (32, 32)
+
+
+def test_made_features_are_sparse_and_can_be_learned():
+    X, y = heads.make_features(1_500)
+    assert X.shape == (1_500, 4, 4, 512) and X.dtype == np.float16
+    assert 0.2 < (X > 0).mean() < 0.4
+    means = X.astype(np.float32).mean(axis=(1, 2))
+    towards = means[y == 1].mean(axis=0) - means[y == 0].mean(axis=0)
+    assert ((means @ towards > np.median(means @ towards)) == y).mean() > 0.8
+
+
+@pytest.mark.parametrize(("scale", "largest"), [(0.01, 4_000), (1, 100_000), (10, 1_000_000)])
+def test_sizes_follow_the_scale(scale, largest):
+    sizes = Sizes.scaled(scale)
+    assert sizes.growth[-1] == largest and set(sizes.growth) <= set(GROWTH)
+    assert sizes.subset <= sizes.photos and sizes.rows <= Sizes().rows
+    assert Sizes.scaled(1) == Sizes()
+
+
+def fail() -> None:
+    raise ValueError("on purpose")
+
+
+def test_a_child_gives_back_what_it_found_or_fails_by_name(capfd):
+    assert measuring.in_child(math.sqrt, 4.0) == 2.0
+    with pytest.raises(measuring.ChildFailed, match=r"test_bench\.fail ended with status 1"):
+        measuring.in_child(fail)
+    assert "on purpose" in capfd.readouterr().err
+
+
+def test_a_child_does_not_inherit_its_parents_memory():
+    ballast = np.ones(50_000_000)
+    assert measuring.peak_memory() > ballast.nbytes > measuring.in_child(measuring.peak_memory)
+
+
+def test_a_command_that_fails_is_not_timed():
+    with pytest.raises(measuring.ChildFailed, match="no such thing"):
+        measuring.run_command("-c", "import sys; sys.exit('no such thing')")
+
+
+def test_the_command_writes_table_and_json_and_leaves_nothing_behind(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(Sizes, "scaled", lambda scale: replace(TINY, rounds=1))
+    assert main(["--parts", "reading", "--json", str(tmp_path / "kept" / "bench.json")]) == 0
+    document = json.loads((tmp_path / "kept" / "bench.json").read_text())
+    assert {"processor", "cores", "bf16", "tensorflow", "python"} <= set(document["machine"])
+    assert set(document["seconds"]) == {"reading"}
+    assert all(one["value"] >= 0 and one["key"] and one["unit"] is not None for one in document["figures"])
+    shown = capfd.readouterr()
+    assert "store, in order" in shown.out and "of the memory-mapped .npy" in shown.out
+    assert "reading: " in shown.err and "round 1 of 1" in shown.err
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_an_unknown_part_and_a_folder_that_is_not_there_are_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--parts", "limit,speed"])
+    assert "speed is no part" in capsys.readouterr().err
+    assert main(["--data", str(tmp_path / "none"), "--json", str(tmp_path / "bench.json")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_bench_leaves_nothing_behind(tmp_path, signal_number):
+    bench = subprocess.Popen(
+        [sys.executable, "-m", "scripts.bench", "--parts", "reading", "--json", tmp_path / "bench.json"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert bench.stderr is not None
+    while "filling a store" not in bench.stderr.readline():
+        assert bench.poll() is None
+    bench.send_signal(signal_number)
+    assert "interrupted" in bench.communicate()[1]
+    assert bench.returncode == 130
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,174 @@
+"""Stage two on a store: what is read, how often, and how much memory it takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline import (
+    ConvBaseSpec,
+    HeadError,
+    StoreDamaged,
+    extract_features,
+    make_head,
+    open_features,
+    scan_images,
+    train,
+    train_heads,
+)
+from pipeline.heads import memory, training
+from pipeline.heads.sharing import SharedFeatures
+from pipeline.store import on_demand
+from tests.fakes import photo_folder
+
+QUICK = {
+    "dense": {"units": (4,), "epochs": 2},
+    "logistic": {"C": 1.0},
+    "ridge": {},
+    "knn": {"k": 1},
+    "forest": {"n_estimators": 5},
+}
+
+
+@pytest.fixture
+def store(tmp_path, fake_conv_base, monkeypatch):
+    """A finished store of 60 images in shards of 16 rows."""
+    monkeypatch.setattr("pipeline.plan.MOST_ROWS", 16)
+    images = scan_images(photo_folder(tmp_path / "many", 30))
+    extract_features(images, tmp_path / "cache", ConvBaseSpec(size=8))
+    return open_features(tmp_path / "cache")
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """How many rows each read from a store takes."""
+    sizes = []
+    getitem = on_demand.FeatureRows.__getitem__
+
+    def counted(rows, some):
+        sizes.append(len(getitem(rows, some)))
+        return getitem(rows, some)
+
+    monkeypatch.setattr(on_demand.FeatureRows, "__getitem__", counted)
+    return sizes
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """A machine on which the features of the store do not fit, but a few pooled ones do."""
+    monkeypatch.setattr(train, "available_memory", lambda: 2500)
+
+
+class TestRowsOnDemand:
+    def test_they_are_those_of_load_in_any_order(self, store):
+        X, y = store.load("train")
+        rows, labels = store.on_demand("train")
+        order = np.random.default_rng(0).permutation(len(X))[:20]
+        assert (rows.shape, rows.dtype, len(rows)) == (X.shape, X.dtype, len(X))
+        np.testing.assert_array_equal(labels, y)
+        np.testing.assert_array_equal(rows[order], X[order])
+        np.testing.assert_array_equal(rows[3:21], X[3:21])
+        assert rows[:0].shape == (0, *X.shape[1:])
+
+    def test_each_shard_is_checked_once_when_it_is_first_read(self, store, monkeypatch):
+        from pipeline.store import shard
+
+        checked = []
+        digest = shard.sha256_of_file
+        monkeypatch.setattr(shard, "sha256_of_file", lambda path: checked.append(path.name) or digest(path))
+        rows, _ = store.on_demand()
+        rows[:5]
+        assert len(checked) == 1
+        for _ in range(3):
+            rows[:]
+        assert len(checked) == len(set(checked)) == len(store.manifest.shards) > 2
+
+    def test_fault_09_a_flipped_bit_is_named_and_no_head_is_saved(self, store):
+        path = store.shard_path(store.manifest.shards[1])
+        data = bytearray(path.read_bytes())
+        data[-5] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(StoreDamaged, match=rf"{path.name} is not what was written.*repair"):
+            train_heads(store, ["ridge"])
+        assert not store.heads_directory.exists()
+
+    def test_a_row_of_no_finished_shard_is_refused(self, store):
+        with pytest.raises(StoreDamaged, match="2 of 3 rows are in no finished shard"):
+            on_demand.FeatureRows(store, np.array([0, 60, 10**6]))
+
+
+def test_scikit_learn_heads_of_a_call_read_each_row_once(store, read):
+    trained = train_heads(store, ["logistic", "ridge", "knn", "forest"], params=QUICK)
+    assert len(trained) == 4
+    assert sum(read) == len(store.members())
+
+
+def test_heads_trained_together_are_those_trained_alone(store):
+    X, y = store.load("train")
+    for trained in train_heads(store, ["logistic", "ridge", "dense"], params={name: QUICK[name] for name in QUICK}):
+        alone = make_head(trained.name, **QUICK[trained.name]).fit(X, y)
+        np.testing.assert_array_equal(trained.head.predict(X), alone.predict(X))
+
+
+def test_a_store_larger_than_memory_trains_the_dense_head_from_disk(store, read, little_memory, monkeypatch):
+    row = store.bytes_per_row
+    monkeypatch.setattr(training, "READ", 8 * row)
+    monkeypatch.setattr(training, "PIECE", 2 * row)
+    (trained,) = train_heads(store, ["dense"], params={"dense": QUICK["dense"] | {"batch_size": 4}})
+    epochs = 2 * len(store.members())  # each row of train and validation once an epoch
+    assert len(trained.head.history_["val_loss"]) == 2
+    assert sum(read) >= epochs
+    assert max(read) <= 10  # the validation images, when they are scored
+
+
+def test_the_dense_head_of_a_store_that_fits_reads_it_once(store, read):
+    train_heads(store, ["dense"], params={"dense": QUICK["dense"]})
+    assert sum(read) == len(store.members())
+
+
+class TestMemoryNeeded:
+    def test_it_counts_features_as_stored_and_each_way_of_pooling_once(self, store):
+        rows, validation = len(store.members("train")), len(store.members("validation"))
+        dense = 12 * 2 * (rows + validation)
+        pooled = 3 * 4 * (rows + validation)
+        given = {"logistic": {"C": 1.0}, "knn": {"k": 1}}
+        copy = 3 * 4 * rows
+        assert train.memory_needed(store, ["dense"]) == dense
+        assert train.memory_needed(store, ["knn"], given) == pooled + 2 * copy
+        assert train.memory_needed(store, ["dense", "logistic", "knn"], given) == dense + pooled + 2 * copy
+        flat = given | {"logistic": {"C": 1.0, "pool": "flatten"}}
+        assert train.memory_needed(store, ["logistic", "knn"], flat) == 5 * pooled + 4 * copy
+
+    def test_each_thread_of_a_search_counts(self, store):
+        one, two = (train.memory_needed(store, ["svm"], {"svm": {"n_jobs": jobs}}) for jobs in (1, 2))
+        assert one < two < 2 * one
+
+    def test_a_dense_head_that_reads_from_disk_needs_no_more_for_more_images(self, store, little_memory, monkeypatch):
+        monkeypatch.setattr(train, "AT_HAND", 100)
+        assert train.memory_needed(store, ["dense"]) == 100
+
+    def test_heads_that_do_not_fit_say_so_before_anything_is_read(self, store, read, little_memory):
+        with pytest.raises(HeadError, match=r"logistic with pool=flatten need .* GB are free; take pool=avg") as caught:
+            train_heads(store, ["logistic"], params={"logistic": {"pool": "flatten", "C": 1.0}})
+        assert "\n" not in str(caught.value)
+        assert read == []
+        assert train_heads(store, ["logistic"], params={"logistic": {"C": 1.0}})
+
+    def test_what_is_there_is_known_where_the_system_tells(self):
+        there = memory.available_memory()
+        assert there is None or 2**20 < there < 2**50
+
+    def test_a_limit_of_a_container_counts(self, monkeypatch):
+        texts = {"/proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 5000 kB\n", "/sys/fs/cgroup/memory.max": "max\n"}
+        monkeypatch.setattr(memory.Path, "read_text", lambda path: texts[str(path)])
+        assert memory.available_memory() == 5000 * 1024
+        texts["/sys/fs/cgroup/memory.max"] = "1000000\n"
+        assert memory.available_memory() == 1_000_000
+
+
+def test_shared_features_of_a_store_serve_a_sweep(store, read):
+    rows, y = store.on_demand("train")
+    shared = SharedFeatures(rows)
+    heads = [make_head("logistic", C=C).fit(shared, y) for C in (0.01, 0.1, 1.0)]
+    assert [head.pipeline_["classify"].C for head in heads] == [0.01, 0.1, 1.0]
+    assert sum(read) == len(rows)
