@@ -93,16 +93,16 @@ def _conclude(store: FeatureStore, computed: int, options: argparse.Namespace) -
 
 def heads(options: argparse.Namespace) -> int:
     """Stage two."""
-    from pipeline.train import check_ready, title_of, train_heads
+    from pipeline.train import check_ready, memory_needed, title_of, train_heads
 
     store = open_features(options.store)
     check_ready(store, options.max_bad)
     params = _head_params(options)
     n, n_validation = len(store.members("train")), len(store.members("validation"))
-    memory = (n + n_validation) * store.bytes_per_row
+    memory = memory_needed(store, options.heads, params)
     console.say(
         f"{store.directory}: {n} train and {n_validation} validation images, features {store.feature_shape} "
-        f"{store.dtype}, {console.size(memory)} in memory"
+        f"{store.dtype}, about {console.size(memory)} of memory for the heads"
     )
     if store.random_weights:
         views.warn_random_weights()

@@ -37,6 +37,7 @@ TINY = Sizes(
     stored_rows=64,
     growth=(20, 200),
     matrix=64,
+    precisions=("float32", "bfloat16"),
 )
 WITHIN_A_CHILD = ("growth", "cold")  # the others are measured here, where TensorFlow is loaded already
 
@@ -57,8 +58,8 @@ def measured(part: str, photos_folder: Path, work: Path) -> list[Figure]:
 @pytest.mark.parametrize(
     ("part", "keys"),
     [
-        ("limit", {"limit.product.float32", "limit.limit.float32", "limit.stage_one.float32", "limit.share.float32"}),
-        ("ways", {"ways.slides", "ways.common", "ways.whole.float32", "ways.features.float32", "ways.times.float32"}),
+        ("limit", {"limit.product.float32", "limit.limit.float32", "limit.stage_one.float32", "limit.share.bfloat16"}),
+        ("ways", {"ways.slides", "ways.common", "ways.whole.float32", "ways.features.bfloat16", "ways.times.bfloat16"}),
         ("heads", {"heads.keras", "heads.dense", "heads.times", "heads.whole", "heads.search", "heads.search_times"}),
         ("reading", {"reading.sequential", "reading.shuffled", "reading.batches", "reading.first", "reading.npy"}),
         ("growth", {"growth.each.20", "growth.each.200", "growth.straight", "growth.no_op.200", "growth.peak.20"}),

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def _run(options: argparse.Namespace, sizes: Sizes) -> int:
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         photos, described = _photos(options, sizes, Path(temporary))
+        if described:
+            sizes = replace(sizes, precisions=in_child(limit.precisions, sizes.side))
         figures: list[Figure] = []
         for name in options.parts:
             began = time.monotonic()
@@ -88,7 +91,7 @@ def measure_part(name: str, sizes: Sizes, photos: Path, work: Path) -> list[Figu
 def _photos(options: argparse.Namespace, sizes: Sizes, work: Path) -> tuple[Path, str]:
     folder = work / "photos"
     if not {"limit", "ways"} & set(options.parts):
-        return folder, "none"
+        return folder, ""
     say("making photos" if options.data is None else f"drawing photos from {options.data}")
     if options.data is None:
         return folder, make_photos(folder, sizes.photos)
@@ -100,7 +103,8 @@ def _show(figures: Sequence[Figure], about: dict[str, Any]) -> None:
     console.print(table(figures, {**{name: heading for name, (heading, _) in PARTS.items()}, "whole": WHOLE}))
     console.print()
     console.print(in_a_line(about["machine"]))
-    console.print(f"{about['photos']}; VGG16 with random weights; medians of what was measured in turn")
+    on = f"{about['photos']}; VGG16 with random weights; " if about["photos"] else ""
+    console.print(f"{on}medians of what was measured in turn")
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

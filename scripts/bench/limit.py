@@ -29,15 +29,11 @@ DECODED = 256  # images a round, on one core
 PRODUCTS = 4
 
 
-def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
-    """Rates at float32, and at what `auto` settles on where that is another precision."""
+def precisions(side: int) -> tuple[str, ...]:
+    """float32, and what `auto` settles on here where that is another one."""
     start_tensorflow_quietly()
-    images = scan_images(photos)
-    figures = []
-    for conv_base in _conv_bases(sizes.side):
-        say(f"  VGG16 in {conv_base.spec.precision}")
-        figures += _against_limit(sizes, conv_base, images, work / "limit")
-    return figures
+    settled = load_conv_base(spec_at(side, "auto")).spec.precision
+    return tuple(dict.fromkeys(("float32", settled)))
 
 
 def spec_at(side: int, precision: str) -> ConvBaseSpec:
@@ -45,10 +41,16 @@ def spec_at(side: int, precision: str) -> ConvBaseSpec:
     return ConvBaseSpec("vgg16", weights="random", size=side, precision=precision, decoder=DECODER)
 
 
-def _conv_bases(side: int) -> list[ConvBase]:
-    settled = load_conv_base(spec_at(side, "auto"))
-    plain = [] if settled.spec.precision == "float32" else [load_conv_base(spec_at(side, "float32"))]
-    return [*plain, settled]
+def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
+    """Rates at each precision."""
+    start_tensorflow_quietly()
+    images = scan_images(photos)
+    figures = []
+    for precision in sizes.precisions:
+        say(f"  VGG16 in {precision}")
+        conv_base = load_conv_base(spec_at(sizes.side, precision))
+        figures += _against_limit(sizes, conv_base, images, work / "limit")
+    return figures
 
 
 def _against_limit(sizes: Sizes, conv_base: ConvBase, images: ImageTable, cache: Path) -> list[Figure]:

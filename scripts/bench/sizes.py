@@ -1,4 +1,4 @@
-"""How much is measured."""
+"""How much is measured, and in what."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ class Sizes:
         Numbers of tiny images.
     matrix : int
         Rows and columns of the plain matrix product.
+    precisions : tuple of str
+        What the conv base computes in: float32, and what `auto` settles on where that is another.
     """
 
     photos: int = 640
@@ -47,15 +49,17 @@ class Sizes:
     stored_rows: int = 8_192
     growth: tuple[int, ...] = GROWTH[:-1]
     matrix: int = 4_096
+    precisions: tuple[str, ...] = ("float32",)
 
     @classmethod
     def scaled(cls, scale: float) -> Sizes:
         """The default sizes times `scale`; those that a goal names only become smaller."""
-        batches = max(1, round(cls.subset * scale / BATCH_OF_SPLITS))
+        step = BATCH_OF_SPLITS if scale >= 0.5 else 10  # the least that keeps both classes in both splits
+        subset = max(20, round(cls.subset * scale / step) * step)
         smaller = min(scale, 1.0)
         return cls(
-            photos=max(round(cls.photos * scale), batches * BATCH_OF_SPLITS),
-            subset=batches * BATCH_OF_SPLITS,
+            photos=max(round(cls.photos * scale), subset),
+            subset=subset,
             seconds=cls.seconds * scale,
             rows=max(640, round(cls.rows * smaller)),
             validation_rows=max(160, round(cls.validation_rows * smaller)),
