@@ -23,7 +23,7 @@ GOES_ON = ("features", "heads", "repair")  # verbs that keep what they finished 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     options = parser().parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters comes as an exception
     logging.basicConfig(level=logging.INFO if options.verbose else logging.ERROR, format="%(name)s: %(message)s")
     logging.captureWarnings(True)  # Pillow's and scikit-learn's; --verbose shows them
     _listen_to_signals()

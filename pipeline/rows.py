@@ -1,7 +1,8 @@
 """The loop of stage one: image files in, rows out, in the order of the plan.
 
 Three generators pull on one another: files are decoded ahead in threads, batches of one fixed
-shape go through the conv base, finished rows are collected into shards that one thread writes.
+shape go through the conv base, finished rows are collected into shards, each of which is written
+before the next is begun: a kill costs one shard at most.
 """
 
 from __future__ import annotations
@@ -172,25 +173,19 @@ def _rows(items: list[Decoded], computed: np.ndarray | None, dtype: np.dtype) ->
 def write_shards(
     writer: StoreWriter, store: FeatureStore, pending: np.ndarray, rows: Iterator[Row], progress: Progress
 ) -> None:
-    """Collect rows into the pending shards; each is written in a thread while the next is computed."""
-    written: Future[None] | None = None
-    with ThreadPoolExecutor(1, thread_name_prefix="write") as scribe:
-        for start, stop in pending.tolist():
-            features = np.zeros((stop - start, *store.feature_shape), store.dtype)
-            status = np.zeros(stop - start, np.uint8)
-            bad = []
-            for row in islice(rows, stop - start):
-                status[row.task.row - start] = row.status
-                if row.features is None:
-                    bad.append(BadRow(row.task.row, int(row.status), row.reason))
-                    if row.task.id is not None:  # no image's any more
-                        progress.bad_image(row.task.id, row.reason)
-                else:
-                    features[row.task.row - start] = row.features
-                progress.image_done()
-            if written is not None:
-                written.result()
-            content = ShardContent(start, features, status, store.index.contents[start:stop])
-            written = scribe.submit(writer.put_shard, content, tuple(bad))
-        if written is not None:
-            written.result()
+    """Collect rows into the pending shards and write each; images are decoded ahead meanwhile."""
+    for start, stop in pending.tolist():
+        features = np.zeros((stop - start, *store.feature_shape), store.dtype)
+        status = np.zeros(stop - start, np.uint8)
+        bad = []
+        for row in islice(rows, stop - start):
+            status[row.task.row - start] = row.status
+            if row.features is None:
+                bad.append(BadRow(row.task.row, int(row.status), row.reason))
+                if row.task.id is not None:  # no image's any more
+                    progress.bad_image(row.task.id, row.reason)
+            else:
+                features[row.task.row - start] = row.features
+            progress.image_done()
+        # Not in a thread of its own: a kill would cost the shard being written besides the one being computed.
+        writer.put_shard(ShardContent(start, features, status, store.index.contents[start:stop]), tuple(bad))

@@ -37,7 +37,7 @@ PARTS: dict[str, tuple[str, Measure]] = {
     "cold": ("cold start", cold.measure),
 }
 APART = frozenset(RESTS_ON)  # in a process of its own; the others start a small process for each thing they measure
-WHOLE = f"the whole job on {PHOTOS:,} photos, put together from the measured rates"
+WHOLE = f"the whole job on {PHOTOS:,} photos, from measured rates"
 WIDE = 180  # characters, where nobody's window sets a limit
 
 

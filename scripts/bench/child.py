@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import sys
@@ -10,6 +11,7 @@ import sys
 def main() -> None:
     """Answer the one call, and come to an ordinary end, in which libraries clear up."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of loading one conv base after the other
     with os.fdopen(os.dup(1), "wb") as answer:
         os.dup2(2, 1)  # whatever a library prints is no part of the answer
         job, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  # our own parent wrote it

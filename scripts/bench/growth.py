@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +24,7 @@ NO_OP_GOALS = {4_000: 1.0, 100_000: 10.0}  # images: seconds
 STRAIGHT = 1.25  # times the time an image, at most, from the middle size to the largest
 MEMORY_FROM, MEMORY_TO, MEMORY_GOAL = 1_000, 25_000, 200  # images, images, MiB
 NO_OPS = 2
-REPEAT_BELOW = 10_000  # images; a size is measured once for each time it fits in, three times at most
+REPEAT_BELOW = 30_000  # images; a size is measured once for each time it fits in, three times at most
 
 
 class Run(NamedTuple):
@@ -91,7 +90,7 @@ def _times(runs: dict[int, list[Run]]) -> list[Figure]:
 
 
 def _no_ops(no_ops: dict[int, list[float]]) -> list[Figure]:
-    note = "the whole process, Python's start included; TensorFlow is not imported"
+    note = "whole process, in which TensorFlow is not imported"
     return [
         figure(f"growth.no_op.{n}", f"nothing to do, {n:,} images", seconds, "s", at_most=NO_OP_GOALS.get(n), note=note)
         for n, seconds in no_ops.items()
@@ -100,7 +99,7 @@ def _no_ops(no_ops: dict[int, list[float]]) -> list[Figure]:
 
 def _memory(runs: dict[int, list[Run]]) -> list[Figure]:
     mebibytes = {n: [run.peak / 2**20 for run in measured] for n, measured in runs.items()}
-    note = f"peak resident size of the process, {sys.platform}; without TensorFlow"
+    note = "peak resident size, without TensorFlow"
     figures = [
         figure(f"growth.peak.{n}", f"memory, {n:,} images", peaks, "MiB", note=note) for n, peaks in mebibytes.items()
     ]

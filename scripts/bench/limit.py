@@ -83,7 +83,7 @@ def _figures(conv_base: ConvBase, measured: dict[str, list[float]], n: int) -> l
         return figure(f"limit.{name}.{precision}", what, samples, unit, **more)
 
     batch = f"batch {EXTRACT_BATCH}"
-    into = f"{n} images into a new store; loading and tracing of the conv base not counted"
+    into = f"{n} images into a new store, conv base loaded and traced before"
     return [
         line("product", f"plain matrix product, {precision}", product, "TFLOP/s"),
         line("conv_base", f"conv base alone, {precision}", alone, "images/s", note=batch),

@@ -81,7 +81,7 @@ def _others(n: int, fixed: float, epoch: list[float], predict: list[float]) -> l
             "common way, features",
             [n / seconds for seconds in predict],
             "images/s",
-            note="float32, image_dataset_from_directory and model.predict, traced before",
+            note="float32, image_dataset_from_directory and predict, traced before",
         ),
     ]
 

@@ -35,7 +35,7 @@ def put_together(sizes: Sizes, figures: Sequence[Figure]) -> list[Figure]:
                 f"pipeline, {precision}",
                 ours,
                 "s",
-                note="fixed costs + photos / (scan rate, stage one's rate, reading rate) + dense head",
+                note="fixed costs + scanning, stage one and reading at their rates + dense head",
             )
         )
         goal = FASTER_EQUALLY if precision == "float32" else FASTER
