@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import sys
 import tempfile
@@ -85,7 +86,9 @@ def measure_part(name: str, sizes: Sizes, photos: Path, work: Path) -> list[Figu
     say(f"{name}: {PARTS[name][0]}")
     work.mkdir()
     measure = PARTS[name][1]
-    return in_child(measure, sizes, photos, work) if name in APART else measure(sizes, photos, work)
+    figures = in_child(measure, sizes, photos, work) if name in APART else measure(sizes, photos, work)
+    shutil.rmtree(work)
+    return figures
 
 
 def _photos(options: argparse.Namespace, sizes: Sizes, work: Path) -> tuple[Path, str]:

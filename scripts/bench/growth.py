@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .measuring import in_child, peak_memory, run_command, say
-from .photos import link_tiny, make_tiny
+from .photos import make_tiny
 from .results import Figure, figure
 from .sizes import Sizes
 from .stand_in import SPEC, fill
@@ -36,19 +36,15 @@ class Run(NamedTuple):
 
 def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
     """Stage one and a run with nothing to do, at each size; each run in a process of its own."""
-    side = SPEC.height_width[0]
-    say(f"  making {sizes.growth[-1]} images of {side} x {side} pixels")
-    all_images = work / "all"
-    make_tiny(all_images, sizes.growth[-1], side)
+    folder, cache, already = work / "images", work / "store", 0
     runs: dict[int, list[Run]] = {}
     no_ops: dict[int, list[float]] = {}
     for n in sizes.growth:
-        folder, cache = work / f"{n}", work / f"store-{n}"
-        link_tiny(all_images, folder, n)
+        make_tiny(folder, n, SPEC.height_width[0], already)
+        already = n
         runs[n] = [in_child(run_stage_one, folder, cache) for _ in range(_repeats(n))]
         no_ops[n] = [run_command("-c", NO_OP, *_features(folder, cache)) for _ in range(NO_OPS)]
         say(f"  {n} images: {runs[n][-1].seconds:.2f} s, with nothing to do {no_ops[n][-1]:.2f} s")
-        shutil.rmtree(cache)
     return [*_times(runs), *_no_ops(no_ops), *_memory(runs)]
 
 

@@ -60,31 +60,17 @@ def link_photos(photos: Path, folder: Path, n: int) -> int:
     return len(paths)
 
 
-def make_tiny(folder: Path, n: int, side: int) -> None:
-    """Write n different PNGs of `side` pixels a side, in class folders."""
+def make_tiny(folder: Path, n: int, side: int, already: int = 0) -> None:
+    """Make `folder` hold n different PNGs of `side` pixels a side, in class folders, where some are there already."""
     file = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     Image.fromarray(pixels).save(file, "PNG")
     png = file.getvalue()
-    _make_class_folders(folder)
-    for number in range(n):
-        (folder / _tiny_name(number)).write_bytes(png + number.to_bytes(8, "big"))  # decoders stop before it
-
-
-def link_tiny(source: Path, folder: Path, n: int) -> None:
-    """Make `folder` the first n of tiny images."""
-    _make_class_folders(folder)
-    for number in range(n):
-        os.link(source / _tiny_name(number), folder / _tiny_name(number))
-
-
-def _tiny_name(number: int) -> str:
-    return f"{number % CLASS_FOLDERS}/{number:07d}.png"
-
-
-def _make_class_folders(folder: Path) -> None:
     for name in range(CLASS_FOLDERS):
-        (folder / str(name)).mkdir(parents=True)
+        (folder / str(name)).mkdir(parents=True, exist_ok=True)
+    for number in range(already, n):
+        path = folder / str(number % CLASS_FOLDERS) / f"{number:07d}.png"
+        path.write_bytes(png + number.to_bytes(8, "big"))  # decoders stop before it
 
 
 def _class_of(number: int) -> int:

@@ -48,7 +48,7 @@ class Sizes:
     search_rows: int = 4_000
     stored_rows: int = 8_192
     growth: tuple[int, ...] = GROWTH[:-1]
-    matrix: int = 4_096
+    matrix: int = 3_072
     precisions: tuple[str, ...] = ("float32",)
 
     @classmethod
