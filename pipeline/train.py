@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.defaults import MAX_BAD
 from pipeline.errors import HeadError, StoreError, TooManyBadImages
 from pipeline.heads import head_names, make_head
-from pipeline.heads.files import load_head, read_metrics, save_head
+from pipeline.heads.files import read_metrics, save_head
 from pipeline.heads.memory import available_memory, pooled_bytes
 from pipeline.heads.sharing import SharedFeatures
 from pipeline.report import save_plots
@@ -238,25 +238,6 @@ def title_of(name: str, store: FeatureStore) -> str:
     """The heading of anything that shows a head's scores."""
     random = ", RANDOM WEIGHTS" if store.random_weights else ""
     return f"{name} on {store.manifest.spec['conv_base']}{random}"
-
-
-def head_of(store: FeatureStore, name: str) -> Any:
-    """A trained head of a store, checked to belong to its features.
-
-    Raises
-    ------
-    HeadError
-        Unknown, or not trained yet.
-    StoreMismatch
-        It was trained on other features.
-    """
-    if name not in head_names() and not (store.heads_directory / name).is_dir():
-        raise HeadError(f"unknown head '{name}'; there are {', '.join(head_names())}")
-    if not (store.heads_directory / name).is_dir():
-        raise HeadError(
-            f"head '{name}' is not trained yet: run `python -m pipeline heads {store.directory} --heads {name}`"
-        )
-    return load_head(store.heads_directory / name, fingerprint=store.fingerprint)
 
 
 def saved_metrics(store: FeatureStore) -> Iterator[dict[str, Any]]:
