@@ -422,3 +422,19 @@ def test_a_rebuild_that_cannot_begin_leaves_the_store_as_it_was(photos, cache):
         extract_features(scan_images(photos), cache, replace(SPEC, cut="nowhere"), rebuild=True)
     assert shards_of(cache) == whole
     check_rows(open_features(cache), photos)
+
+
+def test_fault_30_a_file_without_permission_is_status_3_and_is_tried_again(photos, cache, monkeypatch):
+    def open_but_for_one(path, *arguments, **options):  # root, who may run this, is refused nothing
+        if str(path).endswith("cats/004.png"):
+            raise PermissionError(13, "Permission denied")
+        return open(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.images.contents.open", open_but_for_one, raising=False)
+        store = extract_features(scan_images(photos), cache)
+    assert [(bad.id, bad.status) for bad in store.bad] == [("cats/004.png", Status.UNREADABLE)]
+    assert len(store.load()[0]) == 19
+    store = extract_features(scan_images(photos, known=store.images), cache)
+    assert store.bad == [] and FakeConvBase.seen == 20
+    check_rows(store, photos)

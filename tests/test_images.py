@@ -231,3 +231,16 @@ def test_what_is_known_of_one_folder_says_nothing_about_another(photos, tmp_path
     for id in first.ids:
         os.utime(other / id, ns=(0, first.mtimes[list(first.ids).index(id)]))
     assert scan_images(other, known=first).content_keys() == scan_images(other).content_keys()
+
+
+def test_fault_30_a_class_folder_without_permission_is_an_error(photos, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):  # root, who may run this, is refused nothing
+        if Path(path).name == "dogs":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(ImagesError, match="dogs cannot be listed: Permission denied"):
+        scan_images(photos)
