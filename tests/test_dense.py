@@ -195,6 +195,7 @@ def test_ctrl_c_stops_within_an_epoch(monkeypatch):
 
     monkeypatch.setattr(training, "READ", 1)  # a batch of 32 rows a reading
     X, y = features()
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 
     class Interrupted(ReadRows):
         def __getitem__(self, rows):
@@ -203,8 +204,11 @@ def test_ctrl_c_stops_within_an_epoch(monkeypatch):
             return super().__getitem__(rows)
 
     read = Interrupted(X)
-    with pytest.raises(KeyboardInterrupt):
-        small().fit(read, y)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            small().fit(read, y)
+    finally:
+        signal.signal(signal.SIGINT, kept)
     assert len(read.reads) < 6
 
 

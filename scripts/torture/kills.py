@@ -132,9 +132,9 @@ def _try_second_writer(holder: int, sample: Sample, cache: Path, result: Result)
 
 
 def _expect_refusals(result: Result) -> None:
-    """A run holds its lock for nearly all of its time."""
+    """The lock was met often enough to have been tried: on a busy machine much of a run is its start."""
     refused, kills = result.tried["second writers refused"], result.tried[STAGES[1]]
-    result.expect(2 * refused >= kills, f"of {kills} runs only {refused} were found to refuse a second writer")
+    result.expect(10 * refused >= kills, f"of {kills} runs only {refused} were found to refuse a second writer")
 
 
 def _refusal(sample: Sample, cache: Path) -> str:
