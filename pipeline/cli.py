@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from pipeline.arguments import parser
@@ -27,10 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO if options.verbose else logging.ERROR, format="%(name)s: %(message)s")
     logging.captureWarnings(True)  # Pillow's and scikit-learn's; --verbose shows them
     _listen_to_signals()
-    from pipeline import verbs  # after the arguments are known to be good: it takes longer to import
+    # After the arguments are known to be good: it takes longer to import.
+    verb = import_module(f"pipeline.verbs.{options.verb}")
 
     try:
-        return int(getattr(verbs, options.verb)(options))
+        return int(verb.run(options))
     except PipelineError as error:
         return _complain(str(error), error.exit_status)
     except KeyboardInterrupt:

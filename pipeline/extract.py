@@ -20,7 +20,7 @@ from pipeline.durable import sha256_of_file
 from pipeline.errors import StoreError, StoreMismatch
 from pipeline.plan import Plan, make_plan, rows_per_shard
 from pipeline.progress import Progress
-from pipeline.rows import rows_of, tasks_of, write_shards
+from pipeline.rows import first_pixels, rows_of, tasks_of, write_shards
 from pipeline.spec import WEIGHTS_WORDS, ConvBaseSpec, Difference, compare
 from pipeline.status import Status
 from pipeline.store import FeatureStore, Manifest, StoreWriter, open_features, open_for_writing
@@ -91,7 +91,7 @@ def extract_features(
         return store
     with open_for_writing(directory, rebuild=rebuild) as writer:
         layout = {"compression": None if compression == "none" else compression}
-        plan, conv_base = _put_plan_in_place(writer, images, spec, layout, progress)
+        plan, conv_base = _put_plan_in_place(writer, images, spec, layout, workers, progress)
         if conv_base is not None and plan.rows_pending:
             compute_plan(writer, plan, conv_base, batch_size=batch_size, workers=workers, progress=progress)
         return writer.current
@@ -195,7 +195,12 @@ def _refuse(differences: list[Difference], remedy: str = "give another --cache d
 
 
 def _put_plan_in_place(
-    writer: StoreWriter, images: ImageTable, spec: ConvBaseSpec, layout: Mapping[str, Any], progress: Progress
+    writer: StoreWriter,
+    images: ImageTable,
+    spec: ConvBaseSpec,
+    layout: Mapping[str, Any],
+    workers: int | None,
+    progress: Progress,
 ) -> tuple[Plan, ConvBase | None]:
     """Decide what to do and write it down; the conv base is loaded only if it is needed."""
     store, conv_base, plan = writer.store, None, None
@@ -211,10 +216,19 @@ def _put_plan_in_place(
         conv_base = _load(spec, progress)
         manifest = _new_manifest(conv_base, layout)
         plan = make_plan(images, None, (), rows_per_shard=manifest.rows_per_shard)
+        manifest = replace(manifest, precision_error=_precision_error(conv_base, plan, workers))
     writer.begin(replace(manifest, images={"root": str(images.root)}), plan.index)
     if writer.adopt():
         plan = _plan(images, writer.current)
     return plan, conv_base
+
+
+def _precision_error(conv_base: ConvBase, plan: Plan, workers: int | None) -> dict[str, Any]:
+    """See `Manifest.precision_error`; measured on the first batch, in the seconds that two batches take."""
+    if conv_base.spec.precision == "float32":
+        return {}
+    images = first_pixels(tasks_of(plan.index, plan.pending), conv_base, EXTRACT_BATCH, workers)
+    return {"relative_l2": conv_base.error_against_float32(images), "images": len(images)} if len(images) else {}
 
 
 def _plan(images: ImageTable, store: FeatureStore) -> Plan:

@@ -84,6 +84,14 @@ def rows_of(
         yield from compute_rows(decoded, conv_base.compute, batch_shape=(batch_size, *size, 3), dtype=dtype)
 
 
+def first_pixels(tasks: Iterator[Task], conv_base: ConvBase, n: int, workers: int | None) -> np.ndarray:
+    """The first `n` images, or fewer, that can be decoded, ndarray of shape (n, height, width, 3), float32."""
+    size, workers = conv_base.spec.height_width, workers or os.cpu_count() or 1
+    with contextlib.closing(decode_ahead(tasks, size, conv_base.spec.resize, workers=workers, ahead=n)) as decoded:
+        pixels = list(islice((one.pixels for one in decoded if one.pixels is not None), n))
+    return np.stack(pixels) if pixels else np.empty((0, *size, 3), np.float32)
+
+
 def decode_ahead(
     tasks: Iterable[Task], size: tuple[int, int], resize: str, *, workers: int, ahead: int
 ) -> Generator[Decoded]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,10 @@ import numpy as np
 from pipeline.defaults import MAX_BAD
 from pipeline.errors import HeadError, StoreError, TooManyBadImages
 from pipeline.heads import head_names, make_head
-from pipeline.heads.files import read_metrics, save_head
+from pipeline.heads.files import save_head
 from pipeline.heads.memory import available_memory, pooled_bytes
 from pipeline.heads.sharing import SharedFeatures
-from pipeline.report import save_plots
+from pipeline.plots import save_plots
 from pipeline.scoring import Report, evaluate
 from pipeline.store import FeatureStore
 from pipeline.table import SPLITS
@@ -238,10 +237,3 @@ def title_of(name: str, store: FeatureStore) -> str:
     """The heading of anything that shows a head's scores."""
     random = ", RANDOM WEIGHTS" if store.random_weights else ""
     return f"{name} on {store.manifest.spec['conv_base']}{random}"
-
-
-def saved_metrics(store: FeatureStore) -> Iterator[dict[str, Any]]:
-    """The metrics of every head saved with a store."""
-    for directory in sorted(Path(store.heads_directory).glob("*/")):
-        if metrics := read_metrics(directory):
-            yield metrics

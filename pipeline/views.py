@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,8 @@ class ConsoleProgress(Progress):
         console.say(
             f"conv base  {manifest.spec['conv_base']}{cut}, {height}x{width}, {spec.precision}, {weights_words(store)}"
         )
+        if manifest.precision_error:
+            console.say(f"precision  {precision_words(spec.precision, manifest.precision_error)}")
         console.say(
             f"features   {store.feature_shape} {store.dtype}: {plan.rows_pending} forward passes to make, "
             f"{console.size(plan.rows_pending * store.bytes_per_row)} to write; "
@@ -148,6 +150,8 @@ def show_info(document: dict[str, Any]) -> None:
         f"{console.size(document['bytes'])} on disk"
     )
     console.say(f"conv base   {sources['conv_base']} at {spec['size'][0]}x{spec['size'][1]}, {spec['precision']}")
+    if document["precision_error"]:
+        console.say(f"precision   {precision_words(spec['precision'], document['precision_error'])}")
     console.say(f"weights     {sources['weights']}, sha256 {spec['weights_sha256'][:12]}")
     console.say(f"fingerprint {document['fingerprint'][:12]}, {document['shards']} shards")
     if document["pending"]:
@@ -208,6 +212,11 @@ def weights_words(store: FeatureStore) -> str:
     """Which weights, for a person."""
     weights = str(store.manifest.sources["weights"])
     return {"imagenet": "ImageNet weights", "random": "RANDOM weights"}.get(weights, f"weights of {weights}")
+
+
+def precision_words(precision: str, error: Mapping[str, Any]) -> str:
+    """What a shorter float costs, for a person."""
+    return f"{precision}: relative L2 error {error['relative_l2']:.1e} against float32 on {error['images']} images"
 
 
 def warn_random_weights() -> None:

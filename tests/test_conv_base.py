@@ -165,6 +165,14 @@ class TestCut:
 
 
 class TestPrecision:
+    def test_the_error_of_a_shorter_float_is_that_of_its_features(self) -> None:
+        exact, short = loaded(), loaded(precision="bfloat16")
+        wanted = exact.compute(images())
+        error = np.linalg.norm(short.compute(images()) - wanted) / np.linalg.norm(wanted)
+        assert short.error_against_float32(images()) == pytest.approx(float(error), rel=1e-3)
+        assert 0 < error < 0.05
+        assert exact.error_against_float32(images()) == 0
+
     @pytest.mark.parametrize("name", ["vgg16", "mobilenet_v2", "convnext_tiny"])
     def test_bfloat16_computes_nearly_the_same(self, name: str) -> None:
         exact, short = loaded(name), loaded(name, precision="bfloat16")

@@ -288,6 +288,22 @@ def test_rebuild_starts_over_with_the_new_spec(photos, cache):
     check_rows(store, photos)
 
 
+def test_a_shorter_float_leaves_its_error_on_the_first_images_in_the_manifest(photos, cache):
+    (photos / "cats" / "000.png").write_bytes(b"no image")
+    store = extract_features(scan_images(photos), cache, replace(SPEC, precision="bfloat16"))
+    rows = sorted(zip(store.index.rows[store.members()].tolist(), store.ids(), strict=True))
+    pixels = [decode_image((photos / id).read_bytes(), (8, 8)) for _, id in rows]
+    error = open_features(cache).manifest.precision_error
+    assert error == {"relative_l2": pytest.approx(float(np.mean(pixels)), rel=1e-6), "images": 19}
+    (photos / "dogs" / "new.png").write_bytes(photo(77))
+    later = extract_features(scan_images(photos), cache, replace(SPEC, precision="bfloat16"))
+    assert later.manifest.precision_error == error
+
+
+def test_float32_has_no_error_to_keep(photos, cache):
+    assert extract_features(scan_images(photos), cache).manifest.precision_error == {}
+
+
 def test_auto_precision_is_settled_once(photos, cache):
     extract_features(scan_images(photos), cache, replace(SPEC, precision="bfloat16"))
     photo_folder(photos, 12)

@@ -14,7 +14,8 @@ import skops.io
 from pipeline.durable import read_json, sha256_of, write_json
 from pipeline.errors import HeadError, StoreError, StoreMismatch
 from pipeline.heads import make_head
-from pipeline.heads.files import load_head, read_metrics, save_head
+from pipeline.heads.files import load_head, save_head
+from pipeline.heads.metrics import read_metrics
 
 FINGERPRINT = "a" * 64
 OTHER = "b" * 64

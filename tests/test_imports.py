@@ -19,7 +19,7 @@ LAYERS = (
     {"plan", "scoring", "pack"},
     {"progress"},
     {"rows"},
-    {"extract", "report"},
+    {"extract", "plots"},
     {"train", "verify"},
     {"repair"},
     {"console", "arguments"},

@@ -73,6 +73,16 @@ class ConvBase:
 
         return self._forward(tf.constant(images, tf.float32)).numpy()
 
+    def error_against_float32(self, images: np.ndarray) -> float:
+        """What computing in `spec.precision` costs: the relative L2 error of `compute(images)`.
+
+        That is |features - exact| / |exact| over the whole batch, where `exact` is what the same
+        weights give in float32.
+        """
+        plain = run_apart(with_precision, self.model, "float32")
+        exact = ConvBase(self.spec, plain, self.feature_shape, self.sources).compute(images)
+        return float(np.linalg.norm(self.compute(images) - exact) / max(np.linalg.norm(exact), np.finfo(float).tiny))
+
     @cached_property
     def _forward(self) -> Callable[..., Any]:
         import tensorflow as tf

@@ -29,6 +29,7 @@ from pipeline.durable import (
 )
 from pipeline.errors import HeadError, StoreMismatch
 from pipeline.heads import HEADS, make_head
+from pipeline.heads.metrics import METRICS, RECORD, TRAIN_IT
 from pipeline.lock import writing
 
 FORMAT = 1  # of head.json; raised when its fields or the model file come to mean something else
@@ -43,7 +44,6 @@ FIELDS = {
     "sha256": str,
 }
 PATIENCE = 30.0  # seconds to wait for another process that saves the same head
-TRAIN_IT = "train it again with `python -m pipeline heads`"
 
 
 def save_head(
@@ -67,7 +67,7 @@ def save_head(
     fingerprint : str
         Of the spec that the features were made from.
     metrics : mapping, optional
-        Scores of this head, fit for JSON; see `read_metrics`.
+        Scores of this head, fit for JSON; see `pipeline.heads.metrics`.
 
     Raises
     ------
@@ -88,8 +88,8 @@ def save_head(
     with writing(directory, wait=PATIENCE):
         write_durably(directory / model, data)
         if scores is not None:
-            write_json(directory / "metrics.json", {**scores, "model_sha256": digest})
-        write_json(directory / "head.json", {**record, "model": model, "sha256": digest})
+            write_json(directory / METRICS, {**scores, "model_sha256": digest})
+        write_json(directory / RECORD, {**record, "model": model, "sha256": digest})
         with contextlib.suppress(OSError):  # the head is saved; the next save tries again
             remove_temporaries(directory)
             for old in directory.glob("model-*"):
@@ -139,25 +139,6 @@ def load_head(directory: str | Path, *, fingerprint: str | None = None) -> Any:
     return head
 
 
-def read_metrics(directory: str | Path) -> dict[str, Any] | None:
-    """The scores saved with the head in `directory`; None where there are none of this very model.
-
-    Raises
-    ------
-    HeadError
-        `head.json` or `metrics.json` is damaged.
-    """
-    try:
-        record = read_json(Path(directory) / "head.json")
-        metrics = read_json(Path(directory) / "metrics.json")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError as error:
-        raise HeadError(f"{error}; {TRAIN_IT}") from None
-    measured_on = metrics.pop("model_sha256", None)
-    return metrics if measured_on == record.get("sha256") else None
-
-
 def _describe(head: Any, classes: Sequence[str], fingerprint: str) -> dict[str, Any]:
     name = getattr(head, "name", None)
     if name not in HEADS:
@@ -185,7 +166,7 @@ def _describe(head: Any, classes: Sequence[str], fingerprint: str) -> dict[str, 
 
 
 def _read_record(directory: Path) -> dict[str, Any]:
-    path = directory / "head.json"
+    path = directory / RECORD
     try:
         record = read_json(path)
     except (FileNotFoundError, NotADirectoryError):

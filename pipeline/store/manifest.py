@@ -59,6 +59,9 @@ class Manifest:
         Where the images came from and the fractions of the splits.
     made_with : mapping
         Versions and machine; recorded, not compared.
+    precision_error : mapping
+        Of a conv base that does not compute in float32: `relative_l2`, the error of its features
+        against float32 on the first `images` of the store; empty otherwise.
     """
 
     spec: Mapping[str, Any]
@@ -72,6 +75,7 @@ class Manifest:
     shards: tuple[ShardEntry, ...] = ()
     images: Mapping[str, Any] = field(default_factory=dict)
     made_with: Mapping[str, Any] = field(default_factory=dict)
+    precision_error: Mapping[str, Any] = field(default_factory=dict)
 
     def with_shard(self, entry: ShardEntry) -> Manifest:
         """The same with one more finished shard."""

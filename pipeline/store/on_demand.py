@@ -59,11 +59,10 @@ class FeatureRows:
             A shard is not what was written.
         """
         rows, shards = self.rows[some], self._shard_of[some]
-        if len(rows):  # a stranger's manifest may declare any shape: no memory is taken before a shard has it too
-            self.store.shard(self._shards[shards[0]])
-        features = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        opened = self.store.shards([self._shards[shard] for shard in np.unique(shards).tolist()])  # before memory is
+        features = np.empty((len(rows), *self.shape[1:]), self.dtype)  # taken: a manifest may declare any shape
         order = np.argsort(rows, kind="stable")
-        for places in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1) if len(rows) else ():
-            entry = self._shards[shards[places[0]]]
-            features[places] = self.store.shard(entry).features[rows[places] - entry.start]
+        parts = np.split(order, np.flatnonzero(np.diff(shards[order])) + 1) if len(rows) else []
+        for shard, places in zip(opened, parts, strict=True):
+            features[places] = shard.read(rows[places] - self._shards[shards[places[0]]].start)
         return features

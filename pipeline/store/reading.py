@@ -1,9 +1,12 @@
-"""`FeatureStore`: a store as a reader sees it: complete shards only, every row checked."""
+"""`FeatureStore`: a store as a reader sees it: complete shards only, all of it checked."""
 
 from __future__ import annotations
 
 import logging
+import os
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +20,7 @@ from pipeline.status import Status
 from pipeline.store.index import LOST, NO_ROW, Index, read_index
 from pipeline.store.manifest import MANIFEST, Manifest, ShardEntry, read_manifest, stored_spec
 from pipeline.store.on_demand import FeatureRows
-from pipeline.store.shard import Shard, shard_name
+from pipeline.store.shard import Shard, is_run, shard_name
 from pipeline.table import SPLITS, ImageTable
 
 logger = logging.getLogger(__name__)
@@ -235,9 +238,10 @@ class FeatureStore:
         return [self.images.ids[member] for member in self.members(split).tolist()]
 
     def read_rows(self, rows: np.ndarray, *, dtype: str | np.dtype | None = None) -> np.ndarray:
-        """Features of the given rows, ndarray of shape (len(rows), *feature_shape), each checked.
+        """Features of the given rows, ndarray of shape (len(rows), *feature_shape), checked.
 
-        Shards are read one after the other, whatever the order of `rows`.
+        The sha256 of a shard is checked when a row of it is first read; shards are read one after the
+        other, whatever the order of `rows`.
         """
         order = np.argsort(rows, kind="stable")
         bounds = [np.searchsorted(rows[order], (entry.start, entry.stop)) for entry in self.manifest.shards]
@@ -249,14 +253,10 @@ class FeatureStore:
         found = sum(len(places) for _, places in parts)
         if found != len(rows):
             raise StoreDamaged(f"{self.directory}: {len(rows) - found} of {len(rows)} rows are in no finished shard")
-        if parts:  # a stranger's manifest may declare any shape: no memory is taken before a shard has it too
-            self.shard(parts[0][0])
+        shards = self.shards([entry for entry, _ in parts])  # before memory is taken: a manifest may declare any shape
         features = np.empty((len(rows), *self.feature_shape), dtype or self.dtype)
-        for entry, places in parts:
-            part = features[places[0] : places[-1] + 1] if _consecutive(places) else np.empty_like(features[places])
-            self.shard(entry).read(rows[places] - entry.start, part)
-            if not _consecutive(places):
-                features[places] = part
+        for shard, (entry, places) in zip(shards, parts, strict=True):
+            features[_as_slice(places)] = shard.read(rows[places] - entry.start)
         return features
 
     def shard(self, entry: ShardEntry) -> Shard:
@@ -264,6 +264,24 @@ class FeatureStore:
         if entry.start not in self._open_shards:
             self._open_shards[entry.start] = self.open_shard(entry.start, entry.stop, sha256=entry.sha256)
         return self._open_shards[entry.start]
+
+    def shards(self, entries: Sequence[ShardEntry]) -> list[Shard]:
+        """Several, the first alone, then as many at a time as there are cores.
+
+        Raises
+        ------
+        StoreDamaged
+            One of them is not what was written.
+        """
+        new = [entry for entry in entries if entry.start not in self._open_shards]
+        if len(new) > 1:
+            self.shard(new[0])
+            pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="check")
+            try:
+                list(pool.map(self.shard, new[1:]))
+            finally:
+                pool.shutdown(cancel_futures=True)
+        return [self.shard(entry) for entry in entries]
 
     def open_shard(self, start: int, stop: int, *, sha256: str | None) -> Shard:
         """The shard of a range of rows, listed or not; see `Shard` for what is checked."""
@@ -285,5 +303,5 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _consecutive(places: np.ndarray) -> bool:
-    return bool(places[-1] - places[0] + 1 == len(places) and (np.diff(places) == 1).all())
+def _as_slice(places: np.ndarray) -> slice | np.ndarray:
+    return slice(places[0], places[-1] + 1) if is_run(places) else places

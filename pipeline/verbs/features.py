@@ -1,0 +1,87 @@
+"""`features`: stage one."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from dataclasses import replace
+
+from pipeline import console, views
+from pipeline.errors import PipelineError, WeightsUnavailable
+from pipeline.extract import extract_features
+from pipeline.images import scan_images
+from pipeline.spec import ConvBaseSpec
+from pipeline.store import FeatureStore, open_features
+from pipeline.table import ImageTable
+
+
+def run(options: argparse.Namespace) -> int:
+    """Stage one."""
+    spec = ConvBaseSpec(
+        conv_base=options.conv_base,
+        conv_base_args=dict(options.conv_base_arg),
+        weights=options.weights,
+        size=options.size,
+        cut=options.cut,
+        preprocessing=options.preprocessing,
+        resize=options.resize,
+        precision=options.precision,
+        store_dtype=options.store_dtype,
+    )
+    stored = None
+    with contextlib.suppress(PipelineError):  # whatever is wrong with the store is said when it is used
+        stored = open_features(options.cache)
+    images = _scan(options, stored)
+    views.show_images(images, options.images)
+    if options.allow_random_weights and stored is not None and stored.random_weights:
+        spec = replace(spec, weights="random")
+    try:
+        store, computed = _extract(images, spec, options)
+    except WeightsUnavailable as error:
+        if not options.allow_random_weights:
+            raise
+        console.warn(f"{error}; going on with random weights, as --allow-random-weights says")
+        store, computed = _extract(images, replace(spec, weights="random"), options)
+    return _conclude(store, computed, options)
+
+
+def _scan(options: argparse.Namespace, stored: FeatureStore | None) -> ImageTable:
+    with console.meters() as on_progress:
+        return scan_images(
+            options.images,
+            validation=options.validation,
+            test=options.test,
+            known=None if stored is None or options.rebuild else stored.images,
+            on_read=lambda done, total: on_progress("files", done, total),
+        )
+
+
+def _extract(images: ImageTable, spec: ConvBaseSpec, options: argparse.Namespace) -> tuple[FeatureStore, int]:
+    progress = views.ConsoleProgress()
+    try:
+        store = extract_features(
+            images,
+            options.cache,
+            spec,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            compression=options.compression,
+            rebuild=options.rebuild,
+            progress=progress,
+        )
+    finally:
+        progress.close()
+    return store, progress.computed
+
+
+def _conclude(store: FeatureStore, computed: int, options: argparse.Namespace) -> int:
+    bad = store.bad
+    views.list_some("without features", [f"{one.id}: {one.reason}" for one in bad])
+    done = f"{computed} forward passes made" if computed else "nothing to compute"
+    console.say(f"{done}: {len(store.members())} of {len(store.images)} images have features in {store.directory}")
+    if store.random_weights:
+        views.warn_random_weights()
+    if len(bad) > options.max_bad * len(store.images):
+        console.warn(f"{len(bad)} images without features are more than {options.max_bad:.1%}; see --max-bad")
+        return 1
+    return 0

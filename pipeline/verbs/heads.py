@@ -1,0 +1,70 @@
+"""`heads`: stage two."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pipeline import console, views
+from pipeline.errors import StoreError
+from pipeline.heads import head_params
+from pipeline.store import open_features
+from pipeline.train import check_ready, memory_needed, title_of, train_heads
+
+
+def run(options: argparse.Namespace) -> int:
+    """Stage two."""
+    store = open_features(options.store)
+    check_ready(store, options.max_bad)
+    params = _head_params(options)
+    n, n_validation = len(store.members("train")), len(store.members("validation"))
+    memory = memory_needed(store, options.heads, params)
+    console.say(
+        f"{store.directory}: {n} train and {n_validation} validation images, features {store.feature_shape} "
+        f"{store.dtype}, about {console.size(memory)} of memory for the heads"
+    )
+    if store.random_weights:
+        views.warn_random_weights()
+    if "dense" in options.heads:
+        console.start_tensorflow_quietly()
+    watch = views.HeadsProgress(options.epochs)
+    try:
+        trained = train_heads(
+            store,
+            options.heads,
+            params=params,
+            max_bad=options.max_bad,
+            on_start=watch.start,
+            on_epoch=watch.epoch,
+            on_trained=watch.trained,
+        )
+    finally:
+        watch.close()
+    console.out().print(
+        views.leaderboard(title_of(f"{n_validation} validation images", store), [one.metrics() for one in trained])
+    )
+    console.say(f"saved in {store.heads_directory}")
+    return 0
+
+
+def _head_params(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    params: dict[str, dict[str, Any]] = {name: {} for name in options.heads}
+    if "dense" in params:
+        params["dense"] = {
+            "epochs": options.epochs,
+            "batch_size": options.batch_size,
+            "units": options.units,
+            "dropout": options.dropout,
+            "learning_rate": options.learning_rate,
+            "patience": options.early_stopping,
+        }
+    for name in options.heads if options.balanced else ():
+        if "class_weight" in head_params(name):
+            params[name]["class_weight"] = "balanced"
+        else:
+            console.warn(f"{name} takes no class weights; it is trained without")
+    for head, key, value in options.settings:
+        if head not in params:
+            raise StoreError(f"--set {head}.{key}: '{head}' is not among --heads {','.join(options.heads)}")
+        params[head][key] = value
+    return params

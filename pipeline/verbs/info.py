@@ -1,0 +1,51 @@
+"""`info`: what a store holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline import views
+from pipeline.heads.metrics import saved_metrics
+from pipeline.store import FeatureStore, open_features
+from pipeline.table import SPLITS
+
+
+def run(options: argparse.Namespace) -> int:
+    """What a store holds."""
+    store = open_features(options.store)
+    document = _describe(store, list(saved_metrics(store.heads_directory)))
+    if options.json:
+        json.dump(document, sys.stdout, indent=1, sort_keys=True)
+        print()
+        return 0
+    views.show_info(document)
+    return 0
+
+
+def _describe(store: FeatureStore, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    counts = store.images.counts()
+    files = [path for path in Path(store.directory).rglob("*") if path.is_file()]
+    return {
+        "directory": str(store.directory),
+        "images": len(store.images),
+        "with_features": len(store.members()),
+        "pending": store.pending,
+        "bad": [{"id": one.id, "status": one.status.words, "reason": one.reason} for one in store.bad],
+        "classes": {
+            name: dict(zip(SPLITS, row.tolist(), strict=True)) for name, row in zip(store.classes, counts, strict=True)
+        },
+        "feature_shape": list(store.feature_shape),
+        "spec": dict(store.manifest.spec),
+        "sources": dict(store.manifest.sources),
+        "fingerprint": store.fingerprint,
+        "precision_error": dict(store.manifest.precision_error),
+        "random_weights": store.random_weights,
+        "shards": len(store.manifest.shards),
+        "bytes": sum(path.stat().st_size for path in files),
+        "made_with": dict(store.manifest.made_with),
+        "heads": metrics,
+    }

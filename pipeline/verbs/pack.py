@@ -1,0 +1,22 @@
+"""`pack`: one file to hand on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pipeline import console, views
+from pipeline.pack import pack_store
+from pipeline.store import open_features
+
+
+def run(options: argparse.Namespace) -> int:
+    """One file to hand on."""
+    store = open_features(options.store)
+    if store.random_weights:
+        views.warn_random_weights()
+    with console.meters() as on_progress:
+        packed = pack_store(options.store, options.file, on_progress=lambda *done: on_progress("images", *done))
+    size = console.size(Path(options.file).stat().st_size)
+    console.say(f"packed {packed} of {len(store.images)} images into {options.file}, {size}")
+    return 0

@@ -1,0 +1,31 @@
+"""`repair`: compute bad shards again."""
+
+from __future__ import annotations
+
+import argparse
+
+from pipeline import console, views
+from pipeline.repair import repair_store
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compute bad shards again."""
+    progress = views.ConsoleProgress()
+    try:
+        with console.meters() as on_progress:
+            report = repair_store(
+                options.store,
+                progress,
+                batch_size=options.batch_size,
+                workers=options.workers,
+                on_progress=on_progress,
+            )
+    finally:
+        progress.close()
+    for name, problem in report.problems.items():
+        console.say(f"{name} {problem}")
+    for path in report.quarantined:
+        console.say(f"moved to {path}")
+    views.list_some("without features now", [f"{one.id}: {one.reason}" for one in report.lost])
+    console.say(f"computed {console.counted(report.rows, 'row')} again" if report.rows else "nothing to repair")
+    return 1 if report.lost else 0

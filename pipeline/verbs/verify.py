@@ -1,0 +1,35 @@
+"""`verify`: look for what is wrong with a store."""
+
+from __future__ import annotations
+
+import argparse
+
+from pipeline import console, views
+from pipeline.store import open_features
+from pipeline.verify import head_directories, verify_store
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look for what is wrong with a store."""
+    store = open_features(options.store)
+    if options.recompute:
+        console.start_tensorflow_quietly()
+    with console.meters() as on_progress:
+        findings = verify_store(
+            options.store,
+            full=options.full,
+            recompute=options.recompute,
+            sources=options.sources,
+            on_progress=on_progress,
+            on_recomputed=lambda rows, largest: console.say(
+                f"computed {rows} rows again: the largest relative L2 error is {largest:.1e}"
+            ),
+        )
+    counts = {
+        "shard": len(store.manifest.shards),
+        "row": sum(entry.stop - entry.start for entry in store.manifest.shards),
+        "head": len(head_directories(store)),
+    }
+    depth = "" if options.full else "names, sizes and fingerprints of "
+    looked_at = f"checked {depth}{', '.join(console.counted(n, noun) for noun, n in counts.items())}"
+    return views.show_findings(looked_at, findings, store.directory)
