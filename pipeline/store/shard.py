@@ -118,6 +118,8 @@ class Shard:
     sha256 : str, optional
         Of the file; checked before anything in it is looked at, and with it every row. Without it
         no row has been checked yet: see `check_rows`.
+    stays_mapped : bool
+        Whether it is mapped once, and not again for each reading.
 
     Raises
     ------
@@ -135,10 +137,13 @@ class Shard:
         row_shape: tuple[int, ...],
         dtype: np.dtype,
         sha256: str | None,
+        stays_mapped: bool = False,
     ):
         self.path, self.dtype, self.shape = path, dtype, (len(ids), *row_shape)
+        self.stays_mapped = stays_mapped
+        self._mapped: np.ndarray | None = None
         with self._errors_named():
-            self._opened = _state(path)
+            self._checked = _state(path)
             if sha256 is not None and sha256_of_file(path) != sha256:
                 raise ShardDamaged(path, "is not what was written (its sha256 differs)")
             refuse_hostile_hdf5(path)
@@ -157,12 +162,23 @@ class Shard:
 
     @property
     def features(self) -> np.ndarray:
-        """All rows, memory-mapped and read-only; in memory if the shard is compressed."""
-        with self._unchanged():
-            if self.offset is not None:
-                return np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape)
-            with h5py.File(self.path, "r") as file:
-                return np.asarray(file["features"][:])
+        """All rows, memory-mapped and read-only; in memory if the shard is compressed.
+
+        Raises
+        ------
+        ShardDamaged
+            The file was changed after it was checked.
+        """
+        with self._errors_named():
+            self._refuse_if_changed()
+            if self.offset is None:
+                with h5py.File(self.path, "r") as file:
+                    return np.asarray(file["features"][:])
+            if self._mapped is not None:
+                return self._mapped
+            mapped = np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape)
+            self._mapped = mapped if self.stays_mapped else None
+            return mapped
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """The features of rows, counted from the shard's first, ndarray of shape (len(rows), ...).
@@ -170,15 +186,14 @@ class Shard:
         Raises
         ------
         ShardDamaged
-            The file was changed after it was checked.
+            See `features`.
         """
         some = slice(rows[0], rows[-1] + 1) if is_run(rows) else rows
-        if self.offset is not None:
+        if self.offset is not None or isinstance(some, slice):
             return self.features[some]
-        with self._unchanged(), h5py.File(self.path, "r") as file:
-            if isinstance(some, slice):
-                return np.asarray(file["features"][some])
-            few, places = np.unique(rows, return_inverse=True)  # h5py reads rows in order, each once
+        few, places = np.unique(rows, return_inverse=True)  # h5py reads rows in order, each once
+        with self._errors_named(), h5py.File(self.path, "r") as file:
+            self._refuse_if_changed()
             return np.asarray(file["features"][few])[places]
 
     def check_rows(self) -> None:
@@ -198,12 +213,9 @@ class Shard:
             if status != Status.OK and values.any():
                 raise ShardDamaged(self.path, f"is wrong: row {row} has features and is marked {Status(status).words}")
 
-    @contextlib.contextmanager
-    def _unchanged(self) -> Iterator[None]:
-        with self._errors_named():
-            yield
-            if _state(self.path) != self._opened:
-                raise ShardDamaged(self.path, "was changed after it was checked")
+    def _refuse_if_changed(self) -> None:
+        if _state(self.path) != self._checked:
+            raise ShardDamaged(self.path, "was changed after it was checked")
 
     @contextlib.contextmanager
     def _errors_named(self) -> Iterator[None]:
