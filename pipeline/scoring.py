@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.bootstrap import AUC, Interval, Statistic, accuracy_of, bootstrap_intervals
 from pipeline.errors import HeadError
 
 CONFUSION_CLASSES = 12  # more than fit on a screen are left to Report.confusion
@@ -33,6 +34,9 @@ class Report:
         `class`, `precision`, `recall`, `f1`, `n` of each class; 0 where it is not defined.
     confusion : ndarray of shape (k, k), int
         Rows are true classes, columns predicted ones.
+    accuracy_interval, auc_interval : (float, float) or None
+        95 % percentile bootstrap intervals, see `bootstrap_intervals`: how far the score may be from the
+        one on other images of the kind. They know of no other training set, nor of another seed.
     """
 
     accuracy: float
@@ -42,13 +46,17 @@ class Report:
     classes: tuple[str, ...]
     per_class: list[dict[str, Any]]
     confusion: np.ndarray
+    accuracy_interval: Interval | None = None
+    auc_interval: Interval | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report in numbers, strings and lists."""
         return {
             "accuracy": self.accuracy,
+            "accuracy_interval": self.accuracy_interval and list(self.accuracy_interval),
             "balanced_accuracy": self.balanced_accuracy,
             "auc": self.auc,
+            "auc_interval": self.auc_interval and list(self.auc_interval),
             "n": self.n,
             "classes": list(self.classes),
             "per_class": [dict(row) for row in self.per_class],
@@ -56,8 +64,9 @@ class Report:
         }
 
     def __str__(self) -> str:
-        auc = "" if self.auc is None else f", AUC {self.auc:.4f}"
-        head = f"{self.n:,} images: accuracy {self.accuracy:.4f}, balanced {self.balanced_accuracy:.4f}{auc}"
+        accuracy = with_interval(self.accuracy, self.accuracy_interval)
+        auc = "" if self.auc is None else f", AUC {with_interval(self.auc, self.auc_interval)}"
+        head = f"{self.n:,} images: accuracy {accuracy}, balanced {self.balanced_accuracy:.4f}{auc}"
         scores = [
             (row["class"], *(f"{row[score]:.4f}" for score in ("precision", "recall", "f1")), f"{row['n']:,}")
             for row in self.per_class
@@ -69,20 +78,28 @@ class Report:
         return "\n".join(lines)
 
 
-def evaluate(head: Any, X: np.ndarray, y: np.ndarray, classes: Sequence[str] | None = None) -> Report:
+def evaluate(
+    head: Any,
+    X: Any,
+    y: np.ndarray,
+    classes: Sequence[str] | None = None,
+    groups: np.ndarray | None = None,
+) -> Report:
     """Score a trained head.
 
     Parameters
     ----------
     head : classifier
         Any trained one of scikit-learn's contract.
-    X : ndarray of shape (n, ...), any float
+    X : ndarray, `Rows` or `SharedFeatures` of shape (n, ...), any float
         Features.
     y : ndarray of shape (n,)
         Labels. Where `classes` are known they are numbers of them; a class that is missing here,
         or was missing in training, keeps its number.
     classes : sequence of str, optional
         All class names; `head.class_names_` if it has them, otherwise the labels themselves.
+    groups : ndarray of shape (n,), optional
+        Rows of one value are one image several times: for the intervals they are drawn together.
 
     Raises
     ------
@@ -98,17 +115,29 @@ def evaluate(head: Any, X: np.ndarray, y: np.ndarray, classes: Sequence[str] | N
     stray = np.setdiff1d(np.union1d(head.classes_, y), labels)
     if len(stray):
         raise HeadError(f"labels {stray.tolist()} are not numbers of the {len(names)} classes (0 is the first)")
-    confusion, per_class = _per_class(y, head.predict(X), labels, names)
+    predicted = head.predict(X)
+    confusion, per_class = _per_class(y, predicted, labels, names)
+    scores = _scores(head, X, y, labels)
+    statistics: list[Statistic] = [accuracy_of(predicted == y)]
+    statistics += [] if scores is None else [AUC(scores, y == labels[1])]
+    intervals = [*bootstrap_intervals(statistics, len(y), groups=groups), None]
     return Report(
         accuracy=float(np.trace(confusion) / len(y)),
         # balanced_accuracy_score warns of a class that is predicted and does not occur.
         balanced_accuracy=float(np.mean([row["recall"] for row in per_class if row["n"]])),
-        auc=_auc(head, X, y, labels),
+        auc=None if scores is None else _auc(y == labels[1], scores),
         n=len(y),
         classes=names,
         per_class=per_class,
         confusion=confusion,
+        accuracy_interval=intervals[0],
+        auc_interval=intervals[1],
     )
+
+
+def with_interval(score: float, interval: Sequence[float] | None) -> str:
+    """A score for a person: `0.9707 [0.958, 0.981]`."""
+    return f"{score:.4f}" + ("" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]")
 
 
 def _per_class(
@@ -124,18 +153,19 @@ def _per_class(
     return confusion_matrix(y, predicted, labels=labels), rows
 
 
-def _auc(head: Any, X: np.ndarray, y: np.ndarray, labels: np.ndarray) -> float | None:
-    from sklearn.metrics import roc_auc_score
-
+def _scores(head: Any, X: Any, y: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
+    """How sure the head is of the second of two classes; None where there is no ROC curve."""
     if not len(labels) == len(head.classes_) == len(np.unique(y)) == 2:
         return None
     if hasattr(head, "decision_function"):
-        scores = head.decision_function(X)
-    elif hasattr(head, "predict_proba"):
-        scores = head.predict_proba(X)[:, 1]
-    else:
-        return None
-    return float(roc_auc_score(y == labels[1], scores))
+        return np.asarray(head.decision_function(X))
+    return np.asarray(head.predict_proba(X))[:, 1] if hasattr(head, "predict_proba") else None
+
+
+def _auc(positive: np.ndarray, scores: np.ndarray) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(positive, scores))
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +68,29 @@ def test_auc_takes_decision_function_where_there_is_one():
     assert evaluate(head, np.array([0.1, 0.9]), np.array([0, 1])).auc == 0
 
 
+def test_scores_lie_in_their_intervals():
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=400)
+    report = evaluate(Scored(), np.clip(rng.normal(0.3 + 0.4 * y, 0.3), 0, 1), y)
+    for score, (low, high) in ((report.accuracy, report.accuracy_interval), (report.auc, report.auc_interval)):
+        assert low < score < high
+        assert 0.02 < high - low < 0.12
+
+
+def test_rows_of_one_image_make_no_interval_narrower():
+    X, y = np.array([0.1, 0.9, 0.2, 0.8, 0.6, 0.7]), np.array([0, 1, 0, 1, 0, 1])
+    groups = np.repeat(np.arange(6), 50)
+    once, often = evaluate(Scored(), X, y), evaluate(Scored(), X[groups], y[groups], groups=groups)
+    assert once.accuracy_interval == pytest.approx(often.accuracy_interval)
+    assert once.auc_interval == pytest.approx(often.auc_interval)
+
+
+def test_without_an_auc_it_has_no_interval():
+    report = evaluate(Fixed(names=["cat", "dog"]), PREDICTED, Y)
+    assert report.auc_interval is None
+    assert report.accuracy_interval is not None
+
+
 def test_there_is_no_auc_of_one_class_or_three():
     assert evaluate(Scored(), np.array([0.1, 0.9]), np.array([1, 1])).auc is None
     assert evaluate(Scored(), np.array([0.1, 0.9]), np.array([0, 1]), classes=["a", "b", "c"]).auc is None
@@ -114,8 +138,10 @@ def test_to_json_is_fit_for_json_and_complete():
     report = evaluate(Scored(names=["cat", "dog"]), np.array([0.1, 0.9]), np.array([0, 1]))
     assert json.loads(json.dumps(report.to_json())) == {
         "accuracy": 1.0,
+        "accuracy_interval": [1.0, 1.0],
         "balanced_accuracy": 1.0,
         "auc": 1.0,
+        "auc_interval": [1.0, 1.0],
         "n": 2,
         "classes": ["cat", "dog"],
         "per_class": [
@@ -129,8 +155,10 @@ def test_to_json_is_fit_for_json_and_complete():
 def test_a_report_reads_as_a_block_of_text():
     X = np.repeat([0.1, 0.9, 0.2, 0.8], [900, 100, 50, 950])
     y = np.repeat([0, 1], 1000)
-    assert str(evaluate(Scored(names=["cat", "wolfhound"]), X, y)).splitlines() == [
-        "2,000 images: accuracy 0.9250, balanced 0.9250, AUC 0.9000",
+    report = replace(evaluate(Scored(names=["cat", "wolfhound"]), X, y), auc_interval=(0.88149, 0.91851))
+    low, high = report.accuracy_interval
+    assert str(report).splitlines() == [
+        f"2,000 images: accuracy 0.9250 [{low:.3f}, {high:.3f}], balanced 0.9250, AUC 0.9000 [0.881, 0.919]",
         "class      precision  recall      f1  images",
         "cat           0.9474  0.9000  0.9231   1,000",
         "wolfhound     0.9048  0.9500  0.9268   1,000",
