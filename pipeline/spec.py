@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
+from pipeline.augment import View
 from pipeline.durable import canonical_json, sha256_of
 from pipeline.errors import SpecError
 
@@ -45,7 +46,9 @@ class ConvBaseSpec:
     size : int or (int, int)
         Height and width of the input in pixels.
     cut : str, optional
-        The layer whose output is the feature; the conv base's last one if not given.
+        The layer whose output is the feature; the conv base's last one if not given. `top1` is the
+        input of the conv base's uppermost block, `top2` that of the one below, and so on: a loaded
+        conv base has the layer's name in place of it.
     preprocessing : {"own", "rescale", "tf", "torch", "caffe", "none"}
         `own` is the conv base's `preprocess_input`; `rescale` divides by 255; `tf`, `torch` and
         `caffe` are the modes of Keras; `none` hands on RGB in 0..255.
@@ -53,6 +56,9 @@ class ConvBaseSpec:
     precision : {"auto", "float32", "bfloat16", "float16"}
         What the conv base computes in; `auto` is settled when a store is born.
     store_dtype : {"float16", "float32"}
+    view : View, optional
+        The augmented copies of the images that go through the conv base; the images themselves if
+        not given.
     decoder, conv_base_sha256, weights_sha256 : str, optional
         Filled in when the conv base is loaded; see `is_resolved`.
 
@@ -71,6 +77,7 @@ class ConvBaseSpec:
     resize: str = "bilinear"
     precision: str = "auto"
     store_dtype: str = "float16"
+    view: View | None = None
     decoder: str | None = None
     conv_base_sha256: str | None = None
     weights_sha256: str | None = None
@@ -110,7 +117,8 @@ class ConvBaseSpec:
         """What the features depend on, and nothing else: no paths, no library versions.
 
         Weights count by their sha256: the same numbers from another file are the same weights.
-        A field that is not known yet is None.
+        A field that is not known yet is None. There is no `view` where it is None: a store that
+        was made before there were views is the same store.
         """
         return {
             "format": FORMAT,
@@ -125,6 +133,7 @@ class ConvBaseSpec:
             "decoder": self.decoder,
             "precision": None if self.precision == "auto" else self.precision,
             "store_dtype": self.store_dtype,
+            **({"view": self.view.identity()} if self.view else {}),
         }
 
     @property
@@ -140,15 +149,23 @@ def compare(stored: Mapping[str, Any], asked: Mapping[str, Any], *, settled: boo
 
     With `settled=False`, a None in `asked` stands for a value that is not known yet and differs
     from nothing; `cut` is left out too, as only the loaded conv base tells whether a layer is the
-    last one.
+    last one. Settings of two views are compared one by one, as `view.seed`.
     """
-    fields = [name for name in {**asked, **stored} if settled or not (name == "cut" or asked.get(name) is None)]
+    if stored.get("view") and asked.get("view"):
+        stored, asked = _with_view_apart(stored), _with_view_apart(asked)
+    unknown = set() if settled else {"cut", *(name for name in {**asked, **stored} if asked.get(name) is None)}
+    fields = [name for name in {**asked, **stored} if name == "view" or name not in unknown]
     missing = object()
     return [
         Difference(name, stored.get(name), asked.get(name))
         for name in fields
         if stored.get(name, missing) != asked.get(name, missing)
     ]
+
+
+def _with_view_apart(identity: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {f"view.{name}": value for name, value in identity["view"].items()}
+    return {**{name: value for name, value in identity.items() if name != "view"}, **settings}
 
 
 def _height_and_width(size: object) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from pipeline import ConvBaseSpec, SpecError
+from pipeline.augment import Augmentation, View
 from pipeline.spec import compare
 
 RESOLVED = ConvBaseSpec(
@@ -21,6 +22,7 @@ OTHER = {
     "resize": "antialias",
     "precision": "bfloat16",
     "store_dtype": "float32",
+    "view": View(1),
     "decoder": "pillow-2",
     "conv_base_sha256": "c" * 64,
     "weights_sha256": "b" * 64,
@@ -40,6 +42,17 @@ def test_every_field_but_the_place_of_the_weights_is_covered():
 
 def test_the_same_weights_from_another_place_are_the_same_spec():
     assert replace(RESOLVED, weights="other.h5").fingerprint == RESOLVED.fingerprint
+
+
+def test_views_differ_in_the_settings_that_differ():
+    one, other = (replace(RESOLVED, view=View(n, Augmentation(seed=n, zoom=0.1 * n))).identity() for n in (1, 2))
+    named = {difference.field for difference in compare(one, other, settled=False)}
+    assert named == {"view.number", "view.seed", "view.zoom"}
+
+
+def test_a_view_is_never_taken_for_a_value_that_is_not_known_yet():
+    view = replace(RESOLVED, view=View(1)).identity()
+    assert [difference.field for difference in compare(view, ConvBaseSpec().identity(), settled=False)][-1:] == ["view"]
 
 
 def test_the_fingerprint_is_stable_across_versions():

@@ -4,6 +4,7 @@ from pipeline.store.index import NO_ROW, Index, empty_index
 from pipeline.store.manifest import BadRow, Manifest, ShardEntry, read_manifest, stored_spec
 from pipeline.store.reading import BadImage, FeatureStore, open_features
 from pipeline.store.shard import ShardContent, ShardDamaged
+from pipeline.store.views import drop_views, open_view, stack_views, view_directory, view_numbers
 from pipeline.store.writing import StoreWriter, open_for_writing
 
 __all__ = [
@@ -17,9 +18,14 @@ __all__ = [
     "ShardDamaged",
     "ShardEntry",
     "StoreWriter",
+    "drop_views",
     "empty_index",
     "open_features",
     "open_for_writing",
+    "open_view",
     "read_manifest",
+    "stack_views",
     "stored_spec",
+    "view_directory",
+    "view_numbers",
 ]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.augment import View
 from pipeline.durable import canonical_json, read_json, sha256_of, write_json
 from pipeline.errors import SpecError, StoreDamaged, StoreError
 from pipeline.spec import ConvBaseSpec
@@ -122,7 +123,9 @@ def stored_spec(manifest: Manifest) -> ConvBaseSpec:
     known = {key: value for key, value in manifest.spec.items() if key != "format"}
     conv_base = manifest.sources["conv_base"]
     weights = ConvBaseSpec.weights if conv_base.endswith(".keras") else manifest.sources["weights"]
-    return ConvBaseSpec(**{**known, "conv_base": conv_base, "weights": weights, "size": tuple(known["size"])})
+    given = {"conv_base": conv_base, "weights": weights, "size": tuple(known["size"])}
+    view = {"view": View.of(known["view"])} if "view" in known else {}
+    return ConvBaseSpec(**{**known, **given, **view})
 
 
 def _from_document(document: dict[str, Any]) -> Manifest:

@@ -1,7 +1,8 @@
-"""`FeatureRows`: the features of some images, read from the shards when they are asked for."""
+"""The features of some images, read from the shards when they are asked for: `FeatureRows`, `StackedRows`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,4 +66,43 @@ class FeatureRows:
         parts = np.split(order, np.flatnonzero(np.diff(shards[order])) + 1) if len(rows) else []
         for shard, places in zip(opened, parts, strict=True):
             features[places] = shard.read(rows[places] - self._shards[shards[places[0]]].start)
+        return features
+
+
+class StackedRows:
+    """Several `FeatureRows`, one after the other, read on demand like each of them.
+
+    Parameters
+    ----------
+    parts : sequence of FeatureRows
+        Of one shape of rows and one dtype.
+
+    Attributes
+    ----------
+    shape, dtype
+        As of `FeatureRows`.
+    """
+
+    def __init__(self, parts: Sequence[FeatureRows]):
+        self.parts = list(parts)
+        self._starts = np.cumsum([0, *(len(part) for part in self.parts)])
+        self.shape, self.dtype = (int(self._starts[-1]), *self.parts[0].shape[1:]), self.parts[0].dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, some: Any) -> np.ndarray:
+        """The features of a slice, or of an ndarray of numbers, ndarray of shape (k, *feature_shape).
+
+        Raises
+        ------
+        StoreDamaged
+            A shard is not what was written.
+        """
+        rows = np.arange(*some.indices(len(self))) if isinstance(some, slice) else np.asarray(some)
+        part_of = np.searchsorted(self._starts, rows, side="right") - 1
+        features = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for number in np.unique(part_of).tolist():
+            places = np.flatnonzero(part_of == number)
+            features[places] = self.parts[number][rows[places] - self._starts[number]]
         return features

@@ -26,6 +26,9 @@ from pipeline.table import SPLITS, ImageTable
 logger = logging.getLogger(__name__)
 SHARDS = "shards"
 HEADS = "heads"
+FINETUNING = "finetuning"
+MOST_MAPPED = 10_000  # shards at a time; Linux allows a process 65,530 maps
+VIEWS = "views"
 
 
 class BadImage(NamedTuple):
@@ -133,6 +136,26 @@ class FeatureStore:
     def heads_directory(self) -> Path:
         """Where trained heads are kept."""
         return self.directory / HEADS
+
+    @cached_property
+    def views(self) -> list[FeatureStore]:
+        """The augmented views, from view 1 on, each a store of copies of the train images.
+
+        Raises
+        ------
+        StoreMismatch
+            A view was made with another spec than this store.
+        StoreDamaged
+            One's manifest or index is not what was written.
+        """
+        from pipeline.store.views import open_views  # which are stores themselves
+
+        return open_views(self)
+
+    @property
+    def finetuning_directory(self) -> Path:
+        """Where fine-tuning keeps what it goes on from after an interruption."""
+        return self.directory / FINETUNING
 
     @property
     def random_weights(self) -> bool:
@@ -293,6 +316,7 @@ class FeatureStore:
             row_shape=self.feature_shape,
             dtype=self.dtype,
             sha256=sha256,
+            stays_mapped=len(self.manifest.shards) <= MOST_MAPPED,
         )
 
 

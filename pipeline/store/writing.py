@@ -18,12 +18,12 @@ from pipeline.lock import HOLDER, LOCK, writing
 from pipeline.status import Status
 from pipeline.store.index import Index
 from pipeline.store.manifest import MANIFEST, BadRow, Manifest, ShardEntry
-from pipeline.store.reading import HEADS, SHARDS, FeatureStore, open_features
+from pipeline.store.reading import FINETUNING, HEADS, SHARDS, VIEWS, FeatureStore, open_features
 from pipeline.store.shard import ShardContent, build_shard, shard_name
 
 logger = logging.getLogger(__name__)
 QUARANTINE = "quarantine"
-OURS = frozenset({MANIFEST, SHARDS, HEADS, QUARANTINE, LOCK, HOLDER})
+OURS = frozenset({MANIFEST, SHARDS, HEADS, VIEWS, FINETUNING, QUARANTINE, LOCK, HOLDER})
 
 
 @contextlib.contextmanager

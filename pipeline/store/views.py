@@ -1,0 +1,144 @@
+"""Views of a store: each is a store of its own below `views/`, of augmented copies of the images.
+
+    views/001/    manifest.json, index and shards, as of any store
+
+Their spec is the store's but for the field `view`. Rows are found by content, so that a view needs
+no labels and no splits: those are the store's.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.durable import sync_directory
+from pipeline.errors import StoreError, StoreMismatch
+from pipeline.lock import writing
+from pipeline.spec import compare
+from pipeline.status import Status
+from pipeline.store.by_content import RowsByContent
+from pipeline.store.index import NO_ROW
+from pipeline.store.manifest import MANIFEST
+from pipeline.store.on_demand import FeatureRows, StackedRows
+from pipeline.store.reading import VIEWS, FeatureStore, open_features
+
+
+def view_directory(directory: Path, number: int) -> Path:
+    """Where a view is kept."""
+    return directory / VIEWS / f"{number:03d}"
+
+
+def view_numbers(directory: Path) -> list[int]:
+    """The augmented views that a store has, from 1 on without a gap."""
+    number = 1
+    while (view_directory(directory, number) / MANIFEST).is_file():
+        number += 1
+    return list(range(1, number))
+
+
+def drop_views(directory: Path, count: int) -> int:
+    """Delete all but `count` views, view 0 among them, the last first; returns how many.
+
+    Raises
+    ------
+    StoreBusy
+        Another process is writing to one.
+    """
+    dropped = [number for number in view_numbers(directory) if number >= count]
+    for number in reversed(dropped):
+        view = view_directory(directory, number)
+        with writing(view):  # without its manifest it is no store any more, wherever the deleting stops
+            (view / MANIFEST).unlink()
+            sync_directory(view)
+        shutil.rmtree(view)
+    return len(dropped)
+
+
+def open_views(store: FeatureStore) -> list[FeatureStore]:
+    """The augmented views of a store, in order, each made with the store's own spec.
+
+    Raises
+    ------
+    StoreMismatch
+        A view was made with another spec; it is named.
+    StoreDamaged
+        A view's manifest or index is not what was written.
+    """
+    return [open_view(store, number) for number in view_numbers(store.directory)]
+
+
+def open_view(store: FeatureStore, number: int) -> FeatureStore:
+    """One of `open_views`."""
+    view = open_features(view_directory(store.directory, number))
+    settings = view.manifest.spec.get("view") or {}
+    differences = compare(view.manifest.spec, {**store.manifest.spec, "view": {**settings, "number": number}})
+    if differences:
+        listed = "; ".join(map(str, differences))
+        raise StoreMismatch(
+            f"{view.directory} is no view of {store.directory}: {listed}; drop the views with `features --views 1` "
+            "and make them again",
+            differences,
+        )
+    return view
+
+
+def stack_views(store: FeatureStore, split: str, count: int) -> tuple[StackedRows, np.ndarray, np.ndarray]:
+    """Features, labels and groups of a split in several views, a row an image and view.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    split : {"train", "validation", "test"}
+    count : int
+        Views, with view 0.
+
+    Returns
+    -------
+    X : StackedRows of shape (m, *feature_shape)
+        View 0 of every image with features, in the order of `store.load(split)`, then view 1, and
+        so on. An image that a view has no features of, as they were not finite, is left out there.
+    y : ndarray of shape (m,), int32
+        Labels.
+    groups : ndarray of shape (m,), int64
+        The same number where the image is the same, by its content.
+
+    Raises
+    ------
+    StoreMismatch
+        See `open_views`.
+    StoreError
+        There are fewer views, or an image was added since a view was filled.
+    """
+    views = store.views[: count - 1]
+    if len(views) < count - 1:
+        raise StoreError(
+            f"{store.directory} has {len(views) + 1} of {count} views; run `features` with --views {count}"
+        )
+    members = store.members(split)
+    group_of: dict[bytes, int] = {}
+    contents = [store.images.contents[member].tobytes() for member in members.tolist()]
+    groups = np.array([group_of.setdefault(content, len(group_of)) for content in contents], np.int64)
+    parts, places = [FeatureRows(store, store.index.rows[members])], [np.arange(len(members))]
+    for view in views:
+        rows = _rows_in(view, contents)
+        places.append(np.flatnonzero(rows != NO_ROW))
+        parts.append(FeatureRows(view, rows[places[-1]]))
+    stacked = np.concatenate(places)
+    return StackedRows(parts), store.images.labels[members][stacked], groups[stacked]
+
+
+def _rows_in(view: FeatureStore, contents: list[bytes]) -> np.ndarray:
+    """The row of each content in a view; `NO_ROW` where its features are not finite."""
+    row_of = RowsByContent(view)
+    rows = np.array([row_of(content) for content in contents], np.int64)
+    bad_rows = [bad.row for shard in view.manifest.shards for bad in shard.bad if bad.status == Status.NOT_FINITE]
+    tried = {content.tobytes() for content in view.index.contents[bad_rows]}
+    missing = sum(row == NO_ROW and contents[at] not in tried for at, row in enumerate(rows.tolist()))
+    if missing:
+        raise StoreError(
+            f"{view.directory}: {missing} of {len(contents)} images have no features in this view yet; run "
+            "`features` again, it computes what is missing"
+        )
+    return rows
