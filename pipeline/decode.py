@@ -18,7 +18,7 @@ from __future__ import annotations
 import io
 import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -41,6 +41,8 @@ from pipeline.status import Status
 DECODER = "pillow-1"  # part of a spec's fingerprint; raised whenever any pixel would change
 MAX_PIXELS = 8192 * 6144  # the 8160 x 6144 of phones passes; 192 MiB at Pillow's 4 bytes a pixel
 MAX_SIDE = 65_535  # as JPEG and GIF have it; codecs hold some rows besides the pixels
+
+Size = tuple[int, int] | Callable[[int, int], tuple[int, int]]
 
 _READERS: tuple[tuple[bytes, type[ImageFile]], ...] = (
     (rb"\xff\xd8\xff", JpegImageFile),
@@ -79,7 +81,7 @@ class DecodeError(PipelineError):
         self.status = status
 
 
-def decode_image(data: bytes, size: tuple[int, int], resize: str = "bilinear") -> np.ndarray:
+def decode_image(data: bytes, size: Size, resize: str = "bilinear") -> np.ndarray:
     """Decode an image file and stretch it to `size`, by the rules of this module.
 
     Safe to call from several threads at once. Besides the result and a few copies of `data` it takes
@@ -90,8 +92,9 @@ def decode_image(data: bytes, size: tuple[int, int], resize: str = "bilinear") -
     ----------
     data : bytes
         The content of the file.
-    size : (int, int)
-        Height and width of the result in pixels.
+    size : (int, int) or callable
+        Height and width of the result in pixels, or a function that gives them from those of the
+        upright picture.
     resize : {"bilinear", "antialias"}
 
     Returns
@@ -109,7 +112,10 @@ def decode_image(data: bytes, size: tuple[int, int], resize: str = "bilinear") -
     if resize not in RESIZES:
         raise SpecError(f"resize {resize!r} is not one of {', '.join(RESIZES)}")
     image, orientation = _load(data)
-    height, width = size if orientation < 5 else size[::-1]
+    sideways = orientation >= 5
+    if callable(size):
+        size = size(image.width, image.height) if sideways else size(image.height, image.width)
+    height, width = size[::-1] if sideways else size
     pixels = stretch(
         lambda top, bottom: _rgb(image, top, bottom),
         (image.height, image.width),

@@ -6,32 +6,42 @@ import contextlib
 import logging
 import platform
 import shutil
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.augment import Augmentation, View
 from pipeline.decode import DECODER
 from pipeline.defaults import EXTRACT_BATCH
-from pipeline.durable import sha256_of_file
 from pipeline.errors import StoreError, StoreMismatch
+from pipeline.matching import is_settled, refuse, to_retry, up_to_date, views_to_be
 from pipeline.plan import Plan, make_plan, rows_per_shard
 from pipeline.progress import Progress
 from pipeline.rows import first_pixels, rows_of, tasks_of, write_shards
-from pipeline.spec import WEIGHTS_WORDS, ConvBaseSpec, Difference, compare
-from pipeline.status import Status
-from pipeline.store import FeatureStore, Manifest, StoreWriter, open_features, open_for_writing
+from pipeline.spec import ConvBaseSpec, compare
+from pipeline.store import (
+    FeatureStore,
+    Manifest,
+    StoreWriter,
+    drop_views,
+    open_features,
+    open_for_writing,
+    view_directory,
+)
 from pipeline.store.manifest import MANIFEST
-from pipeline.table import COLUMNS, ImageTable
+from pipeline.table import ImageTable
 
 if TYPE_CHECKING:
     from pipeline.conv_base import ConvBase
 
 logger = logging.getLogger(__name__)
 COMPRESSIONS = ("none", "gzip")
+MOST_ERROR = 0.05  # relative L2, with which precision `auto` puts up: VGG16's is 0.007 in bfloat16
+COMPARED = 8  # images whose features are computed in float32 too: a second or so, once in a store's life
 
 
 def extract_features(
@@ -39,6 +49,8 @@ def extract_features(
     directory: str | Path,
     spec: ConvBaseSpec | None = None,
     *,
+    views: int | None = None,
+    augmentation: Augmentation | None = None,
     batch_size: int = EXTRACT_BATCH,
     workers: int | None = None,
     compression: str = "none",
@@ -55,6 +67,12 @@ def extract_features(
         Made if it does not exist.
     spec : ConvBaseSpec, optional
         VGG16 at 150x150 with ImageNet weights if not given.
+    views : int, optional
+        Views of each train image that the store is to have: view 0, the image itself, and
+        `views - 1` augmented copies. Those there are already are kept up to date if it is not
+        given; those above it are deleted.
+    augmentation : Augmentation, optional
+        Of the copies; that of the views there are, or its defaults, if not given.
     batch_size : int
         Images a forward pass; changes no value.
     workers : int, optional
@@ -68,12 +86,12 @@ def extract_features(
     Returns
     -------
     FeatureStore
-        `.bad` lists the images without features.
+        `.bad` lists the images without features, `.views` the stores of the copies.
 
     Raises
     ------
     StoreMismatch
-        The store was made with another spec; `.differences` lists the fields.
+        The store or a view was made with another spec; `.differences` lists the fields.
     StoreBusy, StoreError, StoreDamaged
         Another process writes to it; it cannot be written to; it is damaged.
     SpecError
@@ -85,16 +103,74 @@ def extract_features(
     """
     directory, progress = Path(directory), progress or Progress()
     spec = replace(spec or ConvBaseSpec(), decoder=DECODER)
-    if compression not in COMPRESSIONS or batch_size < 1:
-        raise StoreError(f"compression {compression!r} or batch_size {batch_size} is out of range")
-    if not rebuild and (store := _up_to_date(images, directory, spec)):
-        return store
-    with open_for_writing(directory, rebuild=rebuild) as writer:
-        layout = {"compression": None if compression == "none" else compression}
-        plan, conv_base = _put_plan_in_place(writer, images, spec, layout, workers, progress)
-        if conv_base is not None and plan.rows_pending:
-            compute_plan(writer, plan, conv_base, batch_size=batch_size, workers=workers, progress=progress)
-        return writer.current
+    if compression not in COMPRESSIONS or batch_size < 1 or (views is not None and views < 1):
+        raise StoreError(f"compression {compression!r}, batch_size {batch_size} or views {views} is out of range")
+    to_be = views_to_be(directory, views, augmentation, rebuild=rebuild)
+    job = _Job(batch_size, workers, None if compression == "none" else compression, rebuild, progress)
+    store = job.fill(images, directory, spec)
+    if dropped := drop_views(directory, len(to_be) + 1):
+        progress.views_dropped(dropped)
+    if to_be and len(members := store.members("train")):
+        job.fill_views(store, replace(images.take(members), skipped=()), to_be)
+    return store
+
+
+@dataclass
+class _Job:
+    """What filling a store and filling its views have in common, the loaded conv base too."""
+
+    batch_size: int
+    workers: int | None
+    compression: str | None
+    rebuild: bool
+    progress: Progress
+    conv_base: ConvBase | None = None
+
+    def load(self, spec: ConvBaseSpec) -> ConvBase:
+        """The conv base, loaded when it is first needed; one for a store and its views."""
+        if self.conv_base is None:
+            self.conv_base = _load(replace(spec, view=None), self.progress)
+        return self.conv_base
+
+    def load_another(self, spec: ConvBaseSpec) -> ConvBase:
+        """The conv base of another spec instead."""
+        self.conv_base = None
+        return self.load(spec)
+
+    def fill(self, images: ImageTable, directory: Path, spec: ConvBaseSpec) -> FeatureStore:
+        """Fill or update one store."""
+        if not self.rebuild and (store := up_to_date(images, directory, spec)):
+            return store
+        with open_for_writing(directory, rebuild=self.rebuild) as writer:
+            plan, conv_base = _put_plan_in_place(writer, images, spec, self)
+            if conv_base is not None and plan.rows_pending:
+                compute_plan(
+                    writer,
+                    plan,
+                    conv_base,
+                    batch_size=self.batch_size,
+                    workers=self.workers,
+                    progress=self.progress,
+                )
+            return writer.current
+
+    def fill_views(self, store: FeatureStore, images: ImageTable, views: Sequence[View]) -> None:
+        """Fill or update views of some images of a store."""
+        self.compression = store.manifest.compression
+        passes = sum(self._passes(images, view_directory(store.directory, view.number)) for view in views)
+        if passes:
+            _check_room(store, passes)
+            self.progress.views_planned(views, passes, store)
+        for view in views:
+            try:
+                self.fill(images, view_directory(store.directory, view.number), replace(store.spec, view=view))
+            except StoreMismatch as error:
+                raise StoreMismatch(f"view {view.number}: {error}", error.differences) from None
+
+    def _passes(self, images: ImageTable, view: Path) -> int:
+        if self.rebuild or not (view / MANIFEST).is_file():
+            return len(set(images.content_keys()))
+        return _plan(images, open_features(view)).rows_pending
 
 
 def load_stored_conv_base(store: FeatureStore, progress: Progress) -> ConvBase:
@@ -110,7 +186,7 @@ def load_stored_conv_base(store: FeatureStore, progress: Progress) -> ConvBase:
     conv_base = _load(store.spec, progress)
     sources = ", ".join(dict.fromkeys(store.manifest.sources[name] for name in ("conv_base", "weights")))
     remedy = f"put back what {sources} was when {store.directory} was made"
-    _refuse(compare(store.manifest.spec, conv_base.spec.identity()), remedy)
+    refuse(compare(store.manifest.spec, conv_base.spec.identity()), remedy)
     return conv_base
 
 
@@ -126,97 +202,36 @@ def compute_plan(
     """Compute and write the pending shards of a plan whose index is in place."""
     store = writer.current
     _announce(plan, store, progress)
-    tasks = tasks_of(plan.index, plan.pending)
+    tasks = tasks_of(plan.index, plan.pending, store.spec.view)
     with contextlib.closing(rows_of(tasks, conv_base, store.dtype, batch_size=batch_size, workers=workers)) as rows:
         write_shards(writer, store, plan.pending, rows, progress)
 
 
-def _up_to_date(images: ImageTable, directory: Path, spec: ConvBaseSpec) -> FeatureStore | None:
-    """The store, if there is nothing at all to be done; found out without a lock and without TensorFlow."""
-    if not (directory / MANIFEST).is_file():
-        return None
-    store = open_features(directory)
-    same = _same_images(store.images, images) and store.images.root == images.root
-    unfinished = store.pending or store.missing_shards() or not _retry(store).isdisjoint(store.index.rows.tolist())
-    if not same or unfinished or not _settled(store.manifest, spec):
-        return None
-    return store
-
-
-def _same_images(one: ImageTable, other: ImageTable) -> bool:
-    return (
-        one.classes == other.classes
-        and list(one.ids) == list(other.ids)
-        and all(np.array_equal(getattr(one, name), getattr(other, name)) for name in COLUMNS)
-    )
-
-
-def _retry(store: FeatureStore) -> set[int]:
-    """Rows whose image was gone or could not be read when it was their turn."""
-    again = (Status.UNREADABLE, Status.NEVER_WRITTEN)
-    return {bad.row for shard in store.manifest.shards for bad in shard.bad if bad.status in again}
-
-
-def _settled(manifest: Manifest, spec: ConvBaseSpec) -> bool:
-    """Whether the spec asked for is the store's beyond doubt, without loading the conv base.
-
-    Raises
-    ------
-    StoreMismatch
-        It certainly is not.
-    """
-    asked = spec.identity()
-    if _plain(spec.conv_base) == _plain(manifest.spec["conv_base"]):
-        asked["conv_base"] = manifest.spec["conv_base"]
-    _refuse(compare(manifest.spec, asked, settled=False))
-    return spec.cut == manifest.spec["cut"] and _same_files(manifest, spec)
-
-
-def _same_files(manifest: Manifest, spec: ConvBaseSpec) -> bool:
-    if spec.is_file:
-        return _file_is(spec.conv_base, manifest.spec["conv_base_sha256"])
-    if spec.weights in WEIGHTS_WORDS:
-        return bool(spec.weights == manifest.sources["weights"])
-    return _file_is(spec.weights, manifest.sources.get("weights_file_sha256"))
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
-
-
-def _file_is(path: str, sha256: object) -> bool:
-    return sha256 is not None and Path(path).is_file() and sha256_of_file(Path(path)) == sha256
-
-
-def _refuse(differences: list[Difference], remedy: str = "give another --cache directory, or --rebuild") -> None:
-    if differences:
-        listed = "; ".join(str(difference) for difference in differences)
-        raise StoreMismatch(f"the store was made with another spec: {listed}; {remedy}", differences)
-
-
 def _put_plan_in_place(
-    writer: StoreWriter,
-    images: ImageTable,
-    spec: ConvBaseSpec,
-    layout: Mapping[str, Any],
-    workers: int | None,
-    progress: Progress,
+    writer: StoreWriter, images: ImageTable, spec: ConvBaseSpec, job: _Job
 ) -> tuple[Plan, ConvBase | None]:
     """Decide what to do and write it down; the conv base is loaded only if it is needed."""
     store, conv_base, plan = writer.store, None, None
     if store is not None:
-        settled = _settled(store.manifest, spec)
+        settled = is_settled(store.manifest, spec)
         plan = _plan(images, store)
-        progress.found(plan.changes)
+        if spec.view is None:
+            job.progress.found(plan.changes)
         if plan.rows_pending or not settled:
-            conv_base = _load(replace(spec, precision=store.spec.precision), progress)
-            _refuse(compare(store.manifest.spec, conv_base.spec.identity()))
+            conv_base = job.load(replace(spec, precision=store.spec.precision))
+            refuse(compare(store.manifest.spec, replace(conv_base.spec, view=spec.view).identity()))
         manifest = replace(store.manifest, shards=_good_shards(store))
     else:
-        conv_base = _load(spec, progress)
-        manifest = _new_manifest(conv_base, layout)
+        conv_base = job.load(spec)
+        manifest = _new_manifest(conv_base, spec.view, job.compression)
         plan = make_plan(images, None, (), rows_per_shard=manifest.rows_per_shard)
-        manifest = replace(manifest, precision_error=_precision_error(conv_base, plan, workers))
+        if spec.view is None and conv_base.spec.precision != "float32":  # a view's would be the same
+            error = _precision_error(conv_base, plan, job.workers)
+            if spec.precision == "auto" and error.get("relative_l2", 0) > MOST_ERROR:
+                job.progress.too_coarse(conv_base.spec.precision, error)
+                conv_base, error = job.load_another(replace(spec, precision="float32")), {}
+                manifest = _new_manifest(conv_base, spec.view, job.compression)
+            manifest = replace(manifest, precision_error=error)
     writer.begin(replace(manifest, images={"root": str(images.root)}), plan.index)
     if writer.adopt():
         plan = _plan(images, writer.current)
@@ -224,16 +239,14 @@ def _put_plan_in_place(
 
 
 def _precision_error(conv_base: ConvBase, plan: Plan, workers: int | None) -> dict[str, Any]:
-    """See `Manifest.precision_error`; measured on the first batch, in the seconds that two batches take."""
-    if conv_base.spec.precision == "float32":
-        return {}
-    images = first_pixels(tasks_of(plan.index, plan.pending), conv_base, EXTRACT_BATCH, workers)
+    """See `Manifest.precision_error`."""
+    images = first_pixels(tasks_of(plan.index, plan.pending), conv_base, COMPARED, workers)
     return {"relative_l2": conv_base.error_against_float32(images), "images": len(images)} if len(images) else {}
 
 
 def _plan(images: ImageTable, store: FeatureStore) -> Plan:
     finished = {(shard.start, shard.stop) for shard in _good_shards(store)}
-    return make_plan(images, store.index, finished, rows_per_shard=store.manifest.rows_per_shard, retry=_retry(store))
+    return make_plan(images, store.index, finished, rows_per_shard=store.manifest.rows_per_shard, retry=to_retry(store))
 
 
 def _good_shards(store: FeatureStore) -> tuple[Any, ...]:
@@ -248,8 +261,8 @@ def _load(spec: ConvBaseSpec, progress: Progress) -> ConvBase:
     return load_conv_base(spec)
 
 
-def _new_manifest(conv_base: ConvBase, layout: Mapping[str, Any]) -> Manifest:
-    spec = conv_base.spec
+def _new_manifest(conv_base: ConvBase, view: View | None, compression: str | None) -> Manifest:
+    spec = replace(conv_base.spec, view=view)
     bytes_per_row = int(np.prod(conv_base.feature_shape)) * np.dtype(spec.store_dtype).itemsize
     packages = ("tensorflow", "keras", "numpy", "h5py", "pillow")
     return Manifest(
@@ -259,16 +272,20 @@ def _new_manifest(conv_base: ConvBase, layout: Mapping[str, Any]) -> Manifest:
         sources=conv_base.sources,
         rows_per_shard=rows_per_shard(bytes_per_row),
         made_with={**{name: version(name) for name in packages}, "machine": platform.platform()},
-        **layout,
+        compression=compression,
     )
 
 
 def _announce(plan: Plan, store: FeatureStore, progress: Progress) -> None:
-    bytes_needed = plan.rows_pending * store.bytes_per_row
+    _check_room(store, plan.rows_pending)
+    progress.planned(plan, store)
+
+
+def _check_room(store: FeatureStore, rows: int) -> None:
+    bytes_needed = rows * store.bytes_per_row
     free = shutil.disk_usage(store.directory).free
     if bytes_needed > free:
         raise StoreError(
-            f"{store.directory} needs {bytes_needed / 1e9:.1f} GB for {plan.rows_pending} images and "
+            f"{store.directory} needs {bytes_needed / 1e9:.1f} GB for {rows} images and "
             f"{free / 1e9:.1f} GB are free; make room or give another --cache directory"
         )
-    progress.planned(plan, store)

@@ -12,7 +12,15 @@ from pipeline.defaults import EXTRACT_BATCH
 from pipeline.extract import compute_plan, load_stored_conv_base
 from pipeline.plan import Changes, Plan
 from pipeline.progress import Progress
-from pipeline.store import BadImage, FeatureStore, ShardEntry, open_features, open_for_writing
+from pipeline.store import (
+    BadImage,
+    FeatureStore,
+    ShardEntry,
+    open_features,
+    open_for_writing,
+    view_directory,
+    view_numbers,
+)
 from pipeline.verify import OnProgress, shard_problems
 
 logger = logging.getLogger(__name__)
@@ -25,7 +33,7 @@ class RepairReport:
     Attributes
     ----------
     problems : dict of str to str
-        What was wrong, by the name of the shard's file.
+        What was wrong, by the name of the shard's file, after `views/001` if it is a view's.
     quarantined : list of Path
         Where the bad files are now; one that was missing has none.
     rows : int
@@ -48,7 +56,7 @@ def repair_store(
     workers: int | None = None,
     on_progress: OnProgress = lambda what, done, total: None,
 ) -> RepairReport:
-    """Check every byte of a store's shards and compute the bad ones again from the images.
+    """Check every byte of a store's shards, and of its views', and compute the bad ones again from the images.
 
     Rows, index, spec and the good shards stay as they are. A bad file is moved to `quarantine/`.
     The conv base is loaded only if there is a bad shard, and before anything is touched.
@@ -76,6 +84,24 @@ def repair_store(
     """
     directory, progress = Path(directory), progress or Progress()
     open_features(directory)  # a lock makes the directory: not where there is no store
+    stores = [directory, *(view_directory(directory, number) for number in view_numbers(directory))]
+    reports = [_repair_one(store, progress, batch_size, workers, on_progress) for store in stores]
+    names = [store.relative_to(directory) for store in stores]
+    return RepairReport(
+        problems={
+            (name / shard).as_posix(): problem
+            for name, report in zip(names, reports, strict=True)
+            for shard, problem in report.problems.items()
+        },
+        quarantined=[path for report in reports for path in report.quarantined],
+        rows=sum(report.rows for report in reports),
+        lost=[bad for report in reports for bad in report.lost],
+    )
+
+
+def _repair_one(
+    directory: Path, progress: Progress, batch_size: int, workers: int | None, on_progress: OnProgress
+) -> RepairReport:
     with open_for_writing(directory) as writer:
         before = writer.current
         problems = dict(shard_problems(before, full=True, on_progress=on_progress))

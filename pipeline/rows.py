@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipeline.decode import DecodeError, decode_image
+from pipeline.augment import View, augment
+from pipeline.decode import DecodeError, Size, decode_image
 from pipeline.progress import Progress
 from pipeline.status import Status
 from pipeline.store import NO_ROW, BadRow, FeatureStore, Index, ShardContent, StoreWriter
@@ -27,19 +29,27 @@ if TYPE_CHECKING:
     from pipeline.conv_base import ConvBase
 
 MAX_BYTES = 512 << 20  # of a file; the largest image that is decoded is smaller in any format
+MOST_WAITING = 8  # batches of images, most of them without pixels, before the others are computed
+
+Compute = Callable[[np.ndarray], np.ndarray]
+RowOf = Callable[[bytes], int]  # from an image's sha256, 32 bytes, to its row in a store or NO_ROW
 
 
 class Task(NamedTuple):
-    """A row to compute: the content it stands for, and a file that has it, if there is one."""
+    """A row to compute: the content it stands for, and a file that has it, if there is one.
+
+    Without a content the file's own is taken, whatever it is; the row is then found by it.
+    """
 
     row: int
-    content: bytes
+    content: bytes | None
     id: str | None
     path: str | None
+    view: View | None = None  # whose copy of the image is meant; the image itself if None
 
 
 class Decoded(NamedTuple):
-    """A task's pixels, (height, width, 3) float32, or why there are none."""
+    """A task's pixels, (height, width, 3) float32, or why there are none; OK without: they are not needed."""
 
     task: Task
     pixels: np.ndarray | None
@@ -48,7 +58,7 @@ class Decoded(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A task's features in the store's dtype, or why there are none."""
+    """A task's features in the store's dtype, or why there are none; OK without: the store has them."""
 
     task: Task
     features: np.ndarray | None
@@ -56,7 +66,7 @@ class Row(NamedTuple):
     reason: str = ""
 
 
-def tasks_of(index: Index, pending: np.ndarray) -> Iterator[Task]:
+def tasks_of(index: Index, pending: np.ndarray, view: View | None = None) -> Iterator[Task]:
     """The rows of the pending ranges, each with one image that has its content."""
     images = index.images
     source = np.full(len(index.contents), NO_ROW)
@@ -69,17 +79,21 @@ def tasks_of(index: Index, pending: np.ndarray) -> Iterator[Task]:
                 yield Task(row, content, None, None)
             else:
                 id = images.ids[source[row]]
-                yield Task(row, content, id, os.path.join(images.root, id))  # noqa: PTH118  # a million times
+                yield Task(row, content, id, os.path.join(images.root, id), view)  # noqa: PTH118  # a million times
 
 
 def rows_of(
-    tasks: Iterable[Task], conv_base: ConvBase, dtype: np.dtype, *, batch_size: int, workers: int | None
+    tasks: Iterable[Task],
+    conv_base: ConvBase,
+    dtype: np.dtype,
+    *,
+    batch_size: int,
+    workers: int | None,
 ) -> Generator[Row]:
     """The features of each task, in order; close it to stop the threads that decode."""
-    size = conv_base.spec.height_width
-    decoded = decode_ahead(
-        tasks, size, conv_base.spec.resize, workers=workers or os.cpu_count() or 1, ahead=2 * batch_size
-    )
+    spec, workers = conv_base.spec, workers or os.cpu_count() or 1
+    size = spec.height_width
+    decoded = decode_ahead(tasks, size, spec.resize, workers=workers, ahead=2 * batch_size)
     with contextlib.closing(decoded):
         yield from compute_rows(decoded, conv_base.compute, batch_shape=(batch_size, *size, 3), dtype=dtype)
 
@@ -93,15 +107,25 @@ def first_pixels(tasks: Iterator[Task], conv_base: ConvBase, n: int, workers: in
 
 
 def decode_ahead(
-    tasks: Iterable[Task], size: tuple[int, int], resize: str, *, workers: int, ahead: int
+    tasks: Iterable[Task],
+    size: Size,
+    resize: str,
+    *,
+    workers: int,
+    ahead: int,
+    row_of: RowOf = lambda content: NO_ROW,
 ) -> Generator[Decoded]:
-    """Decode in `workers` threads, at most `ahead` images before they are asked for."""
+    """Decode in `workers` threads, at most `ahead` images before they are asked for.
+
+    A task without a content gets that of its file and the row that `row_of` finds for it; where it
+    finds one, nothing is decoded. `row_of` is called from the threads; not for a view's copy.
+    """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     waiting: deque[Future[Decoded]] = deque()
     tasks = iter(tasks)
     try:
         for task in tasks:
-            waiting.append(pool.submit(_decode, task, size, resize))
+            waiting.append(pool.submit(_decode, task, size, resize, row_of))
             if len(waiting) >= ahead:
                 yield waiting.popleft().result()
         while waiting:
@@ -110,35 +134,54 @@ def decode_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _decode(task: Task, size: tuple[int, int], resize: str) -> Decoded:
+def _decode(task: Task, size: Size, resize: str, row_of: RowOf) -> Decoded:
+    data = _read(task)
+    if isinstance(data, Decoded):
+        return data
+    content = hashlib.sha256(data).digest()
+    if task.content is None:
+        task = task._replace(content=content, row=NO_ROW if task.view else row_of(content))
+        if task.row != NO_ROW:
+            return Decoded(task, None, Status.OK)
+    elif content != task.content:
+        return Decoded(task, None, Status.UNREADABLE, "was changed after it was scanned")
+    try:
+        pixels = decode_image(data, size, resize)
+    except DecodeError as error:
+        return Decoded(task, None, error.status, str(error))
+    return Decoded(task, augment(pixels, content, task.view) if task.view else pixels, Status.OK)
+
+
+def _read(task: Task) -> bytes | Decoded:
     if task.path is None:
         return Decoded(task, None, Status.NEVER_WRITTEN, "its image is gone")
     try:
+        if not stat.S_ISREG(os.stat(task.path).st_mode):  # noqa: PTH116  # to open a FIFO would wait for ever
+            return Decoded(task, None, Status.UNREADABLE, "is not a regular file")
         with open(task.path, "rb") as file:
             length = os.fstat(file.fileno()).st_size
             if length > MAX_BYTES:
                 return Decoded(task, None, Status.TOO_LARGE, f"{length:,} bytes, more than {MAX_BYTES:,}")
-            data = file.read()
+            return file.read()
     except FileNotFoundError:
         return Decoded(task, None, Status.NEVER_WRITTEN, "its image is gone")
     except OSError as error:
         return Decoded(task, None, Status.UNREADABLE, f"cannot be read: {error.strerror}")
-    if hashlib.sha256(data).digest() != task.content:
-        return Decoded(task, None, Status.UNREADABLE, "was changed after it was scanned")
-    try:
-        return Decoded(task, decode_image(data, size, resize), Status.OK)
-    except DecodeError as error:
-        return Decoded(task, None, error.status, str(error))
+    except ValueError as error:  # a name with a null byte
+        return Decoded(task, None, Status.UNREADABLE, f"cannot be read: {error}")
 
 
 def compute_rows(
     decoded: Iterable[Decoded],
-    compute: Callable[[np.ndarray], np.ndarray],
+    compute: Compute,
     *,
     batch_shape: tuple[int, int, int, int],
     dtype: np.dtype,
 ) -> Iterator[Row]:
     """Send full batches through `compute`, the last one padded; rows come out in the order of `decoded`.
+
+    A batch is padded too where `MOST_WAITING` batches of images have not filled it, so that images
+    without pixels are not kept waiting without end.
 
     Parameters
     ----------
@@ -155,15 +198,15 @@ def compute_rows(
         if item.pixels is not None:
             batch[filled] = item.pixels
             filled += 1
-        if filled == len(batch):
-            yield from _rows(waiting, compute(batch), dtype)
+        if filled == len(batch) or len(waiting) == MOST_WAITING * len(batch):
+            yield from _rows(waiting, batch, filled, compute, dtype)
             waiting, filled = [], 0
-    if waiting:
-        batch[filled:] = 0
-        yield from _rows(waiting, compute(batch) if filled else None, dtype)
+    yield from _rows(waiting, batch, filled, compute, dtype)
 
 
-def _rows(items: list[Decoded], computed: np.ndarray | None, dtype: np.dtype) -> Iterator[Row]:
+def _rows(items: list[Decoded], batch: np.ndarray, filled: int, compute: Compute, dtype: np.dtype) -> Iterator[Row]:
+    batch[filled:] = 0
+    computed = compute(batch) if filled else None
     at = 0
     for item in items:
         if item.pixels is None or computed is None:

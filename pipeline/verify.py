@@ -10,13 +10,21 @@ import numpy as np
 
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.durable import TEMPORARY, read_json, sha256_of_file
-from pipeline.errors import SpecError, StoreMismatch
+from pipeline.errors import SpecError, StoreDamaged, StoreMismatch
 from pipeline.extract import load_stored_conv_base
 from pipeline.images.contents import Unusable, read_contents
 from pipeline.images.listing import Entry
 from pipeline.progress import Progress
 from pipeline.rows import rows_of, tasks_of
-from pipeline.store import FeatureStore, ShardDamaged, ShardEntry, open_features
+from pipeline.store import (
+    FeatureStore,
+    ShardDamaged,
+    ShardEntry,
+    open_features,
+    open_view,
+    view_directory,
+    view_numbers,
+)
 from pipeline.store.reading import SHARDS
 
 TOLERANCE = 1e-4  # relative L2 error of a row that is computed again at the same precision
@@ -25,6 +33,7 @@ REPAIR = "`python -m pipeline repair {}`"
 FEATURES = "run `features` again on {}"
 TOUCH = "`touch` the images that were edited, then run `features` again on {}"
 HEADS = "`python -m pipeline heads {}`"
+VIEWS = "drop the views of {} with `features --views 1` and make them again"
 SOURCES = "put the conv base back that {} was made with, or start over with `features --rebuild`"
 
 OnProgress = Callable[[str, int, int], None]
@@ -59,7 +68,7 @@ def verify_store(
     on_progress: OnProgress = lambda what, done, total: None,
     on_recomputed: OnRecomputed = lambda rows, largest: None,
 ) -> list[Finding]:
-    """Check a store: always names, sizes, ranges and fingerprints of shards and heads.
+    """Check a store and its views: always names, sizes, ranges and fingerprints of shards and heads.
 
     Parameters
     ----------
@@ -68,7 +77,7 @@ def verify_store(
         Read every byte too: the sha256 of shards and heads, the crc32 of each row, its status
         against the manifest, finite values in good rows and zeros in the others.
     recompute : int
-        So many random good rows go through the conv base again.
+        So many random good rows, of each view too, go through the conv base again.
     sources : bool
         Read every image and compare its sha256 with the index, which also finds one that was
         edited in place and given its old size and time.
@@ -92,14 +101,40 @@ def verify_store(
         Its manifest or its index is damaged, so that nothing else can be checked.
     """
     store = open_features(directory)
-    problems = dict(shard_problems(store, full=full, on_progress=on_progress))
-    findings = [Finding(_name(store, store.shard_path(entry)), text, REPAIR) for entry, text in problems.items()]
-    findings += [*_strays(store), *_unfinished(store), *_heads(store, full=full)]
-    if recompute:
-        findings += _recomputed(store, _choose_rows(store, problems, recompute, seed), on_progress, on_recomputed)
+    findings = _findings(store, full, recompute, seed, on_progress, on_recomputed)
+    findings += _heads(store, full=full)
+    for number in view_numbers(store.directory):
+        findings += _view_findings(store, number, full, recompute, seed, on_progress, on_recomputed)
     if sources:
         findings += _sources(store, on_progress)
     return findings
+
+
+def _findings(
+    store: FeatureStore,
+    full: bool,
+    recompute: int,
+    seed: int,
+    on_progress: OnProgress,
+    on_recomputed: OnRecomputed,
+) -> list[Finding]:
+    """Of one store, or of one view."""
+    problems = dict(shard_problems(store, full=full, on_progress=on_progress))
+    findings = [Finding(_name(store, store.shard_path(entry)), text, REPAIR) for entry, text in problems.items()]
+    findings += [*_strays(store), *_unfinished(store)]
+    if recompute:
+        findings += _recomputed(store, _choose_rows(store, problems, recompute, seed), on_progress, on_recomputed)
+    return findings
+
+
+def _view_findings(store: FeatureStore, number: int, *options: Any) -> list[Finding]:
+    name = _name(store, view_directory(store.directory, number))
+    try:
+        view = open_view(store, number)
+    except (StoreDamaged, StoreMismatch) as error:
+        return [Finding(name, str(error), VIEWS)]
+    found = _findings(view, *options)
+    return [one._replace(what=f"{name}/{one.what}") for one in found]
 
 
 def shard_problems(
@@ -191,7 +226,7 @@ def _recomputed(
     except (SpecError, StoreMismatch) as error:
         yield Finding("conv base", str(error), SOURCES)
         return
-    tasks = tasks_of(store.index, np.stack([rows, rows + 1], axis=1))
+    tasks = tasks_of(store.index, np.stack([rows, rows + 1], axis=1), store.spec.view)
     for done, row in enumerate(rows_of(tasks, conv_base, store.dtype, batch_size=EXTRACT_BATCH, workers=None), 1):
         on_progress("rows", done, len(rows))
         if row.features is None:

@@ -22,6 +22,7 @@ from pipeline import (
     scan_images,
 )
 from pipeline.decode import decode_image
+from pipeline.extract import COMPARED
 from pipeline.progress import Progress
 from pipeline.status import Status
 from pipeline.store import open_for_writing
@@ -292,12 +293,29 @@ def test_a_shorter_float_leaves_its_error_on_the_first_images_in_the_manifest(ph
     (photos / "cats" / "000.png").write_bytes(b"no image")
     store = extract_features(scan_images(photos), cache, replace(SPEC, precision="bfloat16"))
     rows = sorted(zip(store.index.rows[store.members()].tolist(), store.ids(), strict=True))
-    pixels = [decode_image((photos / id).read_bytes(), (8, 8)) for _, id in rows]
+    pixels = [decode_image((photos / id).read_bytes(), (8, 8)) for _, id in rows[:COMPARED]]
     error = open_features(cache).manifest.precision_error
-    assert error == {"relative_l2": pytest.approx(float(np.mean(pixels)), rel=1e-6), "images": 19}
+    assert error == {"relative_l2": pytest.approx(float(np.mean(pixels)), rel=1e-6), "images": COMPARED}
     (photos / "dogs" / "new.png").write_bytes(photo(77))
     later = extract_features(scan_images(photos), cache, replace(SPEC, precision="bfloat16"))
     assert later.manifest.precision_error == error
+
+
+@pytest.mark.parametrize(
+    ("error", "asked", "settled"),
+    [(0.04, "auto", "bfloat16"), (0.06, "auto", "float32"), (0.06, "bfloat16", "bfloat16")],
+)
+def test_auto_takes_float32_where_a_shorter_float_changes_too_much(error, asked, settled, photos, cache, monkeypatch):
+    monkeypatch.setattr(FakeConvBase, "auto", "bfloat16")
+    monkeypatch.setattr(FakeConvBase, "error", error)
+    store = extract_features(scan_images(photos), cache, replace(SPEC, precision=asked))
+    assert store.spec.precision == settled
+    assert store.manifest.precision_error == (
+        {} if settled == "float32" else {"relative_l2": error, "images": COMPARED}
+    )
+    loads = FakeConvBase.loads
+    extract_features(scan_images(photos), cache, replace(SPEC, precision=asked))
+    assert FakeConvBase.loads == loads
 
 
 def test_float32_has_no_error_to_keep(photos, cache):

@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 from pipeline import StoreMismatch, extract_features
+from pipeline.augment import View
 from pipeline.spec import ConvBaseSpec
 
 from . import children
@@ -47,6 +48,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "resize": (_asking(resize="antialias"), "resize"),
     "precision": (_asking(precision="bfloat16"), "precision"),
     "store_dtype": (_asking(store_dtype="float16"), "store_dtype"),
+    "view": (_asking(view=View(1)), "view"),
     "decoder": (_another_decoder, "decoder"),
     "conv_base_sha256": (_editing("base.keras"), "conv_base_sha256"),
     "weights_sha256": (_editing("weights.h5"), "weights_sha256"),
