@@ -13,6 +13,7 @@ import io
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,37 @@ def _named_at_last(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def replace_directory(path: Path) -> Iterator[Path]:
+    """An empty directory to fill, which is put at `path` when the block ends, replacing what is there.
+
+    An error inside the block leaves `path` untouched and no temporary. Between the two renames of a
+    replacement there is a moment when nothing has the name; the old directory is then beside it.
+    """
+    temporary, old = (path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}") for _ in range(2))
+    try:
+        temporary.mkdir()
+        yield temporary
+        for file in sorted(temporary.rglob("*")):
+            sync_directory(file) if file.is_dir() else _sync_file(file)
+        sync_directory(temporary)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        raise
+    sync_directory(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync_file(path: Path) -> None:
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
 
 
 def _write_and_sync(path: Path, data: memoryview) -> None:

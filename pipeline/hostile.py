@@ -1,4 +1,4 @@
-"""What a stranger's HDF5 file must not contain; checked before anything is read from it.
+"""What a stranger's HDF5 or `.keras` file must not contain; checked before anything is read from it.
 
 HDF5 follows external links and external storage into other files, loads filters from shared
 libraries, and declares shapes that no storage stands behind. None of this occurs in a file of
@@ -7,10 +7,13 @@ weights or features.
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import zipfile
 from collections.abc import Iterator
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
 import h5py
 from h5py import h5d, h5g, h5l, h5o, h5z
@@ -23,6 +26,7 @@ FILTERS = {
 }
 EXPANSION = 100  # real weights and features compress by 2 to 20
 SMALL = 2**20  # bytes that may be declared in any case
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"  # of a `.keras` file
 
 
 def refuse_hostile_hdf5(file: str | os.PathLike[str] | IO[bytes]) -> None:
@@ -90,3 +94,35 @@ def _declared_bytes(path: str, dataset: h5d.DatasetID) -> int:
         if code not in FILTERS:
             raise ValueError(f"{path} is packed with filter {code}; taken are {', '.join(FILTERS.values())}")
     return math.prod(dataset.shape or ()) * dataset.get_type().get_size()
+
+
+def refuse_hostile_archive(path: Path) -> None:
+    """Refuse a `.keras` file that is more than classes of Keras itself and their numbers.
+
+    Raises
+    ------
+    ValueError, OSError, zipfile.BadZipFile
+        It is, or it is no such file at all; the text is the reason.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.file_size > SMALL + EXPANSION * member.compress_size:
+                raise ValueError(f"{member.filename} unpacks to {member.file_size:,} bytes")
+        if missing := {CONFIG, WEIGHTS} - set(archive.namelist()):
+            raise ValueError(f"it holds no {' and no '.join(sorted(missing))}")
+        _refuse_foreign_objects(json.loads(archive.read(CONFIG)))
+        with archive.open(WEIGHTS) as weights:
+            refuse_hostile_hdf5(weights)
+
+
+def _refuse_foreign_objects(config: Any) -> None:
+    """Refuse what is not a class of Keras itself, or carries code (Keras' safe mode does so again)."""
+    if isinstance(config, dict):
+        name, module, registered = (str(config.get(key)) for key in ("class_name", "module", "registered_name"))
+        if name in ("Lambda", "__lambda__", "function"):
+            raise ValueError(f"it holds a {name.strip('_')}, whose code would run here")
+        if module.split(".")[0] not in ("keras", "None") or ">" in registered:
+            raise ValueError(f"it holds {registered} of module {module}, which is not a class of Keras")
+    if isinstance(config, (dict, list)):
+        for item in config.values() if isinstance(config, dict) else config:
+            _refuse_foreign_objects(item)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pipeline.conv_base.apart import import_keras, one_line, run_apart
+from pipeline.conv_base.cuts import cut_of
 from pipeline.conv_base.precision import settle_precision, with_precision
 from pipeline.conv_base.user_file import load_user_file
 from pipeline.conv_base.weights import draw_weights, weights_sha256
@@ -45,8 +46,8 @@ class ConvBase:
         The shape of one image's features, `(4, 4, 512)`.
     sources : dict
         Where it came from, for people and for making it again: `conv_base` (a name or an absolute
-        path), `weights` (`imagenet`, `random` or an absolute path), and of a path
-        `weights_file_sha256`.
+        path), `weights` (`imagenet`, `random` or an absolute path), of a path
+        `weights_file_sha256`, and `cut` where it was a number of blocks (`top1`).
     """
 
     spec: ConvBaseSpec
@@ -107,8 +108,8 @@ def load_conv_base(spec: ConvBaseSpec) -> ConvBase:
     return run_apart(_load, spec)
 
 
-class _Whole(NamedTuple):
-    """A model up to its own output, with its weights."""
+class Whole(NamedTuple):
+    """A model up to its own output, with its weights in float32, and what its spec became."""
 
     spec: ConvBaseSpec
     model: keras.Model
@@ -116,9 +117,17 @@ class _Whole(NamedTuple):
     sources: dict[str, str]
 
 
+def load_whole(spec: ConvBaseSpec) -> Whole:
+    """The model of a spec before it is cut, with `weights_sha256` in its spec; to be called by `run_apart`."""
+    whole = (_from_file if spec.is_file else _from_zoo)(spec)
+    return whole._replace(spec=replace(whole.spec, weights_sha256=weights_sha256(whole.model)))
+
+
 def _load(spec: ConvBaseSpec) -> ConvBase:
-    spec, model, own_preprocessing, sources = (_from_file if spec.is_file else _from_zoo)(spec)
-    spec = replace(spec, weights_sha256=weights_sha256(model))
+    spec, model, own_preprocessing, sources = load_whole(spec)
+    asked = spec.cut
+    if asked is not None and (named := cut_of(model, asked, spec.conv_base)) != asked:
+        spec, sources = replace(spec, cut=named), {**sources, "cut": asked}
     base, cut = _cut(model, spec)
     if spec.precision == "auto":
         spec = replace(spec, precision=settle_precision(base, spec.height_width))
@@ -126,15 +135,15 @@ def _load(spec: ConvBaseSpec) -> ConvBase:
     return ConvBase(replace(spec, cut=cut), model, tuple(model.output_shape[1:]), sources)
 
 
-def _from_file(spec: ConvBaseSpec) -> _Whole:
+def _from_file(spec: ConvBaseSpec) -> Whole:
     model = load_user_file(spec)
     path = Path(spec.conv_base).absolute()
     sha256 = sha256_of_file(path)
     sources = {"conv_base": str(path), "weights": str(path), "weights_file_sha256": sha256}
-    return _Whole(replace(spec, conv_base_sha256=sha256), model, None, sources)
+    return Whole(replace(spec, conv_base_sha256=sha256), model, None, sources)
 
 
-def _from_zoo(spec: ConvBaseSpec) -> _Whole:
+def _from_zoo(spec: ConvBaseSpec) -> Whole:
     zoo_model = find_zoo_model(spec.conv_base)
     spec = replace(spec, conv_base=zoo_model.name)
     sources = {"conv_base": zoo_model.name, "weights": spec.weights}
@@ -151,7 +160,7 @@ def _from_zoo(spec: ConvBaseSpec) -> _Whole:
         load_weights_file(model, path, zoo_model.name)
         model = with_imagenet_rescaling(model)
         sources |= {"weights": str(path), "weights_file_sha256": sha256_of_file(path)}
-    return _Whole(spec, model, zoo_model.preprocess_input, sources)
+    return Whole(spec, model, zoo_model.preprocess_input, sources)
 
 
 def _cut(model: keras.Model, spec: ConvBaseSpec) -> tuple[keras.Model, str | None]:
@@ -197,6 +206,23 @@ def _assemble(base: keras.Model, spec: ConvBaseSpec, own: Callable[..., Any] | N
     model = keras.Model(images, features, name=base.name if spec.is_file else spec.conv_base)
     model.trainable = False
     return model
+
+
+def preprocess(spec: ConvBaseSpec, images: np.ndarray) -> np.ndarray:
+    """What a conv base's own input is made of images: the preprocessing that `ConvBase.model` has inside.
+
+    Parameters
+    ----------
+    spec : ConvBaseSpec
+    images : ndarray of shape (..., height, width, 3), float32
+        RGB in 0..255.
+
+    Returns
+    -------
+    ndarray of the same shape, float32
+    """
+    own = None if spec.is_file else find_zoo_model(spec.conv_base).preprocess_input
+    return np.asarray(_preprocessed(images.copy(), spec.preprocessing, own))  # Keras works in place
 
 
 def _preprocessed(images: Any, mode: str, own: Callable[..., Any] | None) -> Any:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.conv_base.apart import import_keras, one_line
 from pipeline.errors import SpecError
-from pipeline.hostile import refuse_hostile_hdf5
+from pipeline.hostile import refuse_hostile_archive
 from pipeline.spec import ConvBaseSpec
 
 if TYPE_CHECKING:
     import keras
-
-CONFIG, WEIGHTS = "config.json", "model.weights.h5"
-EXPANSION = 100  # Keras stores weights uncompressed
 
 
 def load_user_file(spec: ConvBaseSpec) -> keras.Model:
@@ -38,38 +33,13 @@ def load_user_file(spec: ConvBaseSpec) -> keras.Model:
     if not path.is_file():
         raise SpecError(f"conv base {path} is not a file")
     try:
-        _refuse_hostile_archive(path)
+        refuse_hostile_archive(path)
         model = import_keras().models.load_model(path, compile=False, safe_mode=True)
     except SpecError:
         raise
     except Exception as error:  # Keras raises errors of any kind over a malformed description
         raise SpecError(f"conv base {path} is refused: {one_line(error)}") from error
     return _taking_images(model, path, spec.height_width)
-
-
-def _refuse_hostile_archive(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            if member.file_size > 2**20 + EXPANSION * member.compress_size:
-                raise ValueError(f"{member.filename} unpacks to {member.file_size:,} bytes")
-        if missing := {CONFIG, WEIGHTS} - set(archive.namelist()):
-            raise ValueError(f"it holds no {' and no '.join(sorted(missing))}")
-        _refuse_foreign_objects(json.loads(archive.read(CONFIG)))
-        with archive.open(WEIGHTS) as weights:
-            refuse_hostile_hdf5(weights)
-
-
-def _refuse_foreign_objects(config: Any) -> None:
-    """Refuse what is not a class of Keras itself, or carries code (Keras' safe mode does so again)."""
-    if isinstance(config, dict):
-        name, module, registered = (str(config.get(key)) for key in ("class_name", "module", "registered_name"))
-        if name in ("Lambda", "__lambda__", "function"):
-            raise ValueError(f"it holds a {name.strip('_')}, whose code would run here")
-        if module.split(".")[0] not in ("keras", "None") or ">" in registered:
-            raise ValueError(f"it holds {registered} of module {module}, which is not a class of Keras")
-    if isinstance(config, (dict, list)):
-        for item in config.values() if isinstance(config, dict) else config:
-            _refuse_foreign_objects(item)
 
 
 def _taking_images(model: Any, path: Path, height_width: tuple[int, int]) -> keras.Model:
