@@ -54,6 +54,10 @@ class HeadError(PipelineError):
     """A head is unknown, not trained yet, damaged, or does not belong to these features."""
 
 
+class ExportError(PipelineError):
+    """A model cannot be written as asked, or an exported file cannot be used."""
+
+
 class TooManyBadImages(PipelineError):
     """More images than allowed could not be used."""
 

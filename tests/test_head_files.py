@@ -282,7 +282,10 @@ class TestDamage:
             ({"params": None}, "lacks or garbles params"),
             ({"feature_shape": ["wide"]}, "lacks or garbles shape or labels"),
             ({"feature_shape": [2, 2, 5]}, "no model of a dense head .*it maps"),
-            ({"label_classes": [0, 1, 2]}, "no model of a dense head .*it maps"),
+            ({"label_classes": [0, 1, 2]}, r"labels \[0, 1, 2\] are not numbers of its 2 classes"),
+            ({"label_classes": [0, 1, 2], "classes": ["a", "b", "c"]}, "no model of a dense head .*it maps"),
+            ({"label_classes": [0, 7]}, r"labels \[0, 7\] are not numbers of its 2 classes"),
+            ({"label_classes": [1, 0]}, r"labels \[1, 0\] are not numbers of its 2 classes"),
             ({"head": "denser"}, "no head is called 'denser'"),
             ({"params": {"depth": 3}}, "dense has no parameter 'depth'"),
             ({"head": "ridge", "params": {}}, "was changed or damaged"),
@@ -297,8 +300,11 @@ class TestDamage:
 
     def test_a_model_of_another_head_or_other_classes_is_refused(self, tmp_path):
         save(trained("ridge"), tmp_path)
-        plant(tmp_path, skops.io.dumps(trained("svm").pipeline_))
+        plant(tmp_path, skops.io.dumps(trained("logistic").pipeline_))
         with pytest.raises(HeadError, match="it holds other steps"):
+            load_head(tmp_path)
+        plant(tmp_path, skops.io.dumps(trained("svm").pipeline_))
+        with pytest.raises(HeadError, match="it holds another classifier"):
             load_head(tmp_path)
         plant(tmp_path, skops.io.dumps(trained("ridge", classes=3).pipeline_))
         with pytest.raises(HeadError, match="it holds other classes"):

@@ -23,10 +23,12 @@ HEADS = {  # name: module and class
     "forest": "pipeline.heads.nonlinear:ForestHead",
     "mlp": "pipeline.heads.nonlinear:MLPHead",
 }
+TUNED_HEADS = {"finetuned": "pipeline.heads.finetuned:FinetunedHead"}  # trained by `pipeline.finetune` only
+KERAS_HEADS = ("finetuned", "dense", "logistic", "svm", "ridge", "mlp")  # can be expressed as Keras layers
 
 
 def head_names() -> list[str]:
-    """The names `make_head` knows."""
+    """The names of the heads that are trained on features."""
     return list(HEADS)
 
 
@@ -38,9 +40,10 @@ def head_class(name: str) -> Any:
     HeadError
         There is no such head.
     """
-    if name not in HEADS:
+    known = {**HEADS, **TUNED_HEADS}
+    if name not in known:
         raise HeadError(f"no head is called {name!r}; there are {', '.join(_closest_first(name, HEADS))}")
-    module, _, class_name = HEADS[name].partition(":")
+    module, _, class_name = known[name].partition(":")
     return getattr(importlib.import_module(module), class_name)
 
 

@@ -27,7 +27,8 @@ class Head(ClassifierMixin, BaseEstimator):
         The numbers in one row, 8192.
     """
 
-    name: ClassVar[str]  # in pipeline.heads.HEADS
+    name: ClassVar[str]  # in pipeline.heads.HEADS or TUNED_HEADS
+    is_network: ClassVar[bool] = False  # a Keras model, `model_`; otherwise a scikit-learn pipeline, `pipeline_`
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_") or hasattr(self, "pipeline_")

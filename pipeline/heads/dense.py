@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from pipeline.defaults import DROPOUT, EPOCHS, HEAD_BATCH, LEARNING_RATE, UNITS
 from pipeline.heads.base import Head
+from pipeline.heads.grouping import check_groups
 from pipeline.heads.sharing import SharedFeatures
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class DenseHead(Head):
     """
 
     name = "dense"
+    is_network = True
 
     def __init__(
         self,
@@ -90,6 +92,7 @@ class DenseHead(Head):
         y: Any,
         validation_data: tuple[Any, Any] | None = None,
         on_epoch: OnEpoch | None = None,
+        groups: Any = None,
     ) -> DenseHead:
         """Train the head.
 
@@ -104,6 +107,9 @@ class DenseHead(Head):
             Rows of a class that is not in `y` are left out, with a warning.
         on_epoch : callable, optional
             Called after each epoch with its number, from 1, and its losses and accuracies.
+        groups : ndarray of shape (n,), optional
+            Equal where rows are views of one image. Each epoch goes through one row of each group,
+            drawn anew.
 
         Raises
         ------
@@ -113,12 +119,14 @@ class DenseHead(Head):
         from pipeline.heads import network, training
 
         features, y = self._check_training_set(X, y)
-        self._check_params()
+        self.check_params()
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         model = network.build(self.feature_shape_, len(self.classes_), self.units, self.dropout, rng)
         self.history_ = training.train(
             model,
-            self._labelled(features, y, compute_sample_weight(self.class_weight, y)),
+            self._labelled(features, y, compute_sample_weight(self.class_weight, y))._replace(
+                groups=check_groups(groups, y)
+            ),
             None if validation_data is None else self._validation(*validation_data),
             learning_rate=self.learning_rate,
             epochs=self.epochs,
@@ -148,7 +156,14 @@ class DenseHead(Head):
         check_is_fitted(self)
         return sum(int(np.prod(weight.shape)) for weight in self.model_.trainable_weights)
 
-    def _check_params(self) -> None:
+    def check_params(self) -> None:
+        """Whether the parameters are in range; `fit` checks it too.
+
+        Raises
+        ------
+        ValueError, TypeError
+            One is not; it is named.
+        """
         for name in ("epochs", "batch_size"):
             check_scalar(getattr(self, name), name, numbers.Integral, min_val=1)
         check_scalar(self.learning_rate, "learning_rate", numbers.Real, min_val=0, include_boundaries="neither")

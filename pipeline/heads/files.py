@@ -28,7 +28,7 @@ from pipeline.durable import (
     write_json,
 )
 from pipeline.errors import HeadError, StoreMismatch
-from pipeline.heads import HEADS, make_head
+from pipeline.heads import HEADS, TUNED_HEADS, make_head
 from pipeline.heads.metrics import METRICS, RECORD, TRAIN_IT
 from pipeline.lock import writing
 
@@ -110,7 +110,8 @@ def load_head(directory: str | Path, *, fingerprint: str | None = None) -> Any:
     -------
     Head
         Of the same class, parameters and predictions as the one that was saved, with the
-        attributes `class_names_` (list of str, all classes of its store) and `fingerprint_`.
+        attributes `class_names_` (list of str, all classes of its store), `fingerprint_` and
+        `model_sha256_` (of the saved model).
         A parameter that was a list is a tuple.
 
     Raises
@@ -135,13 +136,14 @@ def load_head(directory: str | Path, *, fingerprint: str | None = None) -> Any:
     head.n_features_in_ = int(np.prod(head.feature_shape_))
     head.class_names_ = list(record["classes"])
     head.fingerprint_ = record["fingerprint"]
+    head.model_sha256_ = record["sha256"]
     _load_model(head, directory / record["model"], record["sha256"])
     return head
 
 
 def _describe(head: Any, classes: Sequence[str], fingerprint: str) -> dict[str, Any]:
     name = getattr(head, "name", None)
-    if name not in HEADS:
+    if name not in {**HEADS, **TUNED_HEADS}:
         raise HeadError(f"a {type(head).__name__} cannot be saved, only what make_head makes: {', '.join(HEADS)}")
     try:
         check_is_fitted(head)
@@ -161,7 +163,7 @@ def _describe(head: Any, classes: Sequence[str], fingerprint: str) -> dict[str, 
         "label_classes": labels.tolist(),
         "fingerprint": fingerprint,
         "feature_shape": list(head.feature_shape_),
-        "versions": _versions(*(("keras", "tensorflow") if name == "dense" else ("skops",))),
+        "versions": _versions(*(("keras", "tensorflow") if head.is_network else ("skops",))),
     }
 
 
@@ -178,15 +180,18 @@ def _read_record(directory: Path) -> dict[str, Any]:
     wrong = [field for field, kind in FIELDS.items() if not isinstance(record.get(field), kind)]
     if wrong or not all(isinstance(n, int) for n in record["feature_shape"] + record["label_classes"]):
         raise HeadError(f"{path} lacks or garbles {', '.join(wrong) or 'shape or labels'}; {TRAIN_IT}")
+    labels, names = record["label_classes"], record["classes"]
+    if sorted(set(labels)) != labels or not set(labels) <= set(range(len(names))):
+        raise HeadError(f"{path}: labels {labels} are not numbers of its {len(names)} classes; {TRAIN_IT}")
     return record
 
 
 def _model_name(head: Any, digest: str) -> str:
-    return f"model-{digest[:12]}.{'keras' if head.name == 'dense' else 'skops'}"
+    return f"model-{digest[:12]}.{'keras' if head.is_network else 'skops'}"
 
 
 def _dump(head: Any) -> bytes:
-    if head.name == "dense":
+    if head.is_network:
         from pipeline.heads import network
 
         return network.to_bytes(head.model_)
@@ -203,7 +208,7 @@ def _load_model(head: Any, path: Path, digest: str) -> None:
     if path.name != _model_name(head, digest) or sha256_of(data) != digest:
         raise HeadError(f"{path} was changed or damaged after it was written (its sha256 differs); {TRAIN_IT}")
     try:
-        if head.name == "dense":
+        if head.is_network:
             from pipeline.heads import network
 
             head.model_ = network.from_file(path, head.feature_shape_, len(head.classes_))

@@ -80,5 +80,7 @@ def choose_head(
     }
     if not fit:
         wanted = "" if among is None else f" of {', '.join(among)}"
-        raise HeadError(f"no trained head{wanted} for this store in {heads_directory}; {TRAIN_IT}")
+        raise HeadError(
+            f"no trained head{wanted} for this store in {heads_directory}; train one with `python -m pipeline heads`"
+        )
     return max(fit, key=fit.__getitem__)

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from pipeline.heads.rows import Rows
+from pipeline.hostile import refuse_hostile_archive
 
 PREDICT_ROWS = 128
 
@@ -61,6 +62,27 @@ def build(
     return keras.Sequential(layers, name="dense_head")
 
 
+def put_on_top(upper: Any, head: Any) -> Any:
+    """The layers above a cut and a dense head as one model, which shares no layer of the head's.
+
+    Parameters
+    ----------
+    upper : keras.Model
+        (None, *shape of a map) to features; its layers are taken as they are.
+    head : keras.Sequential
+        Of `build`, from features to probabilities.
+
+    Returns
+    -------
+    keras.Model
+        Of two layers below its input, `upper` and `dense_head`.
+    """
+    maps = keras.Input(upper.input_shape[1:], name="maps")
+    copy = keras.Sequential.from_config(head.get_config())
+    copy.set_weights(head.get_weights())
+    return keras.Model(maps, copy(upper(maps, training=False)), name="finetuned")
+
+
 def outputs(model: Any, X: Rows) -> np.ndarray:
     """What the network says of each row, float32 of shape (n, 1) or (n, k).
 
@@ -78,7 +100,7 @@ def outputs(model: Any, X: Rows) -> np.ndarray:
 
 def to_bytes(model: Any) -> bytes:
     """The model as the bytes of a `.keras` file, without the state of its optimiser."""
-    bare = keras.Sequential.from_config(model.get_config())
+    bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "model.keras"
@@ -87,13 +109,15 @@ def to_bytes(model: Any) -> bytes:
 
 
 def from_file(path: str | os.PathLike[str], row_shape: tuple[int, ...], classes: int) -> Any:
-    """Load a `.keras` file in safe mode, in which no code in it is run.
+    """Load a `.keras` file in safe mode, in which no code in it is run, after its parts were checked.
 
     Raises
     ------
     ValueError
-        It is no network from `row_shape` to `classes`, or Keras refuses it.
+        It is no network from `row_shape` to `classes`, holds other than classes of Keras, or Keras
+        refuses it.
     """
+    refuse_hostile_archive(Path(path))
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
     shapes = (tuple(model.input_shape[1:]), tuple(model.output_shape[1:]))
     expected = (row_shape, (1 if classes == 2 else classes,))

@@ -9,9 +9,11 @@ from typing import ClassVar
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 
+from pipeline.heads.grouping import first_rows
 from pipeline.heads.pipelines import Choice, ClassWeight, PipelineHead
 
 logger = logging.getLogger(__name__)
@@ -130,10 +132,13 @@ class MLPHead(PipelineHead):
     def _count(self, classifier: MLPClassifier) -> int:
         return sum(numbers.size for numbers in [*classifier.coefs_, *classifier.intercepts_])
 
-    def _train(self, classifier: MLPClassifier, scaled: np.ndarray, y: np.ndarray) -> MLPClassifier:
-        counts = np.unique(y, return_counts=True)[1]
-        if counts.min() < 2 or len(y) < 10 * len(counts):
-            logger.warning("mlp: %d rows are too few to hold a tenth out, so all epochs are run", len(y))
+    def _train(
+        self, classifier: MLPClassifier, scaled: np.ndarray, y: np.ndarray, groups: np.ndarray | None
+    ) -> MLPClassifier:
+        images = y[first_rows(groups, len(y))]
+        counts = np.unique(images, return_counts=True)[1]
+        if counts.min() < 2 or len(images) < 10 * len(counts):
+            logger.warning("mlp: %d images are too few to hold a tenth out, so all epochs are run", len(images))
             classifier.set_params(early_stopping=False)
         batch_size = min(self.batch_size, len(y) * 9 // 10)
         # Ten epochs of a small set are too few steps to call a halt.
@@ -141,7 +146,40 @@ class MLPHead(PipelineHead):
         classifier.set_params(batch_size=batch_size, n_iter_no_change=patience)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # `epochs` is a budget, not an accident
-            trained = super()._train(classifier, scaled, y)
+            trained = super()._train(classifier, scaled, y, groups)
         # Adam's moments: two thirds of the file, of use only to go on training, and no type to trust in a file.
         vars(trained).pop("_optimizer", None)
         return trained
+
+    def _fit(
+        self, classifier: MLPClassifier, scaled: np.ndarray, y: np.ndarray, groups: np.ndarray | None
+    ) -> MLPClassifier:
+        if groups is None or not classifier.early_stopping:
+            return classifier.fit(scaled, y)
+        return self._fit_until_images_gain_nothing(classifier, scaled, y, groups)
+
+    def _fit_until_images_gain_nothing(
+        self, classifier: MLPClassifier, scaled: np.ndarray, y: np.ndarray, groups: np.ndarray
+    ) -> MLPClassifier:
+        """The early stopping of scikit-learn, which would hold out rows whose images it trains on in other views."""
+        params = classifier.get_params()
+        images = first_rows(groups, len(y))
+        train, held_out = train_test_split(
+            images, test_size=classifier.validation_fraction, stratify=y[images], random_state=self.random_state
+        )
+        rows = np.isin(groups, groups[train])
+        X, labels = scaled[rows], y[rows]
+        random = np.random.RandomState(self.random_state)  # scikit-learn takes no other; goes on
+        classifier.set_params(early_stopping=False, random_state=random)
+        best, waited, weights = -np.inf, 0, []
+        for _ in range(self.epochs):
+            classifier.partial_fit(X, labels, classes=self.classes_)
+            score = classifier.score(scaled[held_out], y[held_out])
+            waited = 0 if score >= best + params["tol"] else waited + 1
+            if score > best:
+                best, weights = score, [w.copy() for w in (*classifier.coefs_, *classifier.intercepts_)]
+            if waited > params["n_iter_no_change"]:
+                break
+        half = len(weights) // 2
+        classifier.coefs_, classifier.intercepts_ = weights[:half], weights[half:]
+        return classifier.set_params(**params)

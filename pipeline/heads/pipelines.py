@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import joblib
 import numpy as np
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.metaestimators import available_if
@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
 from pipeline.heads.base import Head
+from pipeline.heads.grouping import check_groups, first_rows, folds
 from pipeline.heads.pooling import Pool
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class PipelineHead(Head):
     copies: ClassVar[int]  # of the scaled features, as float32, that one thread holds while training
     pool: str
 
-    def fit(self, X: Any, y: Any) -> PipelineHead:
+    def fit(self, X: Any, y: Any, groups: Any = None) -> PipelineHead:
         """Train the head.
 
         Parameters
@@ -75,6 +76,9 @@ class PipelineHead(Head):
             May be a read-only memory map.
         y : ndarray of shape (n,)
             Labels, at least two different ones.
+        groups : ndarray of shape (n,), optional
+            Equal where rows are views of one image, the image itself first. They stay together in
+            every fold, and a search scores on the images themselves.
 
         Raises
         ------
@@ -85,7 +89,7 @@ class PipelineHead(Head):
         """
         features, y = self._check_training_set(X, y)
         scaler, scaled = features.scaled(self.pool)
-        classifier = self._train(self._classifier(), scaled, y)
+        classifier = self._train(self._classifier(), scaled, y, check_groups(groups, y))
         self.pipeline_ = Pipeline([("pool", Pool(self.pool)), ("scale", scaler), ("classify", classifier)])
         return self
 
@@ -130,35 +134,43 @@ class PipelineHead(Head):
     def _count(self, classifier: Any) -> int:
         return classifier.coef_.size + np.size(classifier.intercept_)
 
-    def _train(self, classifier: Any, scaled: np.ndarray, y: np.ndarray) -> Any:
+    def _train(self, classifier: Any, scaled: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> Any:
         # Classifiers spend their time in compiled code without the interpreter's lock: threads are as
         # fast as processes, start at once, and need no copy of the features. Numeric libraries with
         # threads of their own in each would wait for cores: ten times slower on a busy machine.
         self.search_: list[dict[str, float]] = []
         with joblib.parallel_config("threading"), threadpool_limits(1):
             if self.choice is not None and self.searches:
-                return self._search(classifier, scaled, y, self.choice)
-            return classifier.fit(scaled, y)
+                classifier = self._search(classifier, scaled, y, groups, self.choice)
+            return self._fit(classifier, scaled, y, groups)
 
-    def _search(self, classifier: Any, scaled: np.ndarray, y: np.ndarray, choice: Choice) -> Any:
+    def _fit(self, classifier: Any, scaled: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> Any:
+        return classifier.fit(scaled, y)
+
+    def _search(
+        self, classifier: Any, scaled: np.ndarray, y: np.ndarray, groups: np.ndarray | None, choice: Choice
+    ) -> Any:
+        """The classifier, not fitted, with the parameter of the best score."""
         params = self.get_params()
-        smallest = int(np.unique(y, return_counts=True)[1].min())
-        folds = min(params["cv"], smallest)
-        if folds < 2:
+        images = y[first_rows(groups, len(y))]
+        smallest = int(np.unique(images, return_counts=True)[1].min())
+        count = min(params["cv"], smallest)
+        if count < 2:
             reason = "a class has a single image" if smallest < 2 else f"cv={params['cv']} leaves nothing to score on"
             logger.warning("%s: %s, so %s=%g is taken unsearched", self.name, reason, choice.param, choice.fallback)
-            return classifier.fit(scaled, y)
+            return classifier
         search = GridSearchCV(
             classifier,
-            {choice.estimator_param: self._grid(choice, len(y) - -(-len(y) // folds))},
+            {choice.estimator_param: self._grid(choice, len(images) - -(-len(images) // count))},
             scoring="balanced_accuracy" if params.get("class_weight") == "balanced" else "accuracy",
-            cv=StratifiedKFold(folds, shuffle=True, random_state=params["random_state"]),
+            cv=folds(count, y, groups, params["random_state"]),
             n_jobs=params["n_jobs"],
             error_score="raise",
+            refit=False,
         ).fit(scaled, y)
         tried = zip(search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True)
         self.search_ = [{choice.param: next(iter(p.values())), "score": float(score)} for p, score in tried]
-        return search.best_estimator_
+        return classifier.set_params(**search.best_params_)
 
     def _grid(self, choice: Choice, training_rows: int) -> list[float]:
         return list(choice.grid)

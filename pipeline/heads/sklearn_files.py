@@ -6,12 +6,18 @@ from typing import Any
 
 import numpy as np
 import skops.io
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
 
 # skops trusts the public types of scikit-learn by itself. It does not trust Tree, whose compiled
 # code follows the node numbers of a file unchecked; `_check_tree` checks them.
-TRUSTED = ("pipeline.heads.pooling.Pool", "sklearn.tree._tree.Tree")
+TRUSTED = (
+    "pipeline.heads.pooling.Pool",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._TemperatureScaling",
+    "sklearn.tree._tree.Tree",
+)
 LEAF = -1  # in place of a child
 
 
@@ -43,6 +49,8 @@ def from_bytes(data: bytes, head: Any) -> Pipeline:
     if not np.array_equal(pipeline.classes_, head.classes_):
         raise ValueError("it holds other classes")
     classifier = pipeline[-1]
+    if isinstance(classifier, CalibratedClassifierCV):
+        _check_calibrated(classifier, type(head._classifier()), len(head.classes_))
     if isinstance(classifier, RandomForestClassifier):
         width = pipeline[0].transform(np.zeros((1, *head.feature_shape_), dtype=np.float32)).shape[1]
         for tree in classifier.estimators_:
@@ -52,6 +60,15 @@ def from_bytes(data: bytes, head: Any) -> Pipeline:
 
 def _kinds(pipeline: Pipeline) -> list[tuple[str, type]]:
     return [(name, type(step)) for name, step in pipeline.steps]
+
+
+def _check_calibrated(classifier: CalibratedClassifierCV, kind: type, classes: int) -> None:
+    """Refuse any other classifier inside, such as a forest whose trees nobody has checked."""
+    (inner,) = classifier.calibrated_classifiers_
+    (calibrator,) = inner.calibrators
+    kinds = type(inner.estimator), type(calibrator).__name__, inner.method, classifier.ensemble
+    if kinds != (kind, "_TemperatureScaling", "temperature", False) or len(inner.classes) != classes:
+        raise ValueError("it holds another classifier, or probabilities of another kind")
 
 
 def _check_tree(tree: Any, width: int) -> None:

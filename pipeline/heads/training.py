@@ -8,6 +8,7 @@ float32 inside it. The batches, the losses and the steps are those of `fit`.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipeline.heads.grouping import one_of_each
 from pipeline.heads.rows import Rows, bytes_per_row
 
 STEPS = 64  # at most, in one compiled call: Ctrl-C waits for its end
@@ -39,12 +41,16 @@ class Labelled(NamedTuple):
         The probability of the second class, or the number of the class.
     weights : ndarray of shape (m,), float32
         Of the loss.
+    groups : ndarray of shape (m,), int64, optional
+        Of `check_groups`: equal where rows are views of one image, of which an epoch of training
+        draws one.
     """
 
     X: Rows
     rows: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
+    groups: np.ndarray | None = None
 
 
 def train(
@@ -67,28 +73,85 @@ def train(
         `loss` and `accuracy` of each epoch, measured on the way as `fit` does, and `val_loss` and
         `val_accuracy` after it.
     """
-    network = Network(model, learning_rate, batch_size)
-    history: dict[str, list[float]] = {}
-    best, best_epoch, best_weights = math.inf, 0, None
-    for epoch in range(1, epochs + 1):
-        order = epoch_order(training.X, batch_size, rng)
-        scores = network.run("train", training._replace(rows=order))
-        if validation is not None:
-            scores |= {f"val_{name}": score for name, score in network.run("score", validation).items()}
-        for name, score in scores.items():
-            history.setdefault(name, []).append(score)
+    course = Epochs(Network(model, learning_rate, batch_size), patience, rng)
+    while course.done < epochs and not course.is_over:
+        scores = course.run(training, validation)
         if on_epoch is not None:
-            on_epoch(epoch, scores)
-        if patience is None:
-            continue
-        watched = scores["loss" if validation is None else "val_loss"]
-        if watched < best or best_weights is None:
-            best, best_epoch, best_weights = watched, epoch, model.get_weights()
-        elif epoch - best_epoch >= patience:
-            break
-    if best_weights is not None:
-        model.set_weights(best_weights)
-    return history
+            on_epoch(course.done, scores)
+    course.take_best()
+    return course.history
+
+
+class Epochs:
+    """The epochs of a training, one at a time.
+
+    Parameters
+    ----------
+    network : Network
+    patience : int, optional
+        See `DenseHead`.
+    rng : numpy.random.Generator
+        Of the order of rows.
+
+    Attributes
+    ----------
+    history : dict of str to list of float
+        See `train`.
+    seconds : list of float
+        What each epoch took.
+    best, best_epoch, best_weights
+        The lowest loss that is watched, its epoch, and the weights after it; with `patience` only.
+    """
+
+    def __init__(self, network: Network, patience: int | None, rng: np.random.Generator):
+        self.network, self.patience, self.rng = network, patience, rng
+        self.history: dict[str, list[float]] = {}
+        self.seconds: list[float] = []
+        self.best, self.best_epoch = math.inf, 0
+        self.best_weights: list[np.ndarray] | None = None
+
+    @property
+    def done(self) -> int:
+        """How many epochs were run."""
+        return len(self.seconds)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether patience is at its end."""
+        if self.patience is None or self.best_weights is None:
+            return False
+        return self.done - self.best_epoch >= self.patience
+
+    def run(
+        self, training: Labelled, validation: Labelled | None, on_rows: Callable[[int], None] | None = None
+    ) -> dict[str, float]:
+        """One epoch; its losses and accuracies. The rows may be others than in the epoch before."""
+        start = time.perf_counter()
+        drawn = None if training.groups is None else one_of_each(training.groups, self.rng)
+        order = epoch_order(training.X, self.network.batch_size, self.rng, drawn)
+        scores = self.network.run("train", training._replace(rows=order), on_rows)
+        if validation is not None:
+            scores |= self.score(validation)
+        for name, score in scores.items():
+            self.history.setdefault(name, []).append(score)
+        self.seconds.append(time.perf_counter() - start)
+        if self.patience is not None:
+            self.keep_if_best(scores["loss" if validation is None else "val_loss"])
+        return scores
+
+    def score(self, validation: Labelled) -> dict[str, float]:
+        """`val_loss` and `val_accuracy` of the weights as they are."""
+        return {f"val_{name}": score for name, score in self.network.run("score", validation).items()}
+
+    def keep_if_best(self, watched: float) -> None:
+        """Take note of the loss that is watched, and of the weights if it is the lowest so far."""
+        if watched < self.best or self.best_weights is None:
+            self.best, self.best_epoch, self.best_weights = watched, self.done, self.network.model.get_weights()
+
+    def take_best(self) -> None:
+        """Go back to the best weights, where they were kept."""
+        if self.best_weights is not None:
+            self.network.model.set_weights(self.best_weights)
 
 
 class Network:
@@ -101,10 +164,15 @@ class Network:
     learning_rate : float
     batch_size : int
         Rows a step; the last one of an epoch may have fewer.
+    forward : callable, optional
+        What computes the model's outputs of rows, with `training` by its name; the model itself if
+        not given.
     """
 
-    def __init__(self, model: Any, learning_rate: float, batch_size: int):
-        self.model, self.batch_size = model, batch_size
+    def __init__(
+        self, model: Any, learning_rate: float, batch_size: int, forward: Callable[..., tf.Tensor] | None = None
+    ):
+        self.model, self.batch_size, self.forward = model, batch_size, forward or model
         self.adam = Adam(model.trainable_weights, learning_rate)
         self.row_shape, outputs = model.input_shape[1:], model.output_shape[-1]
         if outputs == 1:
@@ -118,12 +186,17 @@ class Network:
             )
         self.compiled: dict[tuple[str, np.dtype], Any] = {}
 
-    def run(self, what: str, data: Labelled) -> dict[str, float]:
-        """Go through `data.rows` once, to "train" or to "score"; their mean loss and accuracy."""
+    def run(self, what: str, data: Labelled, on_rows: Callable[[int], None] | None = None) -> dict[str, float]:
+        """Go through `data.rows` once, to "train" or to "score"; their mean loss and accuracy.
+
+        `on_rows` is told now and then how many rows more are done.
+        """
         call = self._compiled(what, data.X.dtype)
         sums = np.zeros(2)
         for rows, features in blocks(data.X, data.rows, self.batch_size):
             sums += call(features, data.targets[rows], data.weights[rows]).numpy()
+            if on_rows is not None:
+                on_rows(len(rows))
         loss, accuracy = sums / len(data.rows)
         return {"loss": float(loss), "accuracy": float(accuracy)}
 
@@ -149,7 +222,7 @@ class Network:
         return self._forward(features, targets, weights, False)[0]
 
     def _forward(self, features: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, training: bool) -> Any:
-        outputs = self.model(tf.cast(features, tf.float32), training=training)
+        outputs = self.forward(tf.cast(features, tf.float32), training=training)
         loss = self.loss(targets, outputs, sample_weight=weights)
         rows = tf.cast(tf.shape(features)[0], tf.float32)
         return tf.stack([loss * rows, tf.reduce_sum(tf.cast(self.right(targets, outputs), tf.float32))]), loss
@@ -163,6 +236,11 @@ class Adam:
         self.moments = [[tf.Variable(tf.zeros_like(weight)) for weight in self.weights] for _ in range(2)]
         self.betas, self.powers = (beta_1, beta_2), [tf.Variable(1.0), tf.Variable(1.0)]
         self.learning_rate = learning_rate
+
+    @property
+    def state(self) -> list[tf.Variable]:
+        """What the next step depends on besides weights and gradients."""
+        return [*self.moments[0], *self.moments[1], *self.powers]
 
     def step(self, gradients: list[tf.Tensor]) -> None:
         """Change the weights; to be called inside a `tf.function`."""
@@ -182,8 +260,8 @@ class Adam:
             )
 
 
-def epoch_order(X: Rows, batch_size: int, rng: np.random.Generator) -> np.ndarray:
-    """A new order of the rows of X, ndarray of shape (n,), int64.
+def epoch_order(X: Rows, batch_size: int, rng: np.random.Generator, drawn: np.ndarray | None = None) -> np.ndarray:
+    """A new order of the rows of X, or of those that the mask `drawn` has, ndarray of shape (n,), int64.
 
     Rows of an array come in any order. Rows that are read from disk would come a hundred times
     slower so: they are shuffled on two levels, pieces of neighbouring rows first, then the rows of
@@ -192,11 +270,12 @@ def epoch_order(X: Rows, batch_size: int, rng: np.random.Generator) -> np.ndarra
     """
     n = len(X)
     if isinstance(X, np.ndarray):
-        return rng.permutation(n)
+        return rng.permutation(n if drawn is None else np.flatnonzero(drawn))
     piece, read = max(1, PIECE // bytes_per_row(X)), _whole_batches(READ, X, batch_size)
     starts = rng.permutation(np.arange(0, n, piece))
     order = np.concatenate([np.arange(start, min(start + piece, n)) for start in starts])
-    for start in range(0, n, read):
+    order = order if drawn is None else order[drawn[order]]
+    for start in range(0, len(order), read):
         rng.shuffle(order[start : start + read])
     return order
 

@@ -1,0 +1,114 @@
+"""Probabilities of the heads that only give scores."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import log_loss
+
+from pipeline import HeadError, load_head, make_head, save_head
+from pipeline.heads import sklearn_files
+
+HEADS = [("svm", {"C": 0.01}), ("ridge", {})]
+
+
+def blobs(labels: tuple[int, ...], rows: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Classes that overlap, as features of shape (2, 2, 5)."""
+    rng = np.random.default_rng(seed)
+    y = rng.choice(labels, rows)
+    return (rng.normal(0, 2, (rows, 2, 2, 5)) + y[:, None, None, None]).astype(np.float32), y
+
+
+@pytest.mark.parametrize(("name", "params"), HEADS)
+@pytest.mark.parametrize("labels", [(0, 1), (0, 2), (0, 1, 2), (1, 3, 4)])
+def test_the_most_probable_class_is_the_predicted_one_and_that_of_the_largest_score(name, params, labels):
+    X, y = blobs(labels)
+    head = make_head(name, **params).fit(X, y)
+    probabilities, scores = head.predict_proba(X), head.decision_function(X)
+    assert probabilities.shape == (len(X), len(labels)) and np.allclose(probabilities.sum(axis=1), 1, atol=1e-12)
+    best = scores.argmax(axis=1) if len(labels) > 2 else (scores > 0).astype(int)
+    np.testing.assert_array_equal(head.classes_, labels)
+    np.testing.assert_array_equal(head.predict(X), head.classes_[best])
+    np.testing.assert_array_equal(head.predict(X), head.classes_[probabilities.argmax(axis=1)])
+
+
+@pytest.mark.parametrize(("name", "params"), HEADS)
+def test_labels_with_a_gap_give_the_probabilities_of_labels_without(name, params):
+    X, y = blobs((0, 1, 2))
+    plain, gaps = make_head(name, **params).fit(X, y), make_head(name, **params).fit(X, np.array([0, 4, 9])[y])
+    np.testing.assert_array_equal(gaps.predict_proba(X), plain.predict_proba(X))
+    np.testing.assert_array_equal(gaps.predict(X), np.array([0, 4, 9])[plain.predict(X)])
+
+
+@pytest.mark.parametrize(("name", "params"), HEADS)
+def test_probabilities_of_new_rows_are_better_than_those_of_any_other_temperature_by_far(name, params):
+    X, y = blobs((0, 1), 2000)
+    new, truth = blobs((0, 1), 2000, seed=1)
+    head = make_head(name, **params).fit(X, y)
+    scores = 2 * head.inverse_temperature_ * head.decision_function(new)
+    losses = [log_loss(truth, 1 / (1 + np.exp(-scores * factor))) for factor in (0.5, 1.0, 2.0)]
+    assert losses[1] == min(losses)
+    assert losses[1] == pytest.approx(log_loss(truth, head.predict_proba(new)), rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "params"), HEADS)
+def test_a_class_with_a_single_image_is_no_obstacle(name, params, caplog):
+    X, y = blobs((0, 1), 40)
+    y[:] = 0
+    y[0] = 1
+    with caplog.at_level(logging.WARNING):
+        head = make_head(name, **params).fit(X, y)
+    assert "too sure" in caplog.text
+    assert np.isfinite(head.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize(("name", "params"), HEADS)
+def test_a_saved_head_keeps_its_probabilities(name, params, tmp_path):
+    X, y = blobs((0, 2))
+    head = make_head(name, **params).fit(X, y)
+    save_head(head, tmp_path / name, classes=["a", "b", "c"], fingerprint="f" * 64)
+    loaded = load_head(tmp_path / name)
+    np.testing.assert_array_equal(loaded.predict_proba(X), head.predict_proba(X))
+    np.testing.assert_array_equal(loaded.decision_function(X), head.decision_function(X))
+
+
+def test_a_file_with_another_classifier_inside_is_refused():
+    X, y = blobs((0, 1))
+    head = make_head("ridge").fit(X, y)
+    forest = RandomForestClassifier(2).fit(X.mean(axis=(1, 2)), y)
+    head.pipeline_["classify"].calibrated_classifiers_[0].estimator = forest
+    with pytest.raises(ValueError, match="another classifier"):
+        sklearn_files.from_bytes(sklearn_files.to_bytes(head.pipeline_), head)
+
+
+def test_a_file_with_several_classifiers_inside_is_refused():
+    X, y = blobs((0, 1))
+    head = make_head("ridge").fit(X, y)
+    calibrated = head.pipeline_["classify"]
+    assert isinstance(calibrated, CalibratedClassifierCV)
+    calibrated.calibrated_classifiers_ *= 2
+    with pytest.raises(ValueError):
+        sklearn_files.from_bytes(sklearn_files.to_bytes(head.pipeline_), head)
+
+
+def test_a_head_saved_before_there_were_probabilities_is_to_be_trained_again(tmp_path):
+    X, y = blobs((0, 1))
+    head = make_head("ridge").fit(X, y)
+    head.pipeline_.steps[-1] = ("classify", head.linear_)
+    save_head(head, tmp_path, classes=["a", "b"], fingerprint="f" * 64)
+    with pytest.raises(HeadError, match=r"other steps.*train it again"):
+        load_head(tmp_path)
+
+
+def test_nothing_of_the_folds_is_saved():
+    X, y = blobs((0, 1))
+    pipeline = skops.io.load(
+        io.BytesIO(sklearn_files.to_bytes(make_head("svm", C=0.01).fit(X, y).pipeline_)), trusted=sklearn_files.TRUSTED
+    )
+    assert pipeline["classify"].cv is None
