@@ -1,0 +1,81 @@
+"""A CSV file of the images in which no group of duplicates is torn apart."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.durable import open_durably
+from pipeline.similar.pairs import Duplicates
+from pipeline.store import FeatureStore
+from pipeline.table import SPLITS
+
+COLUMNS = ("path", "label", "split", "group")
+
+
+def write_groups(store: FeatureStore, found: Duplicates, file: str | Path) -> int:
+    """Write what stage one takes as IMAGES; returns how many images change their split.
+
+    Every image keeps its label and its split, but for groups that lie in two splits: those go where
+    the member of the smallest sha256 is, a choice like a draw, so that on average no split grows at
+    the cost of another.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    found : Duplicates
+        Of this store.
+    file : path
+        Replaced if it exists; its paths are relative to its own folder.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; what was there stays.
+    """
+    images, file = store.images, Path(file)
+    number = {id: at for at, id in enumerate(images.ids)}
+    splits = images.split_codes.copy()
+    group_of: dict[str, str] = {}
+    for count, ids in enumerate(found.groups(), 1):
+        group_of |= dict.fromkeys(ids, f"duplicates-{count}")
+        members = [number[id] for id in ids]
+        splits[members] = splits[min(members, key=lambda at: images.contents[at].tobytes())]
+    root = os.path.relpath(images.root, file.absolute().parent)
+    with _csv_file(file) as rows:
+        rows.writerow(COLUMNS)
+        for at, id in enumerate(images.ids):
+            path = os.path.join(root, id)  # noqa: PTH118  # a million times
+            rows.writerow((path, images.classes[images.labels[at]], SPLITS[splits[at]], group_of.get(id, "")))
+    return int((splits != images.split_codes).sum())
+
+
+def write_pairs(found: Duplicates, file: str | Path) -> None:
+    """Write a line a pair: `kind,similarity,pixels,across_splits,two_labels`, then path, split and label of each image.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; what was there stays.
+    """
+    with _csv_file(Path(file)) as rows:
+        flags = ("kind", "similarity", "pixels", "across_splits", "two_labels")
+        rows.writerow((*flags, "id", "split", "label", "other_id", "other_split", "other_label"))
+        for pair in found.pairs:
+            numbers = (f"{pair.similarity:.4f}", "" if pair.pixels is None else f"{pair.pixels:.4f}")
+            images = [field for image in zip(pair.ids, pair.splits, pair.labels, strict=True) for field in image]
+            rows.writerow((pair.kind, *numbers, int(pair.across_splits), int(pair.two_labels), *images))
+
+
+@contextlib.contextmanager
+def _csv_file(path: Path) -> Iterator[Any]:
+    """A csv writer of a file that is whole or absent; names that are not UTF-8 are written as they are."""
+    with open_durably(path) as raw:
+        text = io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "surrogateescape", newline="")
+        yield csv.writer(text)
+        text.detach().detach()  # flushes; the file is closed by whoever opened it
