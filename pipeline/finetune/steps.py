@@ -1,0 +1,218 @@
+"""The two steps of fine-tuning: a head on frozen features, then head and upper layers together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.durable import canonical_json, sha256_of
+from pipeline.errors import HeadError
+from pipeline.finetune.frozen import frozen_features
+from pipeline.finetune.watch import Plan, Watch
+from pipeline.heads.files import load_head, save_head
+from pipeline.heads.memory import available_memory
+from pipeline.heads.metrics import read_metrics
+from pipeline.scoring import evaluate
+from pipeline.store import FeatureStore, stack_views
+from pipeline.table import SPLITS
+from pipeline.train import TrainedHead
+
+logger = logging.getLogger(__name__)
+
+WAY = "fine-tuned"
+FROZEN, CHECKPOINT = "frozen", "checkpoint.npz"
+
+
+@dataclass(frozen=True)
+class FinetunedResult(TrainedHead):
+    """A fine-tuned head and what it is worth, beside the same model before it was tuned.
+
+    Attributes
+    ----------
+    cut : str
+    frozen : dict
+        Scores and `fit_seconds` of the head on frozen features that tuning started from.
+    seconds_per_epoch : float
+        The median.
+    kept_epoch : int
+        Whose weights were kept, 0 being those from before the first.
+    """
+
+    cut: str = ""
+    frozen: dict[str, Any] = field(default_factory=dict)
+    seconds_per_epoch: float = 0.0
+    kept_epoch: int = 0
+
+    def metrics(self) -> dict[str, Any]:
+        """All of it but the head, for JSON."""
+        return {
+            **super().metrics(),
+            "way": WAY,
+            "cut": self.cut,
+            "frozen": self.frozen,
+            "seconds_per_epoch": round(self.seconds_per_epoch, 3),
+            "kept_epoch": self.kept_epoch,
+        }
+
+
+class Maps(NamedTuple):
+    """What a store has to train and score on.
+
+    Attributes
+    ----------
+    of : dict of str to (rows, labels)
+        By split.
+    groups : ndarray, optional
+        Of the train rows, equal where they are views of one image.
+    views : int
+    """
+
+    of: dict[str, tuple[Any, np.ndarray]]
+    groups: np.ndarray | None
+    views: int
+
+
+def read_maps(store: FeatureStore, views: int) -> Maps:
+    """The maps of a store, to be read on demand, its train images in `views` views.
+
+    Raises
+    ------
+    StoreError
+        There are fewer views.
+    """
+    of: dict[str, tuple[Any, np.ndarray]] = {
+        split: store.on_demand(split) for split in SPLITS if len(store.members(split))
+    }
+    groups = None
+    if views > 1:
+        X, y, groups = stack_views(store, "train", views)
+        of["train"] = X, y
+    return Maps(of, groups, views)
+
+
+def make_plan(store: FeatureStore, maps: Maps, upper: Any) -> Plan:
+    """What fine-tuning will do, and the room that it takes."""
+    shape = tuple(upper.output_shape[1:])
+    rows = {split: len(maps.of[split][1]) for split in ("train", "validation")}
+    needed = sum(rows.values()) * int(np.prod(shape)) * store.dtype.itemsize
+    there = available_memory()
+    return Plan(
+        parameters=sum(int(np.prod(weight.shape)) for weight in upper.trainable_weights),
+        images=rows["train"] if maps.groups is None else len(np.unique(maps.groups)),
+        views=maps.views,
+        feature_shape=shape,
+        feature_bytes=needed,
+        on_disk=there is not None and needed > there / 2,
+    )
+
+
+class Tuning:
+    """The two steps, on one store."""
+
+    def __init__(self, store: FeatureStore, maps: Maps, upper: Any, watch: Watch):
+        self.store, self.maps, self.upper, self.watch = store, maps, upper, watch
+        self.plan = make_plan(store, maps, upper)
+
+    def frozen_head(self, head: Any) -> tuple[Any, dict[str, Any]]:
+        """A dense head trained on the features that the upper layers give as they are, and its scores.
+
+        It is kept beside the checkpoint: an interrupted run goes on from it, and so does one with
+        another learning rate.
+        """
+        directory, identity = self.store.finetuning_directory / FROZEN, self.identity_of(head)
+        if kept := _kept(directory, identity):
+            self.watch.frozen_trained(kept[1], kept=True)
+            return kept
+        start, scratch = time.perf_counter(), self.store.finetuning_directory
+        with frozen_features(
+            self.upper,
+            {split: self.maps.of[split] for split in ("train", "validation")},
+            self.store.dtype,
+            scratch=scratch if self.plan.on_disk else None,
+            on_rows=self.watch.frozen_rows,
+        ) as features:
+            validation = features["validation"]
+            _fit(
+                head,
+                *features["train"],
+                validation_data=validation,
+                on_epoch=self.watch.frozen_epoch,
+                groups=self.maps.groups,
+            )
+            seconds = time.perf_counter() - start
+            report = self._evaluate(head, "validation", validation)
+        metrics = {**report.to_json(), "fit_seconds": round(seconds, 3), "identity": identity}
+        save_head(head, directory, classes=self.store.classes, fingerprint=self.store.fingerprint, metrics=metrics)
+        self.watch.frozen_trained(metrics, kept=False)
+        return head, metrics
+
+    def tune(self, head: Any, frozen: Any, frozen_metrics: dict[str, Any]) -> FinetunedResult:
+        """Train upper layers and head together, and score them."""
+        from pipeline.heads.finetuned import Checkpoint, Start
+
+        identity = f"{frozen_metrics['identity']} {self.identity_of(head)}"
+        _fit(
+            head,
+            *self.maps.of["train"],
+            validation_data=self.maps.of["validation"],
+            on_epoch=self.watch.epoch,
+            groups=self.maps.groups,
+            start=Start(self.upper, frozen),
+            checkpoint=Checkpoint(self.store.finetuning_directory / CHECKPOINT, identity),
+            on_resume=self.watch.resumed,
+            on_rows=self.watch.rows,
+        )
+        reports = {split: self._evaluate(head, split, data) for split, data in self.maps.of.items() if split != "train"}
+        return FinetunedResult(
+            name=head.name,
+            head=head,
+            report=reports["validation"],
+            test_report=reports.get("test"),
+            fit_seconds=frozen_metrics["fit_seconds"] + sum(head.seconds_),
+            parameters=head.count_parameters(),
+            views=self.maps.views,
+            cut=str(self.store.spec.cut),
+            frozen={name: value for name, value in frozen_metrics.items() if name != "identity"},
+            seconds_per_epoch=float(np.median(head.seconds_)),
+            kept_epoch=head.kept_epoch_,
+        )
+
+    def _evaluate(self, head: Any, split: str, data: tuple[Any, np.ndarray]) -> Any:
+        return evaluate(head, *data, classes=self.store.classes, groups=self.maps.of[split][0].rows)
+
+    def identity_of(self, head: Any) -> str:
+        """The sha256 of what training this head depends on, but for what it starts from."""
+        store = self.store
+        data = {
+            split: sha256_of(store.images.contents[members].tobytes() + store.images.labels[members].tobytes())
+            for split in ("train", "validation")
+            for members in [store.members(split)]
+        }
+        params = {name: value for name, value in head.get_params().items() if name != "epochs" or head.name == "dense"}
+        known = {"fingerprint": store.fingerprint, "classes": list(store.classes), "params": params, "data": data}
+        known["views"] = [view.fingerprint for view in store.views[: self.maps.views - 1]]
+        return sha256_of(canonical_json(known).encode())
+
+
+def _kept(directory: Path, identity: str) -> tuple[Any, dict[str, Any]] | None:
+    try:
+        metrics = read_metrics(directory)
+        if metrics is not None and metrics.get("identity") == identity:
+            return load_head(directory), metrics
+    except HeadError as error:
+        logger.warning("%s; it is trained again now", error)
+    return None
+
+
+def _fit(head: Any, X: Any, y: np.ndarray, **others: Any) -> None:
+    fit: Callable[..., Any] = head.fit
+    try:
+        fit(X, y, **others)
+    except (ValueError, TypeError) as error:  # a parameter out of range, or features that are not finite
+        raise HeadError(f"{head.name} cannot be trained: {error}") from error
