@@ -67,7 +67,7 @@ def _content(path: Path) -> Content:
     try:
         with open(path, "rb", buffering=0) as file:
             block = file.read(BLOCK)
-            if not _may_be_image(path, block):
+            if not may_be_image(path, block):
                 return Unusable.NO_IMAGE
             digest = hashlib.sha256()
             while block:
@@ -78,8 +78,8 @@ def _content(path: Path) -> Content:
     return digest.digest()
 
 
-def _may_be_image(path: Path, head: bytes) -> bool:
-    """By content or by name: what calls itself an image and is none is to be listed as a bad one."""
+def may_be_image(path: Path, head: bytes) -> bool:
+    """By the first bytes or by name: what calls itself an image and is none is to be listed as a bad one."""
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     netpbm = head[:2] in NETPBM and head[2:3].isspace()
     return head.startswith(MAGIC) or webp or netpbm or path.suffix.lower() in IMAGE_SUFFIXES

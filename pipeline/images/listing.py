@@ -6,7 +6,7 @@ import csv
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def list_images(source: Path) -> Listing:
         No such folder, a file that is no CSV file, a folder that cannot be listed.
     """
     if source.is_dir():
-        return _Walk(source).listing()
+        return Walk(source).listing()
     if not source.exists():
         raise ImagesError(f"no such folder: {source}; give a folder of images or a CSV file with path,label")
     if source.suffix.lower() == ".csv":
@@ -60,7 +60,7 @@ def list_images(source: Path) -> Listing:
     raise ImagesError(f"{source} is a file; give the folder that holds the images, or a CSV file with path,label")
 
 
-class _Walk:
+class Walk:
     """One pass over a folder; links out of it are followed once, links within it never."""
 
     def __init__(self, root: Path):
@@ -79,6 +79,13 @@ class _Walk:
         else:
             self._labelled_names(files, None)
         return self.found
+
+    def files(self) -> Iterator[Entry]:
+        """Every file below the folder, whatever its layout, sorted a folder at a time; none has a label."""
+        folders, files = self._children(self.found.root, "")
+        yield from files
+        for name in folders:
+            yield from self._files_below(name)
 
     def _split_folders(self, folders: list[str]) -> None:
         for name in folders:
@@ -174,24 +181,36 @@ class _Walk:
 def _read_manifest(path: Path) -> Listing:
     found = Listing(path.parent)
     lines: dict[str, int] = {}
-    with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = csv.DictReader(file)
-        columns = rows.fieldnames or []
-        for name in ("path", "label"):
-            if name not in columns:
-                raise ImagesError(f"{path} line 1: no column '{name}'; there is {', '.join(columns) or 'nothing'}")
-        try:
-            for row in rows:
-                entry = _manifest_entry(row, path.parent, f"{path} line {rows.line_num}")
-                if entry.id in lines:
-                    raise ImagesError(
-                        f"{path} line {rows.line_num}: {entry.id} is listed already, on line {lines[entry.id]}"
-                    )
-                lines[entry.id] = rows.line_num
-                found.entries.append(entry)
-        except csv.Error as error:
-            raise ImagesError(f"{path} line {rows.line_num}: {error}") from None
+    for line, row in manifest_rows(path, ("path", "label")):
+        entry = _manifest_entry(row, path.parent, f"{path} line {line}")
+        if entry.id in lines:
+            raise ImagesError(f"{path} line {line}: {entry.id} is listed already, on line {lines[entry.id]}")
+        lines[entry.id] = line
+        found.entries.append(entry)
     return found
+
+
+def manifest_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """The rows of a CSV file with a header, each with its line number.
+
+    Raises
+    ------
+    ImagesError
+        A column of `needed` is missing, or the file is no CSV file or cannot be read.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            rows = csv.DictReader(file)
+            columns = rows.fieldnames or []
+            for name in needed:
+                if name not in columns:
+                    raise ImagesError(f"{path} line 1: no column '{name}'; there is {', '.join(columns) or 'nothing'}")
+            for row in rows:
+                yield rows.line_num, row
+    except csv.Error as error:
+        raise ImagesError(f"{path} line {rows.line_num}: {error}") from None
+    except OSError as error:
+        raise ImagesError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _manifest_entry(row: dict[str, str | None], folder: Path, where: str) -> Entry:

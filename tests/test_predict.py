@@ -1,0 +1,360 @@
+"""New images: rows as of stage one, cached ones not computed again, labels in the order given."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import (
+    ConvBaseSpec,
+    HeadError,
+    ImagesError,
+    StoreError,
+    extract_features,
+    load_head,
+    make_head,
+    open_features,
+    predict_images,
+    save_head,
+    scan_images,
+    train_heads,
+)
+from pipeline.heads import head_names
+from pipeline.images.finding import check_sources, find_images
+from pipeline.neighbours import K
+from pipeline.predict import BLOCK_ROWS, Predictor
+from pipeline.rows import MOST_WAITING
+from pipeline.store import NO_ROW
+from pipeline.store.by_content import RowsByContent
+from tests.fakes import FakeConvBase, photo, photo_folder
+
+ROOT = Path(__file__).parent.parent
+SPEC = ConvBaseSpec(size=8)
+RED, CYAN = (200, 60, 60), (60, 200, 200)
+QUICK = {
+    "dense": {"epochs": 1},
+    "logistic": {"C": 1.0},
+    "svm": {"C": 1e-3},
+    "knn": {"k": 3},
+    "forest": {"n_estimators": 5},
+    "mlp": {"epochs": 2},
+}
+
+
+@pytest.fixture
+def cache(tmp_path, photos, fake_conv_base):
+    """The directory of a store of twenty photos and a trained head."""
+    extract_features(scan_images(photos), tmp_path / "cache", SPEC)
+    train_heads(open_features(tmp_path / "cache"), ["logistic"], params=QUICK)
+    fake_conv_base.seen = fake_conv_base.loads = 0
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def new(tmp_path):
+    """Five photos that no store has."""
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"{number}.png").write_bytes(photo(9000 + number))
+    return folder
+
+
+class Recorder:
+    """Stands for a head and keeps the features it was given."""
+
+    classes_ = np.array([0, 1])
+
+    def __init__(self):
+        self.given: list[np.ndarray] = []
+
+    def predict_proba(self, features):
+        self.given.append(features.rows)
+        return np.tile([0.25, 0.75], (len(features.rows), 1))
+
+
+class TestRows:
+    @pytest.mark.parametrize("store_dtype", ["float16", "float32"])
+    def test_they_are_those_that_stage_one_computes(self, tmp_path, photos, new, cache, store_dtype):
+        spec = ConvBaseSpec(size=8, store_dtype=store_dtype)
+        small = extract_features(scan_images(photos), tmp_path / "small", spec)
+        train_heads(small, ["ridge"])
+        predictor = Predictor(small)
+        predictor.head = Recorder()
+        paths = [str(new / f"{n}.png") for n in (3, 1, 4)]
+        assert len(list(predictor.predict(paths))) == 3
+        for path in paths:
+            shutil.copy(path, photos / "cats" / f"new-{Path(path).name}")
+        whole = extract_features(scan_images(photos), tmp_path / "whole", spec)
+        members = [whole.images.ids.index(f"cats/new-{Path(path).name}") for path in paths]
+        expected = whole.read_rows(whole.index.rows[members])
+        (given,) = predictor.head.given
+        assert given.dtype == expected.dtype == np.dtype(store_dtype)
+        np.testing.assert_array_equal(given, expected)
+
+    def test_cached_images_cost_no_forward_pass_whatever_they_are_called(self, tmp_path, photos, cache):
+        shutil.copytree(photos, tmp_path / "elsewhere" / "deep")
+        found = list(predict_images(cache, tmp_path / "elsewhere"))
+        assert len(found) == 20 and FakeConvBase.loads == FakeConvBase.seen == 0
+        store, head = open_features(cache), load_head(cache / "heads" / "logistic")
+        X, _ = store.load()
+        by_name = dict(zip(store.ids(), head.predict_proba(X), strict=True))
+        for one in found:
+            key = Path(one.path).relative_to(tmp_path / "elsewhere" / "deep").as_posix()
+            np.testing.assert_array_equal(list(one.probabilities.values()), by_name[key])
+
+    def test_only_new_images_go_through_the_conv_base_loaded_once(self, photos, new, cache):
+        assert len(list(predict_images(cache, [photos, new], batch_size=2))) == 25
+        assert FakeConvBase.seen == 5 and FakeConvBase.loads == 1
+
+    def test_an_image_whose_row_is_bad_is_tried_again(self, tmp_path, photos, new, fake_conv_base):
+        bad = photos / "cats" / "bad.png"
+        bad.write_bytes(b"no picture")
+        store = extract_features(scan_images(photos), tmp_path / "bad", SPEC)
+        content = store.index.contents[store.index.rows[store.images.ids.index("cats/bad.png")]].tobytes()
+        assert RowsByContent(store)(content) == NO_ROW
+
+    def test_every_content_is_found_in_its_row_and_no_other(self, cache):
+        store = open_features(cache)
+        row_of = RowsByContent(store)
+        assert [row_of(content.tobytes()) for content in store.index.contents] == list(range(20))
+        first = store.index.contents[0].tobytes()
+        assert row_of(first[:-1] + bytes([first[-1] ^ 1])) == row_of(bytes(32)) == row_of(b"\xff" * 32) == NO_ROW
+
+    @pytest.mark.parametrize("batch_size", [1, 3, 7])
+    def test_the_batch_size_changes_nothing(self, photos, new, cache, batch_size):
+        sources = [new / "0.png", photos, new, photos / "cats"]
+        assert list(predict_images(cache, sources, batch_size=batch_size)) == list(predict_images(cache, sources))
+
+    def test_no_tensorflow_is_needed_where_all_is_cached(self, photos, cache):
+        code = "import sys\nfrom pipeline.cli import main\nstatus = main(sys.argv[1:])\n"
+        code += "sys.exit(status or 9 * ('tensorflow' in sys.modules or 'keras' in sys.modules))"
+        command = [sys.executable, "-c", code, "predict", str(cache), str(photos)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == 21
+
+
+class TestOrderAndBadImages:
+    def test_predictions_come_in_the_order_given_and_a_bad_image_stops_nothing(self, tmp_path, photos, new, cache):
+        cut = tmp_path / "cut.jpg"
+        cut.write_bytes(photo(1, format="JPEG", size=(90, 90))[:2000])
+        sources = [new / "4.png", cut, photos / "dogs" / "003.png", tmp_path / "gone.png", new / "0.png"]
+        found = list(predict_images(cache, sources, batch_size=2))
+        assert [one.path for one in found] == [str(source) for source in sources]
+        assert [bool(one.error) for one in found] == [False, True, False, True, False]
+        assert "cut short" in found[1].error and found[3].error == "no such file"
+        assert found[1].label is None and found[1].probability is None and found[1].probabilities == {}
+        for one in (found[0], found[2], found[4]):
+            assert list(one.probabilities) == ["cats", "dogs"] and one.probabilities[one.label] == one.probability
+            assert sum(one.probabilities.values()) == pytest.approx(1) and one.probability >= 0.5
+
+    def test_what_is_no_file_or_no_name_is_a_bad_image(self, tmp_path, cache):
+        os.mkfifo(tmp_path / "pipe.png")
+        table = tmp_path / "table.csv"
+        table.write_text("path,n\npipe.png,1\nnew\0line.png,2\ncache,3\n")
+        errors = [one.error for one in predict_images(cache, table)]
+        assert errors[0] == "is not a regular file" and "null" in errors[1] and errors[2] == "is not a regular file"
+
+    @pytest.mark.parametrize("name", ["cached", "new", "bad"])
+    def test_the_first_prediction_comes_before_the_last_path_is_known(self, tmp_path, photos, new, cache, name):
+        bad = tmp_path / "bad.png"
+        bad.write_bytes(b"")
+        path = {"cached": photos / "cats" / "000.png", "new": new / "0.png", "bad": bad}[name]
+        asked = itertools.count()
+        endless = (str(path) for _ in asked)
+        predictions = predict_images(cache, endless, batch_size=2)
+        assert next(predictions).path == str(path)
+        ahead = 2 * 2 + 2 * MOST_WAITING
+        assert next(asked) <= ahead + (2 if name == "new" else BLOCK_ROWS)
+        predictions.close()
+
+    def test_nothing_to_label_is_no_error(self, cache):
+        assert list(predict_images(cache, [])) == []
+
+
+class TestHeads:
+    @pytest.mark.parametrize("name", head_names())
+    def test_every_head_labels_as_it_predicts(self, photos, new, cache, name):
+        train_heads(open_features(cache), [name], params=QUICK)
+        found = list(predict_images(cache, [photos, new], name))
+        store, head = open_features(cache), load_head(cache / "heads" / name)
+        X, _ = store.load()
+        assert [one.label for one in found[:20]] == [store.classes[label] for label in head.predict(X)]
+        expected = head.predict_proba(X)
+        np.testing.assert_allclose([list(one.probabilities.values()) for one in found[:20]], expected, atol=1e-6)
+
+    def test_the_best_one_is_taken_unless_one_is_named(self, photos, cache):
+        store = open_features(cache)
+        head = load_head(cache / "heads" / "logistic")
+        about = {"classes": store.classes, "fingerprint": store.fingerprint}
+        scored = {"classes": list(store.classes)}
+        save_head(head, cache / "heads" / "good", metrics={"accuracy": 0.99, **scored}, **about)
+        save_head(head, cache / "heads" / "unscored", **about)
+        stale = {**about, "fingerprint": "0" * 64}
+        save_head(head, cache / "heads" / "stale", metrics={"accuracy": 1.0, **scored}, **stale)
+        assert Predictor(store).head_name == "good"
+        assert Predictor(store, "unscored").head_name == "unscored"
+        with pytest.raises(HeadError, match=r"no head 'knn' is saved in .*heads; there are good, logistic, stale"):
+            predict_images(cache, photos, "knn")
+
+    def test_without_heads_the_call_itself_says_what_to_do(self, tmp_path, photos, cache):
+        shutil.rmtree(cache / "heads")
+        with pytest.raises(HeadError, match=r"no trained head.*train"):
+            predict_images(cache, photos)
+        with pytest.raises(HeadError, match="there are none"):
+            predict_images(cache, photos, "../../heads/logistic")
+        with pytest.raises(StoreError, match="no store at"):
+            predict_images(tmp_path / "none", photos)
+
+    def test_a_class_that_was_missing_in_training_has_probability_0_and_moves_no_column(self, tmp_path, cache):
+        lines = ["path,label,split"]
+        for label, split in (("ants", "validation"), ("cats", "train"), ("dogs", "train")):
+            folder = photo_folder(tmp_path / "three", 6, (label,)) / label
+            lines += [f"three/{label}/{path.name},{label},{split}" for path in sorted(folder.iterdir())]
+        lines += [f"photos/{label}/00{n}.png,{label},validation" for label in ("cats", "dogs") for n in (1, 2)]
+        (tmp_path / "three.csv").write_text("\n".join(lines))
+        store = extract_features(scan_images(tmp_path / "three.csv"), tmp_path / "c3", SPEC)
+        train_heads(store, ["logistic"], params=QUICK)
+        head = load_head(store.heads_directory / "logistic")
+        assert head.classes_.tolist() == [1, 2]
+        X, _ = store.load()
+        for one, (cats, dogs) in zip(
+            predict_images(tmp_path / "c3", [store.images.root / id for id in store.ids()]),
+            head.predict_proba(X).tolist(),
+            strict=True,
+        ):
+            assert one.probabilities == {"ants": 0.0, "cats": cats, "dogs": dogs}
+
+    def test_a_head_older_than_a_class_keeps_its_names(self, photos, cache):
+        before = {Path(one.path).name: one.probabilities for one in predict_images(cache, photos / "dogs")}
+        photo_folder(photos, 4, ("ants",))
+        extract_features(scan_images(photos), cache, SPEC)
+        for one in predict_images(cache, photos / "dogs"):
+            assert one.probabilities == {"ants": 0.0, **before[Path(one.path).name]}
+
+
+class TestFinding:
+    def test_a_folder_of_any_layout_counts_with_all_below_it(self, tmp_path, photos):
+        (photos / "top.png").write_bytes(photo(1))
+        (photos / "cats" / "deep").mkdir()
+        (photos / "cats" / "deep" / "noextension").write_bytes(photo(2))
+        (photos / "cats" / "bad.jpg").write_bytes(b"")
+        (photos / "notes.txt").write_text("hello")
+        (photos / ".hidden.png").write_bytes(photo(3))
+        (photos / "dangling.png").symlink_to(tmp_path / "nowhere")
+        skipped = []
+        found = list(find_images([photos], skipped.append))
+        assert len(found) == 23 and found == [str(Path(path)) for path in found] and str(photos / "top.png") == found[0]
+        assert {"noextension", "bad.jpg"} <= {Path(path).name for path in found}
+        assert {(Path(path).name, reason) for path, reason in skipped} == {
+            ("notes.txt", "is no image"),
+            ("dangling.png", "is a link that leads nowhere"),
+        }
+
+    def test_paths_of_a_csv_file_are_relative_to_it_and_need_no_label(self, tmp_path, photos):
+        table = photos / "table.CSV"
+        table.write_text('note,path\nx,cats/001.png\n"a,b",gone.png\n')
+        one = photos / "dogs" / "000.png"
+        assert list(find_images([one, table])) == [
+            str(one),
+            str(photos / "cats" / "001.png"),
+            str(photos / "gone.png"),
+        ]
+
+    def test_wrong_csv_files_are_named_with_the_line(self, tmp_path):
+        table = tmp_path / "t.csv"
+        table.write_text("file,label\na.png,x\n")
+        with pytest.raises(ImagesError, match=r"t.csv line 1: no column 'path'; there is file, label"):
+            list(find_images([table]))
+        table.write_text("path,label\n,x\n")
+        with pytest.raises(ImagesError, match=r"t.csv line 2: no path"):
+            list(find_images([table]))
+        with pytest.raises(ImagesError, match=r"none.csv cannot be read: No such file"):
+            list(find_images([tmp_path / "none.csv"]))
+
+    def test_what_is_given_must_be_there(self, tmp_path, photos):
+        os.mkfifo(tmp_path / "pipe")
+        check_sources([photos, photos / "cats" / "000.png"])
+        for source in (tmp_path / "nothing", "", tmp_path / "pipe"):
+            with pytest.raises(ImagesError, match=r"no such image, folder or CSV file|neither a file nor a folder"):
+                check_sources([photos, source])
+
+
+class TestUnknown:
+    @pytest.fixture
+    def tinted(self, tmp_path, fake_conv_base):
+        """A store of sixty images, red or cyan."""
+        for label, colour in (("cyan", CYAN), ("red", RED)):
+            folder = tmp_path / "tinted" / label
+            folder.mkdir(parents=True)
+            for at in range(30):
+                save_tinted(folder / f"{at}.png", colour, at)
+        store = extract_features(scan_images(tmp_path / "tinted"), tmp_path / "tints", SPEC)
+        train_heads(store, ["ridge"])
+        return store
+
+    def test_distances_are_those_to_the_nearest_other_training_rows(self, tinted):
+        rows = np.unique(tinted.index.rows[tinted.members("train")])
+        pooled = tinted.read_rows(rows).astype(np.float64).mean(axis=(1, 2))
+        unit = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+        cosine = 1 - unit @ unit.T
+        np.fill_diagonal(cosine, np.inf)
+        own = dict(zip(rows.tolist(), np.sort(cosine, axis=1)[:, :K].mean(axis=1), strict=True))
+        predictor = Predictor(tinted, unknown=0.9)
+        assert predictor.threshold == pytest.approx(np.quantile(list(own.values()), 0.9), rel=1e-2, abs=1e-6)
+        members = tinted.members("train")
+        paths = [str(tinted.images.root / tinted.images.ids[member]) for member in members]
+        found = list(predictor.predict(paths))
+        expected = [own[row] for row in tinted.index.rows[members].tolist()]
+        np.testing.assert_allclose([one.distance for one in found], expected, rtol=1e-2, atol=1e-6)
+        flagged = np.mean([one.unknown for one in found])
+        assert 0.05 <= flagged <= 0.15
+
+    def test_what_looks_otherwise_is_unknown_and_a_bad_image_is_neither(self, tmp_path, tinted):
+        odd = tmp_path / "odd.png"
+        save_tinted(odd, (200, 200, 200), 0)
+        save_tinted(tmp_path / "like.png", RED, 77)
+        (tmp_path / "bad.png").write_bytes(b"")
+        paths = [tmp_path / name for name in ("odd.png", "like.png", "bad.png")]
+        odd, like, bad = predict_images(tinted.directory, paths, unknown=0.99)
+        assert odd.unknown is True and like.unknown is False and odd.distance > like.distance
+        assert bad.unknown is None and bad.distance is None
+        assert next(predict_images(tinted.directory, paths)).unknown is None
+
+    def test_a_sample_of_the_training_images_is_fixed_and_as_large_as_said(self, tinted, monkeypatch):
+        from pipeline import neighbours
+
+        monkeypatch.setattr(neighbours, "MOST_ROWS", 12)
+        monkeypatch.setattr(neighbours, "MOST_MEASURED", 7)
+        thresholds = {Predictor(tinted, unknown=0.99).threshold for _ in range(2)}
+        assert len(thresholds) == 1
+        assert neighbours.neighbours_memory(tinted) == (12, 12 * 3 * 4)
+
+    def test_no_fraction_and_too_little_memory_are_refused_before_anything_is_read(self, photos, tinted, monkeypatch):
+        with pytest.raises(StoreError, match=r"quantile of unknown images is 1.5"):
+            predict_images(tinted.directory, photos, unknown=1.5)
+        monkeypatch.setattr("pipeline.neighbours.available_memory", lambda: 100)
+        with pytest.raises(StoreError, match="train images to compare with take"):
+            predict_images(tinted.directory, photos, unknown=0.99)
+
+
+def save_tinted(path: Path, colour: tuple[int, int, int], seed: int) -> None:
+    """A picture in about one colour."""
+    noise = np.random.default_rng([*colour, seed]).integers(-40, 40, (16, 16, 3))
+    Image.fromarray((np.array(colour) + noise).astype(np.uint8)).save(path)
+
+
+def test_a_head_without_probabilities_says_so(photos, cache, monkeypatch):
+    monkeypatch.setattr("pipeline.predict.load_head", lambda *args, **kwargs: make_head("logistic"))
+    monkeypatch.delattr("pipeline.heads.pipelines.PipelineHead.predict_proba")
+    with pytest.raises(HeadError, match="has no probabilities; train it again"):
+        predict_images(cache, photos)

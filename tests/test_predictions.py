@@ -1,0 +1,255 @@
+"""The verb `predict`: its CSV file, its words, and what an interruption leaves."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import ConvBaseSpec, extract_features, predict_images, scan_images, train_heads
+from pipeline.cli import main
+from pipeline.predictions import PredictionsFile, columns, csv_line
+from tests.fakes import FakeConvBase, photo, photo_folder
+from tests.test_cli import one_line, own_signal_handlers  # noqa: F401  # a fixture
+
+SPEC = ConvBaseSpec(size=8)
+HEADER = ["path", "label", "probability", "p_cats", "p_dogs", "error"]
+
+
+@pytest.fixture
+def cache(tmp_path, photos, fake_conv_base):
+    """The directory of a store of twenty photos and two trained heads."""
+    store = extract_features(scan_images(photos), tmp_path / "cache", SPEC)
+    train_heads(store, ["knn", "ridge"], params={"knn": {"k": 3}})
+    fake_conv_base.seen = fake_conv_base.loads = 0
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def new(tmp_path):
+    """Thirty photos that no store has."""
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"{number:03d}.png").write_bytes(photo(7000 + number))
+    return folder
+
+
+@pytest.fixture
+def run(capfdbinary, monkeypatch):
+    """Run `predict`: exit status, the bytes of standard output, standard error."""
+    monkeypatch.setattr("pipeline.console.start_tensorflow_quietly", lambda: None)
+
+    def call(*arguments) -> tuple[int, bytes, str]:
+        try:
+            status = main(["predict", *map(str, arguments)])
+        except SystemExit as exit:
+            status = exit.code
+        out, err = capfdbinary.readouterr()
+        return status, out, err.decode()
+
+    return call
+
+
+def read_csv(data: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")))
+
+
+def test_standard_output_is_csv_and_nothing_else(run, cache, photos, new):
+    status, out, err = run(cache, new / "003.png", photos, "--head", "knn")
+    rows = read_csv(out)
+    assert status == 0 and list(rows[0]) == HEADER and len(rows) == 21
+    assert rows[0]["path"] == str(new / "003.png")
+    for row, one in zip(rows, predict_images(cache, [new / "003.png", photos], "knn"), strict=True):
+        assert (row["path"], row["label"], row["error"]) == (one.path, one.label, "")
+        assert float(row["p_cats"]) == pytest.approx(one.probabilities["cats"], rel=1e-6)
+        assert row["probability"] == row[f"p_{row['label']}"]
+    assert "head       knn" in err and "labelled 21 of 21 images" in err
+
+
+def test_a_bad_image_has_its_reason_in_a_row_and_makes_the_status_1(run, tmp_path, cache, new):
+    (new / "010.png").write_bytes(b"<html>")
+    status, out, err = run(cache, new, "--out", tmp_path / "labels.csv")
+    rows = read_csv((tmp_path / "labels.csv").read_bytes())
+    assert status == 1 and [row["path"] for row in rows] == sorted(map(str, new.iterdir()))
+    bad = rows.pop(10)
+    assert bad.pop("path").endswith("010.png") and "HTML" in bad.pop("error") and set(bad.values()) == {""}
+    assert all(row["label"] for row in rows) and "010.png: not an image" in err
+    assert b"labelled 29 of 30 images" in out and not list(tmp_path.glob("*.partial*"))
+
+
+def test_fault_32_odd_names_come_back_from_the_csv(run, tmp_path, cache, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["new\nline.png", "carriage\rreturn.png", 'co,mma".png', "smile \U0001f600.png", " spaces .png"]
+    names += [os.fsdecode(b"latin\xe9.png")]
+    formulas = ["=cmd|calc.png", "+1.png", "-1.png", "@sum.png"]
+    for at, name in enumerate([*names, *formulas]):
+        Path(name).write_bytes(photo(700 + at))
+    status, out, _ = run(cache, *names, *(f"./{name}" for name in formulas))
+    assert status == 0 and [row["path"] for row in read_csv(out)] == [*names, *(f"./{name}" for name in formulas)]
+    Path("list.csv").write_text("path\n" + "\n".join(formulas))
+    found = [row["path"] for row in read_csv(run(cache, "list.csv")[1])]
+    assert found == [f"./{name}" for name in formulas] and all(Path(path).is_file() for path in found)
+
+
+def test_a_line_quotes_what_must_be_quoted_and_ends_in_a_bare_newline():
+    assert csv_line(["a", "b,c", 'd"e', "f\rg", "h\ni"]) == b'a,"b,c","d""e","f\rg","h\ni"\n'
+
+
+def test_unknown_adds_two_columns(run, cache, photos):
+    status, out, err = run(cache, photos, "--unknown")
+    rows = read_csv(out)
+    assert status == 0 and list(rows[0])[-3:] == ["distance", "unknown", "error"]
+    assert {row["unknown"] for row in rows} <= {"True", "False"}
+    assert all(0 <= float(row["distance"]) <= 2 for row in rows)
+    assert "is judged by" in err and "of memory" in err
+    assert columns(["b"], distances=True) == ["path", "label", "probability", "p_b", "distance", "unknown", "error"]
+
+
+def test_paths_may_come_from_standard_input(run, cache, photos, new, monkeypatch):
+    lines = f"{new}/001.png\n\n{photos}/cats\n{new}/gone.png\n".encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    status, out, _ = run(cache, "-", new / "002.png")
+    rows = read_csv(out)
+    assert status == 1 and len(rows) == 13 and rows[0]["path"] == f"{new}/001.png"
+    assert rows[-2]["error"] == "no such file" and rows[-1]["path"].endswith("002.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["{cache}", "{photos}/nothing.png"], "no such image, folder or CSV file: "),
+        (["{cache}", "{photos}", "--head", "svm"], "no head 'svm' is saved in"),
+        (["{cache}", "{photos}", "--out", "{photos}/none/x.csv"], "cannot be written: No such file or directory"),
+        (["{cache}", "{photos}", "--out", "{photos}"], "cannot be written: it is a folder"),
+        (["{cache}", "{photos}", "--unknown", "2"], "not a fraction"),
+        (["{photos}", "{photos}"], "no store at"),
+        (["{cache}", "{photos}/empty"], "no images in"),
+        (["{cache}", "{photos}/t.csv"], "no column 'path'"),
+    ],
+)
+def test_wrong_requests_end_in_one_line_and_status_2(run, cache, photos, arguments, complaint):
+    (photos / "empty").mkdir()
+    (photos / "t.csv").write_text("a,b\n")
+    status, out, err = run(*(argument.format(cache=cache, photos=photos) for argument in arguments))
+    assert status == 2 and out == b"" and complaint in one_line(err)
+    assert FakeConvBase.loads == 0
+
+
+def test_random_weights_and_the_choice_of_the_head_are_said(run, tmp_path, photos, fake_conv_base):
+    store = extract_features(scan_images(photos), tmp_path / "random", ConvBaseSpec(size=8, weights="random"))
+    train_heads(store, ["knn"], params={"knn": {"k": 3}})
+    _, _, err = run(tmp_path / "random", photos)
+    assert "RANDOM WEIGHTS" in err and "knn, validation accuracy" in err and "the best of those saved" in err
+
+
+def test_a_head_from_before_a_class_was_added_is_warned_of(run, cache, photos):
+    photo_folder(photos, 4, ("ants",))
+    extract_features(scan_images(photos), cache, SPEC)
+    status, out, err = run(cache, photos / "dogs")
+    assert status == 0 and "other classes" in err and {row["p_ants"] for row in read_csv(out)} == {"0"}
+
+
+class Interrupted(FakeConvBase):
+    """Computes two batches; then somebody presses Ctrl-C."""
+
+    def compute(self, batch):
+        if FakeConvBase.seen >= 8:
+            raise KeyboardInterrupt
+        return super().compute(batch)
+
+
+class TestInterruption:
+    @pytest.fixture
+    def interrupted(self, run, tmp_path, cache, new, monkeypatch):
+        """A run that was interrupted after eight of thirty images; the arguments, and the file of its lines."""
+        arguments = (cache, new, "--batch-size", "4", "--out", tmp_path / "labels.csv")
+        with monkeypatch.context() as patch:
+            patch.setattr("pipeline.conv_base.load_conv_base", Interrupted)
+            status, _, err = run(*arguments)
+        (partial,) = tmp_path.glob("labels.csv.partial-*")
+        assert status == 130 and "8 images are labelled in" in err and str(partial) in err
+        assert "goes on from there" in one_line(err) and not (tmp_path / "labels.csv").exists()
+        FakeConvBase.seen = 0
+        return arguments, partial
+
+    def whole(self, cache, new):
+        return [(one.path, one.label) for one in predict_images(cache, new)]
+
+    def check(self, tmp_path, cache, new):
+        rows = read_csv((tmp_path / "labels.csv").read_bytes())
+        assert not list(tmp_path.glob("*partial*"))
+        assert [(row["path"], row["label"]) for row in rows] == self.whole(cache, new)
+
+    def test_the_same_command_goes_on(self, run, tmp_path, cache, new, interrupted):
+        arguments, partial = interrupted
+        assert len(read_csv(partial.read_bytes())) == 8
+        status, _, err = run(*arguments)
+        assert status == 0 and FakeConvBase.seen == 22 and "8 images were labelled before" in err
+        self.check(tmp_path, cache, new)
+
+    def test_a_line_that_was_cut_off_is_computed_again(self, run, tmp_path, cache, new, interrupted):
+        arguments, partial = interrupted
+        partial.write_bytes(partial.read_bytes()[:-5])
+        assert run(*arguments)[0] == 0 and FakeConvBase.seen == 23
+        self.check(tmp_path, cache, new)
+
+    def test_an_image_that_was_changed_or_added_since_is_computed_with_all_after_it(
+        self, run, tmp_path, cache, new, interrupted
+    ):
+        arguments, partial = interrupted
+        (new / "005.png").write_bytes(photo(31))
+        later = partial.stat().st_mtime_ns + 10**9
+        os.utime(new / "005.png", ns=(later, later))
+        assert run(*arguments)[0] == 0 and FakeConvBase.seen == 25
+        self.check(tmp_path, cache, new)
+
+    def test_another_head_starts_over_and_clears_away(self, run, tmp_path, cache, new, interrupted):
+        arguments, _ = interrupted
+        default = "knn" if "knn" in run(cache, new / "000.png")[2] else "ridge"
+        other = {"knn": "ridge", "ridge": "knn"}[default]
+        FakeConvBase.seen = 0
+        assert run(*arguments, "--head", other)[0] == 0 and FakeConvBase.seen == 30
+        assert not list(tmp_path.glob("*partial*"))
+
+    def test_a_bad_image_before_the_interruption_still_counts(self, run, tmp_path, cache, new, interrupted):
+        arguments, partial = interrupted
+        (new / "002.png").write_bytes(b"")
+        os.utime(new / "002.png", ns=(0, 0))
+        lines = partial.read_bytes().splitlines(keepends=True)
+        lines[3] = csv_line([str(new / "002.png"), "", "", "", "", "an empty file"])
+        partial.write_bytes(b"".join(lines))
+        status, out, err = run(*arguments)
+        assert status == 1 and "002.png: an empty file" in err and b"labelled 29 of 30 images" in out
+        assert FakeConvBase.seen == 22
+
+    def test_the_old_file_stays_until_the_new_one_is_whole(self, run, tmp_path, cache, new, monkeypatch):
+        (tmp_path / "labels.csv").write_text("old")
+        monkeypatch.setattr("pipeline.conv_base.load_conv_base", Interrupted)
+        assert run(cache, new, "--batch-size", "4", "--out", tmp_path / "labels.csv")[0] == 130
+        assert (tmp_path / "labels.csv").read_text() == "old"
+
+    def test_a_run_that_finished_nothing_leaves_nothing(self, run, tmp_path, cache, new, monkeypatch):
+        monkeypatch.setattr(FakeConvBase, "seen", 8)
+        monkeypatch.setattr("pipeline.conv_base.load_conv_base", Interrupted)
+        assert run(cache, new, "--out", tmp_path / "labels.csv")[0] == 130
+        assert not list(tmp_path.glob("labels.csv*"))
+
+    def test_lines_are_there_before_the_file_is_finished(self, tmp_path):
+        file = PredictionsFile(tmp_path / "x.csv", HEADER, [])
+        assert list(file.go_on(["a", "b"], pytest.fail)) == ["a", "b"]
+        file.write(["a", "cats", "1", "1", "0", ""])
+        assert read_csv(file.partial.read_bytes())[0]["label"] == "cats"
+        file.finish()
+        assert len(read_csv((tmp_path / "x.csv").read_bytes())) == 1
+
+    def test_a_partial_file_of_something_else_is_not_trusted(self, tmp_path):
+        file = PredictionsFile(tmp_path / "x.csv", HEADER, [])
+        file.partial.write_bytes(b'no header\n"unclosed,\n')
+        assert list(file.go_on(["a"], pytest.fail)) == ["a"]
+        file.finish()
+        assert (tmp_path / "x.csv").read_bytes() == csv_line(HEADER)
