@@ -1,0 +1,145 @@
+"""Conv base and head as one Keras model that needs nothing of this package.
+
+Two forms. The image form takes images as they are decoded, of any size, and gives probabilities. The
+slides' form is the model of the lecture: conv base, flatten and the dense head in one `Sequential`
+that takes images which were preprocessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pipeline.conv_base.apart import import_keras, run_apart
+from pipeline.defaults import FORMS
+from pipeline.errors import HeadError, StoreMismatch
+from pipeline.extract import load_stored_conv_base
+from pipeline.heads import KERAS_HEADS
+from pipeline.heads.files import load_head
+from pipeline.heads.metrics import choose_head
+from pipeline.progress import Progress
+from pipeline.store import FeatureStore
+
+if TYPE_CHECKING:
+    import keras
+
+    from pipeline.conv_base import ConvBase
+
+
+def assemble_model(
+    store: FeatureStore, head: Any, *, form: str = "image", progress: Progress | None = None
+) -> keras.Model:
+    """Put a store's conv base and a head trained on its features into one Keras model.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    head : str or Head
+        The name of a saved head, or a fitted one.
+    form : {"image", "slides"}
+        `image`: resizing, preprocessing, conv base and head, from RGB images (b, any height, any
+        width, 3), uint8 or float in 0..255 and upright, to probabilities. `slides`: `Sequential` of
+        conv base, flatten and the layers of a dense head, from images (b, height, width, 3) of the
+        spec's size that went through the spec's preprocessing.
+    progress : Progress, optional
+
+    Returns
+    -------
+    keras.Model
+        Of two classes (b, 1), the probability of the second by name; otherwise (b, k), a column for
+        each of `store.classes`. float32. The conv base is frozen and computes in the store's
+        precision; the image form rounds features to the store's dtype, as the cache does. The last
+        layer's name holds the class names, the model's name conv base, head and the first digits of
+        the store's fingerprint.
+
+    Raises
+    ------
+    HeadError
+        There is no such head, or Keras has no layers for it (knn, forest; for the slides' form
+        anything but dense).
+    StoreMismatch
+        The head was trained on other features or classes; or see `load_stored_conv_base`.
+    SpecError
+        See `load_stored_conv_base`.
+
+    Notes
+    -----
+    Resizing inside the model is `tf.image.resize`, to which stage one's own is equal within 1e-4 of
+    a grey level, for `bilinear` and `antialias`. Turning by EXIF, 16 bits to 8 and the choice of a
+    frame remain with whoever decodes the file.
+    """
+    if form not in FORMS:
+        raise HeadError(f"form {form!r} is not one of {', '.join(FORMS)}")
+    trained = find_head(store, head)
+    if form == "slides" and trained.name != "dense":
+        raise HeadError(f"the slides' model ends in a dense head, not {trained.name}; export it in the image form")
+    if trained.name not in KERAS_HEADS:
+        raise HeadError(
+            f"a {trained.name} head cannot be expressed as Keras layers; `python -m pipeline predict` works with it, "
+            f"and {', '.join(KERAS_HEADS)} can be exported"
+        )
+    conv_base = load_stored_conv_base(store, progress or Progress())
+    build: Callable[..., keras.Model] = _image_model if form == "image" else _slides_model
+    return run_apart(build, store, conv_base, trained)
+
+
+def find_head(store: FeatureStore, head: Any) -> Any:
+    """A saved head by name, or a fitted one, after a check that it belongs to the store.
+
+    Raises
+    ------
+    HeadError
+        There is no such head, it is damaged, or not trained yet.
+    StoreMismatch
+        It was trained on other classes, or on other features.
+    """
+    if isinstance(head, str):
+        name = choose_head(store.heads_directory, store.fingerprint, head)
+        head = load_head(store.heads_directory / name, fingerprint=store.fingerprint)
+    if not hasattr(head, "classes_"):
+        raise HeadError(f"the {head.name} head is not trained yet; call fit first")
+    labels, shape = head.classes_, tuple(head.feature_shape_)
+    names = getattr(head, "class_names_", list(store.classes))
+    numbers = labels.dtype.kind in "iu" and labels[0] >= 0 and labels[-1] < len(names)
+    for what, its, the_stores in (
+        ("classes", names if numbers else labels.tolist(), list(store.classes)),
+        ("features of shape", shape, tuple(store.feature_shape)),
+        ("fingerprint", getattr(head, "fingerprint_", store.fingerprint), store.fingerprint),
+    ):
+        if its != the_stores:
+            raise StoreMismatch(
+                f"the {head.name} head was trained on {what} {its}, {store.directory} has {the_stores}; train it "
+                "again with `python -m pipeline heads`",
+                [(what, the_stores, its)],
+            )
+    return head
+
+
+def _image_model(store: FeatureStore, conv_base: ConvBase, head: Any) -> keras.Model:
+    from pipeline.heads.as_layers import head_layers
+
+    keras, spec = import_keras(), conv_base.spec
+    images = keras.Input((None, None, 3), dtype="float32", name="images")
+    antialias = {"antialias": True} if spec.resize == "antialias" else {}  # old versions of Keras lack the word
+    resize = keras.layers.Resizing(*spec.height_width, "bilinear", dtype="float32", name="resize", **antialias)
+    features = conv_base.model(resize(images))
+    if spec.store_dtype != "float32":
+        features = keras.layers.Identity(dtype=spec.store_dtype, name="as_stored")(features)
+    for layer in head_layers(head, store.classes):
+        features = layer(features)
+    return keras.Model(images, features, name=_model_name(store, conv_base, head))
+
+
+def _slides_model(store: FeatureStore, conv_base: ConvBase, head: Any) -> keras.Sequential:
+    from pipeline.heads.as_layers import head_layers
+
+    keras = import_keras()
+    (base,) = (layer for layer in conv_base.model.layers if isinstance(layer, keras.Model))  # within is preprocessing
+    layers = [keras.Input((*conv_base.spec.height_width, 3), name="images"), base, *head_layers(head, store.classes)]
+    return keras.Sequential(layers, name=_model_name(store, conv_base, head))
+
+
+def _model_name(store: FeatureStore, conv_base: ConvBase, head: Any) -> str:
+    base = re.sub(r"[^A-Za-z0-9_-]", "_", conv_base.model.name)  # TensorFlow takes few characters
+    return f"{base}-{head.name}-{store.fingerprint[:12]}"

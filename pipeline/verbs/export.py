@@ -1,0 +1,54 @@
+"""`export`: one model to hand on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pipeline import console, views
+from pipeline.agreement import compare
+from pipeline.assemble import find_head
+from pipeline.errors import ExportError, ImagesError
+from pipeline.export import export_model, format_of
+from pipeline.exported import load_exported
+from pipeline.heads import KERAS_HEADS
+from pipeline.heads.metrics import choose_head, read_metrics
+from pipeline.store import FeatureStore, open_features
+
+CHECKED = 8  # images that a written file is tried on
+
+
+def run(options: argparse.Namespace) -> int:
+    """One model to hand on."""
+    store, file = open_features(options.store), Path(options.file)
+    format = format_of(file, options.format)
+    name = _choose(store, options.head, options.form)
+    console.start_tensorflow_quietly()
+    head = find_head(store, name)
+    record = export_model(store, head, file, form=options.form, format=format, progress=views.ConsoleProgress())
+    console.say(f"wrote      {file}, {console.size(_bytes(file))}")
+    console.say(f"input      {record.input}")
+    console.say(f"output     {record.output}")
+    if store.random_weights:
+        views.warn_random_weights()
+    try:
+        predict, in_float32 = load_exported(file, format), format in ("tflite", "onnx")
+        agreement = compare(store, head, predict, options.form, images=CHECKED, in_float32=in_float32)
+    except (ImagesError, ExportError) as error:
+        console.warn(f"{file} is written but was not tried: {error}")
+        return 0
+    return views.show_agreement(str(file), agreement, store.spec.precision)
+
+
+def _choose(store: FeatureStore, name: str | None, form: str) -> str:
+    fit = ("dense",) if form == "slides" else KERAS_HEADS
+    chosen = choose_head(store.heads_directory, store.fingerprint, name, among=fit)
+    if name is None:
+        accuracy = (read_metrics(store.heads_directory / chosen) or {}).get("accuracy", float("nan"))
+        those = "the slides' form can hold" if form == "slides" else "Keras can express"
+        console.say(f"head       {chosen}: the best validation accuracy, {accuracy:.4f}, of those that {those}")
+    return chosen
+
+
+def _bytes(file: Path) -> int:
+    return sum(path.stat().st_size for path in (file.rglob("*") if file.is_dir() else [file]))

@@ -1,0 +1,298 @@
+"""Models that are handed on: written, read in a process without this package, and compared."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+import zipfile
+
+import numpy as np
+import pytest
+
+from pipeline import ExportError, ImagesError, StoreMismatch, export_model, load_head, make_head, train_heads
+from pipeline.agreement import compare, verify_model
+from pipeline.cli import main
+from pipeline.decode import decode_image
+from pipeline.exported import KEY, load_exported, read_record, with_record
+from tests.exporting import KERAS_HEADS, tiny_store
+
+STRANGER = """
+import sys, json
+import numpy as np
+import keras
+found = []
+for file in sys.argv[2:]:
+    model = keras.models.load_model(file)
+    probabilities = model.predict(np.load(sys.argv[1]), verbose=0)
+    found.append([probabilities.tolist(), model.layers[-1].name, model.name])
+assert "pipeline" not in sys.modules
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tiny_store(tmp_path_factory.mktemp("export"))
+
+
+@pytest.fixture
+def own_store(tmp_path):
+    """A store that a test may spoil."""
+    return tiny_store(tmp_path / "own", heads=("ridge",))
+
+
+def same_size(store, count=5):
+    """Some photos at their own size, uint8, and what cache and ridge say of them."""
+    data = [(store.images.root / id).read_bytes() for id in store.images.ids[:count]]
+    return np.stack([decode_image(one, lambda height, width: (height, width)) for one in data]).astype(np.uint8)
+
+
+def test_a_process_without_this_package_gets_the_same_probabilities(store, tmp_path):
+    short = tiny_store(tmp_path / "short", heads=("ridge",), precision="bfloat16")
+    stores = {tmp_path / "model.keras": store, tmp_path / "short.keras": short}
+    for file, one in stores.items():
+        export_model(one, "ridge", file)
+    np.save(tmp_path / "photos.npy", same_size(store))
+    command = [sys.executable, "-I", "-c", STRANGER, tmp_path / "photos.npy", *stores]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for one, (found, last_layer, name) in zip(stores.values(), json.loads(done.stdout.splitlines()[-1]), strict=True):
+        expected = load_head(one.heads_directory / "ridge").predict_proba(one.load()[0][:5])[:, 1:]
+        np.testing.assert_allclose(found, expected, atol=1e-3 if one is store else 0.02)
+        assert last_layer == "classes.cats.dogs" and one.fingerprint[:12] in name
+
+
+@pytest.mark.parametrize("head", KERAS_HEADS)
+def test_every_head_in_a_keras_file_agrees_with_cache_and_head(store, head, tmp_path):
+    export_model(store, head, tmp_path / "model.keras")
+    agreement = verify_model(store, tmp_path / "model.keras")
+    assert agreement.holds and agreement.largest < 1e-5 and agreement.other_labels == 0
+    assert agreement.images == len(store.members("validation"))
+
+
+def test_nothing_in_a_keras_file_is_ours_and_it_says_what_it_is(store, tmp_path):
+    record = export_model(store, "svm", tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        config, metadata = archive.read("config.json").decode(), json.loads(archive.read("metadata.json"))
+    assert "pipeline" not in config and "Lambda" not in config
+    assert "keras_version" in metadata and metadata[KEY]["classes"] == ["cats", "dogs"]
+    assert read_record(tmp_path / "model.keras") == record
+    assert record.fingerprint == store.fingerprint and record.head == "svm" and "dogs" in record.output
+
+
+@pytest.mark.parametrize("format", ["savedmodel", "tflite"])
+def test_other_formats_agree_and_say_what_they_are(store, format, tmp_path):
+    file = tmp_path / {"savedmodel": "model", "tflite": "model.tflite"}[format]
+    export_model(store, "logistic", file)
+    head = load_head(store.heads_directory / "logistic")
+    assert compare(store, head, load_exported(file, format), "image", images=5).largest < 1e-3
+    if format == "savedmodel":
+        record = json.loads((file / "assets.extra" / f"{KEY}.json").read_text())
+    else:
+        with zipfile.ZipFile(file) as extras:
+            record, labels = json.loads(extras.read(f"{KEY}.json")), extras.read("labels.txt").decode()
+        assert labels.split() == ["cats", "dogs"]
+    assert record["classes"] == ["cats", "dogs"] and record["head"] == "logistic"
+
+
+def test_the_slides_form_takes_preprocessed_images(store, tmp_path):
+    export_model(store, "dense", tmp_path / "slides.keras", form="slides")
+    agreement = verify_model(store, tmp_path / "slides.keras", images=7)
+    assert agreement.images == 7 and agreement.largest < 1e-3
+    assert "24x20" in read_record(tmp_path / "slides.keras").input
+
+
+def test_onnx_without_its_packages_says_what_to_install(store, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ExportError, match="pip install onnx tf2onnx"):
+        export_model(store, "ridge", tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_converter_cannot_do_is_one_line_and_no_file(store, tmp_path, monkeypatch):
+    import keras
+
+    def fail(*arguments, **options):
+        raise KeyError("no such\noperation")
+
+    for name in ("onnx", "tf2onnx"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setattr(keras.Model, "export", fail)
+    with pytest.raises(ExportError, match="converter to ONNX cannot express this model: 'no such"):
+        export_model(store, "ridge", tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "model.onnx"])
+def test_formats_without_antialiased_resizing_say_so(tmp_path, name):
+    store = tiny_store(tmp_path / "antialias", heads=("ridge",), resize="antialias")
+    with pytest.raises(ExportError, match=r"no antialiased resizing.*write a \.keras file"):
+        export_model(store, "ridge", tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_float32_model_of_short_features_may_differ_by_what_the_precision_costs(tmp_path):
+    store = tiny_store(tmp_path / "short", heads=("ridge",), precision="bfloat16")
+    assert main(["export", str(store.directory), str(tmp_path / "model.tflite")]) == 0
+    head, predict = load_head(store.heads_directory / "ridge"), load_exported(tmp_path / "model.tflite", "tflite")
+    bounds = [compare(store, head, predict, "image", images=2, in_float32=plain).bound for plain in (True, False)]
+    assert bounds == [0.2, 0.05]
+
+
+def test_onnx_agrees_where_its_packages_are_installed(store, tmp_path):
+    for name in ("onnx", "tf2onnx", "onnxruntime"):
+        pytest.importorskip(name, reason="an optional package of ONNX is not installed")
+    export_model(store, "mlp", tmp_path / "model.onnx")
+    head = load_head(store.heads_directory / "mlp")
+    predict = load_exported(tmp_path / "model.onnx", "onnx")
+    assert compare(store, head, predict, "image", images=5).largest < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "words"),
+    [
+        ("model.h5", None, "no format is called .h5"),
+        ("model", "keras", "ends in .keras"),
+        ("model.keras", "pickle", "format 'pickle' is not one of"),
+        ("taken", None, "is no SavedModel"),
+        ("taken.keras", None, "is a directory"),
+    ],
+)
+def test_names_that_fit_no_format_are_refused_before_anything_is_loaded(store, tmp_path, name, format, words):
+    for taken in ("taken", "taken.keras"):
+        (tmp_path / taken).mkdir()
+    with pytest.raises(ExportError, match=words):
+        export_model(store, "no such head", tmp_path / name, format=format)
+
+
+def test_a_file_and_a_savedmodel_are_replaced_whole_or_not_at_all(store, tmp_path, monkeypatch):
+    import keras
+
+    for name in ("model.keras", "model"):
+        export_model(store, "ridge", tmp_path / name)
+        export_model(store, "svm", tmp_path / name)
+    assert read_record(tmp_path / "model.keras").head == "svm"
+
+    def fill_half(model, path, **options):
+        (path / "half").write_text("half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(keras.Model, "export", fill_half)
+    with pytest.raises(OSError, match="no space left"):
+        export_model(store, "ridge", tmp_path / "model")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.keras"]
+    assert json.loads((tmp_path / "model/assets.extra" / f"{KEY}.json").read_text())["head"] == "svm"
+
+
+def test_a_model_of_another_store_or_of_another_head_is_refused(store, own_store, tmp_path):
+    file = tmp_path / "model.keras"
+    export_model(own_store, "ridge", file)
+    other = tiny_store(tmp_path / "other", heads=("ridge",), size=(32, 32))
+    with pytest.raises(StoreMismatch, match=f"{own_store.fingerprint[:12]}.*{other.fingerprint[:12]}"):
+        verify_model(other, file)
+    old = load_head(own_store.heads_directory / "ridge").model_sha256_
+    train_heads(own_store, ["ridge"], params={"ridge": {"alpha": 3.0}})
+    new = load_head(own_store.heads_directory / "ridge").model_sha256_
+    with pytest.raises(StoreMismatch, match=f"ridge head {old[:12]}.*{new[:12]}"):
+        verify_model(own_store, file)
+
+
+def test_a_head_that_was_never_saved_cannot_be_verified(store, tmp_path):
+    export_model(store, make_head("ridge").fit(*store.load("train")), tmp_path / "model.keras")
+    with pytest.raises(ExportError, match="never saved"):
+        verify_model(store, tmp_path / "model.keras")
+
+
+def test_a_hostile_or_foreign_file_is_refused(store, tmp_path):
+    import keras
+
+    file = tmp_path / "model.keras"
+    with pytest.raises(ExportError, match="is not a file"):
+        verify_model(store, file)
+    file.write_bytes(b"PK but no zip")
+    with pytest.raises(ExportError, match="is refused"):
+        verify_model(store, file)
+    record = export_model(store, "ridge", file)
+    hostile = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Lambda(lambda x: x)])
+    hostile.save(tmp_path / "hostile.keras")
+    file.write_bytes(with_record((tmp_path / "hostile.keras").read_bytes(), record))
+    with pytest.raises(ExportError, match=r"refused.*[Ll]ambda"):
+        verify_model(store, file)
+
+
+def test_a_file_that_keras_saved_again_has_lost_its_record(store, tmp_path):
+    import keras
+
+    export_model(store, "ridge", tmp_path / "model.keras")
+    keras.models.load_model(tmp_path / "model.keras").save(tmp_path / "again.keras")
+    with pytest.raises(ExportError, match="export it anew"):
+        verify_model(store, tmp_path / "again.keras")
+
+
+@pytest.mark.parametrize("change", [{"format": 2}, {"head": 5}, {"classes": None}, {"surprise": 1}])
+def test_a_garbled_record_is_refused(store, tmp_path, change):
+    file = tmp_path / "model.keras"
+    export_model(store, "ridge", file)
+    with zipfile.ZipFile(file) as source, zipfile.ZipFile(tmp_path / "garbled.keras", "w") as target:
+        for member in source.infolist():
+            data = json.loads(source.read(member)) if member.filename == "metadata.json" else None
+            if data is not None:
+                data[KEY] |= change
+            target.writestr(member, source.read(member) if data is None else json.dumps(data))
+    with pytest.raises(ExportError):
+        read_record(tmp_path / "garbled.keras")
+
+
+def test_an_image_that_changed_or_is_gone_is_named(own_store, tmp_path):
+    export_model(own_store, "ridge", tmp_path / "model.keras")
+    first = own_store.ids("validation")[0]
+    path = own_store.images.root / first
+    path.write_bytes((own_store.images.root / own_store.ids("train")[0]).read_bytes())
+    with pytest.raises(ImagesError, match="not the image that its features were made from"):
+        verify_model(own_store, tmp_path / "model.keras")
+    path.unlink()
+    with pytest.raises(ImagesError, match="cannot be read"):
+        verify_model(own_store, tmp_path / "model.keras")
+
+
+def test_the_command_line_takes_the_best_head_writes_and_checks(store, tmp_path, capsys):
+    file = tmp_path / "new" / "model.keras"
+    assert main(["export", str(store.directory), str(file)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    best = max(
+        KERAS_HEADS,
+        key=lambda name: json.loads((store.heads_directory / name / "metrics.json").read_text())["accuracy"],
+    )
+    assert read_record(file).head == best and f"head {best}: the best validation accuracy" in said
+    assert "output the probability of dogs" in said and "against features and head on 8 images" in said
+    assert main(["verify", str(store.directory), "--model", str(file), "--images", "3"]) == 0
+    assert "on 3 images" in capsys.readouterr().out
+
+
+def test_the_command_line_refuses_with_status_2(store, tmp_path, capsys):
+    assert main(["export", str(store.directory), str(tmp_path / "m.keras"), "--head", "knn"]) == 2
+    assert "no head 'knn'" in capsys.readouterr().err
+    assert main(["verify", str(store.directory), "--model", str(tmp_path / "gone.keras")]) == 2
+    assert "is not a file" in capsys.readouterr().err
+
+
+def test_a_model_that_says_something_else_is_found(store, tmp_path, capsys):
+    import keras
+
+    file = tmp_path / "model.keras"
+    record = export_model(store, "logistic", file)
+    model = keras.models.load_model(file)
+    model.layers[-1].set_weights([-weight for weight in model.layers[-1].get_weights()])
+    model.save(tmp_path / "changed.keras")
+    file.write_bytes(with_record((tmp_path / "changed.keras").read_bytes(), record))
+    assert main(["verify", str(store.directory), "--model", str(file)]) == 1
+    assert "is more than float32 explains: 0.001" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_written_file_is_not_lost_when_the_images_to_try_it_on_are(own_store, tmp_path, capsys):
+    for id in own_store.images.ids:
+        (own_store.images.root / id).unlink()
+    file = tmp_path / "model.keras"
+    assert main(["export", str(own_store.directory), str(file)]) == 0
+    assert file.is_file() and "was not tried" in " ".join(capsys.readouterr().err.split())
