@@ -1,0 +1,186 @@
+"""All heads side by side: the leaderboard, and curves over every threshold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pipeline.page.calibration import expected_calibration_error, mean_brier_score, reliability_pairs
+from pipeline.page.figures import DASHES, Figures, corner_of
+from pipeline.page.html import Markup, join, table, tag
+from pipeline.page.scores import Interval, Predictions, Scores
+from pipeline.page.style import LIGHT
+
+
+def leaderboard(scores: Sequence[Scores], labels: np.ndarray, classes: Sequence[str]) -> Markup:
+    """Accuracy and the rest, a line a head, above what guessing the largest class gives.
+
+    Parameters
+    ----------
+    scores : sequence of Scores
+        The best first.
+    labels : ndarray of shape (n,)
+        Of all validation images.
+    classes : sequence of str
+    """
+    counts = np.bincount(labels, minlength=len(classes))
+    baseline = float(counts.max() / len(labels))
+    lowest = _lowest(scores, baseline)
+    with_auc, with_test, with_repeats = (
+        any(getattr(one, name) is not None for one in scores) for name in ("auc", "test_accuracy", "repeats")
+    )
+    header: list[object] = ["head", "accuracy", _scale(lowest), "balanced"]
+    header += [*["AUC"] * with_auc, *["test"] * with_test, *["over seeds"] * with_repeats, "seconds", "parameters"]
+    rows: list[list[object]] = []
+    for one in scores:
+        name = tag("a", one.name, href=f"#{anchor(scores, one)}")
+        row = [name, _with_interval(one.accuracy, one.accuracy_interval), _whisker(one, lowest), f"{one.balanced:.4f}"]
+        optional = [_with_interval(one.auc, one.auc_interval)] * with_auc
+        optional += [join(_score(one.test_accuracy))] * with_test + [join(_spread(one))] * with_repeats
+        rows.append([*row, *optional, f"{one.seconds:.2f}", f"{one.parameters:,}"])
+    chance = [f"{1 / np.count_nonzero(counts):.4f}", *["0.5000"] * with_auc, *[""] * (with_test + with_repeats)]
+    rows.append([f"always {classes[int(counts.argmax())]}", f"{baseline:.4f}", "", *chance, "", ""])
+    return join(
+        table(f"Heads on {len(labels):,} validation images, best accuracy first", header, rows, class_="wide"),
+        tag("p", _reading(scores), class_="soft"),
+        _stale(scores, len(labels)),
+    )
+
+
+def anchor(scores: Sequence[Scores], one: Scores) -> str:
+    """The id of a head's part of the page: names are not always fit to be one."""
+    return f"head-{scores.index(one) + 1}"
+
+
+def _reading(scores: Sequence[Scores]) -> str:
+    text = "The last line is the baseline: what guessing the largest class gets. "
+    if any(one.accuracy_interval for one in scores):
+        text += (
+            "Brackets are 95 % bootstrap intervals: heads whose intervals overlap widely may well change places on "
+            "other images. "
+        )
+    if any(one.repeats for one in scores):
+        text += (
+            "Over seeds: mean and standard deviation of the accuracy over several trainings; the first one is kept. "
+        )
+    return text + "Seconds are those of training on the cached features."
+
+
+def _stale(scores: Sequence[Scores], n: int) -> Markup | None:
+    old = [one for one in scores if one.n != n]
+    if not old:
+        return None
+    names = ", ".join(f"{one.name} (on {one.n:,})" for one in old)
+    text = f"Images have come or gone since these heads were scored: {names}; there are {n:,} validation images now. "
+    return tag("p", text, "Train the heads again.", class_="warning")
+
+
+def _score(score: float | None) -> str:
+    return "" if score is None else f"{score:.4f}"
+
+
+def _with_interval(score: float | None, interval: Interval | None) -> Markup:
+    text = None if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+    return join(_score(score), tag("span", text, class_="range") if text else None)
+
+
+def _spread(one: Scores) -> str:
+    return "" if one.repeats is None else "{:.4f} ± {:.4f} ({})".format(*one.repeats)
+
+
+def _lowest(scores: Sequence[Scores], baseline: float) -> float:
+    """Where the whiskers' scale begins: a round number below everything but the baseline."""
+    lows = [min(one.accuracy, *(one.accuracy_interval or ())) for one in scores]
+    return math.floor(max(0.0, min(lows) - 0.01) * 20) / 20 if min(lows) > baseline else 0.0
+
+
+def _scale(lowest: float) -> Markup:
+    return tag("span", tag("span", f"{lowest:.2f}"), tag("span", "1"), class_="scale")
+
+
+def _whisker(one: Scores, lowest: float) -> Markup:
+    """A dot on a line from `lowest` to 1, and the interval."""
+
+    def at(score: float) -> str:
+        return f"{4 + 182 * min(1.0, max(0.0, (score - lowest) / (1 - lowest))):.1f}" if lowest < 1 else "4"
+
+    colour = "var(--tint)"
+    low, high = one.accuracy_interval or (one.accuracy, one.accuracy)
+    return tag(
+        "svg",
+        tag("line", x1=4, x2=186, y1=9, y2=9, stroke="var(--line)", stroke_width=1),
+        tag("line", x1=at(low), x2=at(high), y1=9, y2=9, stroke=colour, stroke_width=3, opacity=0.55),
+        tag("circle", cx=at(one.accuracy), cy=9, r=4, fill=colour),
+        class_="whisker",
+        viewBox="0 0 190 18",
+        aria_hidden="true",
+    )
+
+
+def thresholds(figures: Figures, found: Predictions, scores: Sequence[Scores], classes: Sequence[str]) -> Markup | None:
+    """ROC and precision-recall curves of two classes, a colour a head, in the order of the leaderboard."""
+    rankings = {one.name: found.rankings[one.name] for one in scores if one.name in found.rankings}
+    if not rankings or len(np.unique(found.y)) != 2:
+        return None
+    number = {name: at for at, name in enumerate(rankings)}
+    corner = corner_of(found.y, rankings)
+    return join(
+        tag("h3", "At every threshold"),
+        tag("ul", [tag("li", _stroke(at), name) for name, at in number.items()], class_="legend"),
+        tag(
+            "div",
+            tag("figure", figures.roc(found.y, rankings, number, corner)),
+            tag("figure", figures.precision_recall(found.y, rankings, number, corner)),
+            class_="figures",
+        ),
+        tag(
+            "p",
+            f"Found are {classes[1]}. ROC: the share of them that is found against the share of {classes[0]} taken for "
+            "them; precision: the share of what is found that is right.",
+            " The thin dotted lines are guessing." if corner == 1 else None,
+            class_="soft",
+        ),
+    )
+
+
+def _stroke(number: int) -> Markup:
+    dash = ("solid", "dashed", "dotted")[number % len(DASHES)]
+    return tag(
+        "span", class_="stroke", style=f"border-top: 3px {dash} var(--c{number % len(LIGHT)})", aria_hidden="true"
+    )
+
+
+def calibrations(found: Predictions, scores: Sequence[Scores]) -> Markup | None:
+    """How far the probabilities of each head can be taken at their word."""
+    rows = []
+    for one in scores:
+        if one.name in found.probabilities:
+            p = found.probabilities[one.name]
+            error = expected_calibration_error(*reliability_pairs(found.y, p))
+            rows.append([one.name, f"{mean_brier_score(found.y, p):.4f}", f"{error:.4f}"])
+    if not rows:
+        return None
+    return join(
+        tag("h3", "Are the probabilities honest?"),
+        table("Calibration on validation images", ["head", "Brier score", "calibration error"], rows),
+        tag(
+            "p",
+            "Both are better the lower. Brier score: the mean squared error of the probabilities. Calibration error: "
+            "how far, on average, what was said with a probability is from how often it was so.",
+            class_="soft",
+        ),
+    )
+
+
+def problems(found: Mapping[str, str]) -> Markup | None:
+    """Heads that are not shown, and why."""
+    if not found:
+        return None
+    return tag(
+        "div",
+        tag("p", tag("b", "Without curves and photos, for these heads cannot be loaded:")),
+        tag("ul", [tag("li", tag("b", name), f": {reason}") for name, reason in found.items()]),
+        class_="warning",
+    )

@@ -1,0 +1,94 @@
+"""What goes into the page: read from the store, asked of its heads, looked up among the images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from pipeline.errors import HeadError
+from pipeline.page import data, detail
+from pipeline.page.feature_map import FeatureMap, map_features
+from pipeline.page.html import Markup
+from pipeline.page.scores import Predictions, Scores, predict_validation, saved_scores
+from pipeline.page.thumbnails import thumbnails
+from pipeline.similar.kept import known_duplicates
+from pipeline.similar.pairs import Duplicates
+from pipeline.store import FeatureStore
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that goes into the page.
+
+    Attributes
+    ----------
+    store : FeatureStore
+    scores : list of Scores
+        The best first.
+    shown : Scores, optional
+        The head shown in detail.
+    problems : dict of str to str
+        Heads that cannot be shown, or not asked, and why.
+    predictions : Predictions
+    found : Duplicates
+    mapped : FeatureMap, optional
+    gallery : Gallery, optional
+        Of the head shown in detail, if it gives probabilities.
+    pictures : dict of int to Markup
+    """
+
+    store: FeatureStore
+    scores: list[Scores]
+    shown: Scores | None
+    problems: dict[str, str]
+    predictions: Predictions
+    found: Duplicates
+    mapped: FeatureMap | None
+    gallery: detail.Gallery | None
+    pictures: dict[int, Markup]
+
+
+def gather(store: FeatureStore, head: str | None, on_progress: OnProgress) -> Material:
+    """Read and compute all that goes into the page; see `write_report` for the rest."""
+    scores, problems = saved_scores(store)
+    shown = _choose(store, scores, problems, head)
+    predictions = predict_validation(store, [one.name for one in scores], on_progress)
+    if head in predictions.problems:
+        raise HeadError(f"the head {head} cannot be shown: {predictions.problems[head]}")
+    on_progress("maps", 0, 1)
+    mapped = map_features(store)
+    on_progress("maps", 1, 1)
+    found = known_duplicates(store)
+    gallery = None
+    if shown and shown.name in predictions.probabilities and len(predictions.y):
+        gallery = detail.gallery_of(predictions.y, predictions.probabilities[shown.name])
+    wanted = predictions.members[np.concatenate(gallery)].tolist() if gallery else []
+    pictures = thumbnails(store, [*members_of(store, found), *wanted], on_progress)
+    problems |= predictions.problems
+    problems = {name: text.replace(str(store.directory), store.directory.name) for name, text in problems.items()}
+    return Material(store, scores, shown, problems, predictions, found, mapped, gallery, pictures)
+
+
+def _choose(store: FeatureStore, scores: list[Scores], problems: dict[str, str], head: str | None) -> Scores | None:
+    if head is None:
+        return scores[0] if scores else None
+    if head in problems:
+        raise HeadError(f"the head {head} cannot be shown: {problems[head]}")
+    for one in scores:
+        if one.name == head:
+            return one
+    names = ", ".join(one.name for one in scores) or "none"
+    raise HeadError(f"there is no head {head!r} in {store.heads_directory}; there are: {names}")
+
+
+def members_of(store: FeatureStore, found: Duplicates) -> list[int]:
+    """The images of the pairs that are shown, as indices into `store.images`, pair by pair."""
+    wanted = list(chain.from_iterable(pair.ids for pair in found.pairs[: data.MOST_PAIRS]))
+    number = dict.fromkeys(wanted, -1)
+    number |= {id: at for at, id in enumerate(store.images.ids) if id in number}
+    return [number[id] for id in wanted]

@@ -1,0 +1,32 @@
+"""`report`: what a person likes to look at."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from pipeline import console, views
+from pipeline.page import write_report
+from pipeline.page.feature_map import MOST
+from pipeline.store import open_features
+
+FILE = "report.html"
+
+
+def run(options: argparse.Namespace) -> int:
+    """One HTML page about a store and its heads."""
+    start = time.monotonic()
+    store = open_features(options.store)
+    if store.random_weights:
+        views.warn_random_weights()
+    images = console.counted(min(MOST, len(store.members())), "image")
+    console.say(f"{store.directory}: the map of {images} takes the most time, up to half a minute")
+    if (store.heads_directory / "dense").is_dir():
+        console.start_tensorflow_quietly()
+    file = Path(options.out or store.directory / FILE)
+    with console.meters(maps="drawing", thumbnails="making") as on_progress:
+        write_report(store, file, head=options.head, on_progress=on_progress)
+    took = console.duration(time.monotonic() - start)
+    console.say(f"wrote {file}, {console.size(file.stat().st_size)}, in {took}; open it in a browser")
+    return 0
