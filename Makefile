@@ -5,39 +5,58 @@ CONV_BASE ?= vgg16
 CONV_BASE_ARGS ?=
 WEIGHTS ?=
 SIZE ?= 150
+CUT ?=
+VIEWS ?=
 HEADS ?=
 
 # Without DATA: scikit-learn's handwritten digits, the only data for which random weights may stand in.
 IMAGES := $(if $(DATA),$(DATA),cache/digits)
 SAMPLE := $(if $(DATA),,sample)
-CACHE ?= cache/$(basename $(notdir $(patsubst %/,%,$(IMAGES))))-$(basename $(notdir $(CONV_BASE)))-$(SIZE)
+CACHE ?= cache/$(basename $(notdir $(patsubst %/,%,$(IMAGES))))-$(basename $(notdir $(CONV_BASE)))-$(SIZE)$(if $(CUT),-$(CUT))
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 RUN := .venv/bin/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help features heads info verify pack sample test torture bench lint clean conv-bases
+.PHONY: help features heads finetune predict export report info verify duplicates pack sample test torture bench three-ways lint clean conv-bases
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
 	@echo
 	@echo 'variables: DATA=folder CACHE=dir CONV_BASE=name CONV_BASE_ARGS="alpha=0.35" WEIGHTS={imagenet,random,file}'
-	@echo '           SIZE=150 HEADS=dense,logistic FEATURES_ARGS=, HEADS_ARGS=, VERIFY_ARGS=, TORTURE_ARGS="any other option"'
+	@echo '           SIZE=150 CUT=top1 VIEWS=8 HEADS=dense,logistic FEATURES_ARGS=, HEADS_ARGS=, FINETUNE_ARGS=, VERIFY_ARGS=, TORTURE_ARGS="any other option"'
 
 features: .venv/installed $(SAMPLE) ## stage one: compute and keep the features of DATA (default: handwritten digits)
-	@$(RUN) features "$(IMAGES)" --cache "$(CACHE)" --conv-base "$(CONV_BASE)" --size $(SIZE) \
+	@$(RUN) features "$(IMAGES)" --cache "$(CACHE)" --conv-base "$(CONV_BASE)" --size $(SIZE) $(if $(CUT),--cut "$(CUT)") $(if $(VIEWS),--views $(VIEWS)) \
 		$(foreach arg,$(CONV_BASE_ARGS),--conv-base-arg $(arg)) \
 		$(if $(WEIGHTS),--weights "$(WEIGHTS)",$(if $(DATA),,--allow-random-weights)) $(FEATURES_ARGS)
 
 heads: features ## stage two: train heads on the kept features and print a leaderboard
 	@$(RUN) heads "$(CACHE)" $(if $(HEADS),--heads "$(HEADS)") $(HEADS_ARGS)
 
+predict: .venv/installed ## label new images with a head of CACHE (NEW=folder OUT=labels.csv HEAD=name, the best by default)
+	@test -n "$(NEW)" || { echo 'which images? make predict CACHE=$(CACHE) NEW=folder' >&2; exit 2; }
+	@$(RUN) predict "$(CACHE)" "$(NEW)" $(if $(HEAD),--head "$(HEAD)") --out "$(or $(OUT),labels.csv)" $(PREDICT_ARGS)
+
+export: .venv/installed ## conv base and head of CACHE as one model (FILE=model.keras HEAD=name, the best by default)
+	@$(RUN) export "$(CACHE)" "$(or $(FILE),$(CACHE).keras)" $(if $(HEAD),--head "$(HEAD)") $(EXPORT_ARGS)
+
+report: .venv/installed ## one HTML page about the store and its heads, in the store (HEAD=name)
+	@$(RUN) report "$(CACHE)" $(if $(HEAD),--head "$(HEAD)") $(REPORT_ARGS)
+
+finetune: CUT = top1
+finetune: features ## keep maps from below the top block (CUT=top2, CUT=layer), tune what is above it with a head
+	@$(RUN) finetune "$(CACHE)" $(FINETUNE_ARGS)
+
 info: .venv/installed ## what the store holds
 	@$(RUN) info "$(CACHE)"
 
 verify: .venv/installed ## is every row what it claims to be? (VERIFY_ARGS="--full --sources")
 	@$(RUN) verify "$(CACHE)" $(VERIFY_ARGS)
+
+duplicates: .venv/installed ## one picture twice, across splits or under two labels? (DUPLICATES_ARGS="--groups groups.csv")
+	@$(RUN) duplicates "$(CACHE)" $(DUPLICATES_ARGS)
 
 pack: .venv/installed ## the store as one HDF5 file, beside it
 	@$(RUN) pack "$(CACHE)" "$(CACHE).h5"
@@ -56,6 +75,11 @@ torture: .venv/installed-dev ## try to break it: kills, failing disks, flipped b
 
 bench: .venv/installed ## measure everything side by side, in ten minutes or so (SCALE=4 DATA=folder)
 	@.venv/bin/python -m scripts.bench --plot docs/bench.png $(if $(DATA),--data "$(DATA)") $(if $(SCALE),--scale $(SCALE)) $(BENCH_ARGS)
+
+three-ways: .venv/installed ## a table of the slides' three ways on DATA: accuracy, seconds, end to end (WAYS_ARGS="--train 1000")
+	@test -n "$(DATA)" || { echo 'which photos? make three-ways DATA=folder WEIGHTS=file' >&2; exit 2; }
+	@.venv/bin/python -m scripts.three_ways "$(DATA)" --conv-base "$(CONV_BASE)" --size $(SIZE) \
+		$(foreach arg,$(CONV_BASE_ARGS),--conv-base-arg $(arg)) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(WAYS_ARGS)
 
 lint: .venv/installed-dev ## ruff and mypy
 	@.venv/bin/ruff check .

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -18,7 +19,7 @@ from pipeline.arguments import parser
 from pipeline.errors import PipelineError
 
 INTERRUPTED = 130
-GOES_ON = ("features", "heads", "repair")  # verbs that keep what they finished before an error
+GOES_ON = ("features", "heads", "finetune", "repair")  # verbs that keep what they finished before an error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PipelineError as error:
         return _complain(str(error), error.exit_status)
     except KeyboardInterrupt:
-        kept = ": what was finished is kept; the same command goes on from there" if options.verb in GOES_ON else ""
+        kept = ": what was finished is kept; the same command goes on from there" if _goes_on(options) else ""
         return _complain(f"interrupted{kept}", INTERRUPTED)
     except BrokenPipeError:  # whoever read our output is gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -45,7 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain("out of memory; try a smaller --batch-size or fewer --heads", 1)
     except OSError as error:
         kept = "what was finished is kept, the same command goes on from there"
-        return _complain(f"{error}; {kept}" if options.verb in GOES_ON else str(error), 1)
+        return _complain(f"{error}; {kept}" if _goes_on(options) else str(error), 1)
+
+
+def _goes_on(options: Namespace) -> bool:
+    return options.verb in GOES_ON or (options.verb == "predict" and options.out is not None)
 
 
 def _complain(text: str, status: int) -> int:

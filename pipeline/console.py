@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -33,6 +34,11 @@ def say(text: str) -> None:
     out().print(Text(printable(text)))
 
 
+def note(text: str) -> None:
+    """One line on standard error, where it stays out of what is written on standard output."""
+    err().print(Text(printable(text)))
+
+
 def printable(text: str) -> str:
     """Text that any terminal can show: what is not UTF-8 and what controls a terminal is escaped."""
     text = text.encode("utf-8", "backslashreplace").decode()
@@ -40,9 +46,9 @@ def printable(text: str) -> str:
 
 
 class Meter:
-    """A bar on a terminal, a line now and then in a log."""
+    """A bar on a terminal, a line now and then in a log; without a total they do not tell the time left."""
 
-    def __init__(self, what: str, total: int, unit: str):
+    def __init__(self, what: str, total: int | None, unit: str):
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
         self.start = self.last_shown = time.monotonic()
@@ -69,6 +75,10 @@ class Meter:
             self.bar.stop()
             self.bar = None
 
+    def rate(self) -> float:
+        """Units a second since the start."""
+        return self._rate(time.monotonic())
+
     def _rate(self, now: float) -> float:
         return self.done / max(now - self.start, 1e-9)
 
@@ -76,23 +86,28 @@ class Meter:
         if self.bar is not None:
             self.bar.update(self.task, completed=self.done, rate=f"{self._rate(now):.1f} {self.unit}/s")
             return
-        left = (self.total - self.done) / max(self._rate(now), 1e-9)
+        of, left = "", ""
+        if self.total is not None:
+            of = f"/{self.total}"
+            left = f", {duration((self.total - self.done) / max(self._rate(now), 1e-9))} left"
         print(
-            f"{self.what}: {self.done}/{self.total} {self.unit}, {self._rate(now):.1f} {self.unit}/s, "
-            f"{duration(left)} left",
+            f"{self.what}: {self.done}{of} {self.unit}, {self._rate(now):.1f} {self.unit}/s{left}",
             file=sys.stderr,
             flush=True,
         )
 
 
 @contextlib.contextmanager
-def meters() -> Iterator[Callable[[str, int, int], None]]:
-    """A function to call with a unit, `files`, how many are read and of how many; each unit has its meter."""
+def meters(**doing: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A function to call with a unit, `files`, how many are read and of how many; each unit has its meter.
+
+    What is done to them is `reading`, if it is not said: `meters(pairs="comparing")`.
+    """
     running: dict[str, Meter] = {}
 
     def on_progress(unit: str, done: int, total: int) -> None:
         if unit not in running:
-            running[unit] = Meter("reading", total, unit)
+            running[unit] = Meter(doing.get(unit, "reading"), total, unit)
         running[unit].advance(done)
         if done >= total:  # two bars at a time would draw over one another
             running.pop(unit).close()
@@ -109,9 +124,9 @@ def warn(text: str) -> None:
     err().print(Text(printable(text), style="bold red"))
 
 
-def counted(n: int, noun: str) -> str:
-    """A number of things: `1 row`, `2 rows`."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+def counted(n: int, noun: str, nouns: str | None = None) -> str:
+    """A number of things: `1 row`, `2 rows`; `nouns` where an s is not enough."""
+    return f"{n} {noun}" if n == 1 else f"{n} {nouns or noun + 's'}"
 
 
 def size(n: float) -> str:
@@ -139,6 +154,8 @@ def start_tensorflow_quietly() -> None:
         import tensorflow as tf
 
         tf.zeros(1)  # the rest of the lines come with the first operation
+    # Models that are each traced once, as several heads are, count together as "retracing".
+    tf.get_logger().setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

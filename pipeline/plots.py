@@ -79,13 +79,14 @@ def curve_figure(history: Mapping[str, Sequence[float]], title: str) -> Figure:
 
     figure = Figure(figsize=(8.5, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _curve(left, history, "loss")
-    _curve(right, history, "accuracy")
+    draw_curve(left, history, "loss")
+    draw_curve(right, history, "accuracy")
     figure.suptitle(title, fontsize=10)
     return figure
 
 
-def _curve(axes: Axes, history: Mapping[str, Sequence[float]], name: str) -> None:
+def draw_curve(axes: Axes, history: Mapping[str, Sequence[float]], name: str) -> None:
+    """One score of a `history` against epochs: `loss`, and `val_loss` where it is there."""
     from matplotlib.ticker import MaxNLocator
 
     epochs = range(1, len(history[name]) + 1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,13 +18,22 @@ from pipeline.heads.files import save_head
 from pipeline.heads.memory import available_memory, pooled_bytes
 from pipeline.heads.sharing import SharedFeatures
 from pipeline.plots import save_plots
+from pipeline.repeats import Repeats, seeds_of
 from pipeline.scoring import Report, evaluate
-from pipeline.store import FeatureStore
+from pipeline.store import FeatureStore, stack_views
 from pipeline.table import SPLITS
 
 logger = logging.getLogger(__name__)
-Split = tuple[Any, np.ndarray]  # SharedFeatures and labels
 AT_HAND = 2**29  # bytes of features that the dense head holds while it reads them from disk
+
+
+class Split(NamedTuple):
+    """The images of a split that have features."""
+
+    X: SharedFeatures
+    y: np.ndarray
+    rows: np.ndarray  # of the shards: equal images share one
+    groups: np.ndarray | None = None  # of rows that are views of one image
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,10 @@ class TrainedHead:
     fit_seconds : float
     parameters : int
         Learned numbers.
+    repeats : Repeats, optional
+        The accuracies of other seeds, if they were asked for.
+    views : int
+        Views of each train image that it was trained on.
     """
 
     name: str
@@ -49,6 +63,8 @@ class TrainedHead:
     test_report: Report | None
     fit_seconds: float
     parameters: int
+    repeats: Repeats | None = None
+    views: int = 1
 
     def metrics(self) -> dict[str, Any]:
         """All of it but the head, for JSON."""
@@ -58,6 +74,8 @@ class TrainedHead:
             "test": self.test_report and self.test_report.to_json(),
             "fit_seconds": round(self.fit_seconds, 3),
             "parameters": self.parameters,
+            "repeats": self.repeats and self.repeats.to_json(),
+            "views": self.views,
         }
 
 
@@ -67,6 +85,8 @@ def train_heads(
     *,
     params: Mapping[str, Mapping[str, Any]] | None = None,
     max_bad: float = MAX_BAD,
+    repeats: int = 1,
+    views: int | None = None,
     on_start: Callable[[str], None] = lambda name: None,
     on_epoch: Callable[..., None] | None = None,
     on_trained: Callable[[TrainedHead], None] = lambda trained: None,
@@ -82,6 +102,13 @@ def train_heads(
         `{"logistic": {"C": 0.1}, "dense": {"epochs": 20}}`.
     max_bad : float
         The largest fraction of images without features.
+    repeats : int
+        Train each head with so many seeds, its own and those after it; the first is kept, whichever is
+        the best. Heads in which no seed changes anything are trained once.
+    views : int, optional
+        Views of each train image to train on, view 0 among them; all that the store has if not
+        given. The dense head draws one of them an image and epoch, the others take each as a row.
+        Heads are scored on view 0.
     on_start, on_trained : callable
         Called with a head's name before it is trained, with the TrainedHead when it is saved.
     on_epoch : callable, optional
@@ -96,7 +123,7 @@ def train_heads(
     ------
     TooManyBadImages
     StoreError
-        The store is not finished, or has no train or no validation images.
+        The store or a view is not finished, there are fewer views, or no train or no validation images.
     HeadError
         An unknown head or parameter, or the heads need more memory than there is.
 
@@ -109,15 +136,20 @@ def train_heads(
     """
     made = _make(heads, params)
     check_ready(store, max_bad)
-    _check_memory(store, made)
-    whole = "dense" in made and not _is_too_large(store)
+    views = 1 + len(store.views) if views is None else views
+    _check_memory(store, made, views)
+    whole = "dense" in made and not _is_too_large(store, views)
     splits = {split: _features(store, split, whole) for split in SPLITS if len(store.members(split))}
-    if len(np.unique(splits["train"][1])) < 2:
+    if views > 1:
+        splits["train"] = _features_in_views(store, views, whole)
+    if len(np.unique(splits["train"].y)) < 2:
         raise StoreError(f"{store.directory}: the train images with features are of one class; a head needs two")
     trained = []
     for name, head in made.items():
         on_start(name)
-        trained.append(_train(name, head, store, splits, on_epoch))
+        one = _train(name, head, store, splits, repeats, on_start, on_epoch)
+        trained.append(replace(one, views=views))
+        save_trained(trained[-1], store, len(store.members("train")))
         on_trained(trained[-1])
     return sorted(trained, key=lambda one: -one.report.accuracy)
 
@@ -126,12 +158,13 @@ def memory_needed(
     store: FeatureStore,
     heads: Sequence[str] | None = None,
     params: Mapping[str, Mapping[str, Any]] | None = None,
+    views: int | None = None,
 ) -> int:
     """The bytes of memory that `train_heads` takes for features at its peak, estimated before it starts.
 
     Parameters
     ----------
-    store, heads, params
+    store, heads, params, views
         See `train_heads`.
 
     Raises
@@ -139,31 +172,35 @@ def memory_needed(
     HeadError
         An unknown head, parameter or way of pooling.
     """
-    return _memory_needed(store, _make(heads, params))
+    return _memory_needed(store, _make(heads, params), 1 + len(store.views) if views is None else views)
 
 
-def _memory_needed(store: FeatureStore, made: Mapping[str, Any]) -> int:
-    train, images = len(store.members("train")), len(store.members())
+def _memory_needed(store: FeatureStore, made: Mapping[str, Any], views: int) -> int:
+    train, rows = views * len(store.members("train")), _rows(store, views)
     pooling = [head for name, head in made.items() if name != "dense"]
-    raw = images * store.bytes_per_row if "dense" in made else 0
-    if _is_too_large(store):
+    raw = rows * store.bytes_per_row if "dense" in made else 0
+    if _is_too_large(store, views):
         raw = min(raw, AT_HAND)
-    return raw + pooled_bytes(pooling, train, images - train, store.feature_shape)
+    return raw + pooled_bytes(pooling, train, rows - train, store.feature_shape)
 
 
-def _check_memory(store: FeatureStore, made: Mapping[str, Any]) -> None:
+def _rows(store: FeatureStore, views: int) -> int:
+    return len(store.members()) + (views - 1) * len(store.members("train"))
+
+
+def _check_memory(store: FeatureStore, made: Mapping[str, Any], views: int) -> None:
     pools = ", ".join(f"{name} with pool={head.pool}" for name, head in made.items() if name != "dense")
-    needed, there = _memory_needed(store, made), available_memory()
+    needed, there = _memory_needed(store, made, views), available_memory()
     if pools and there is not None and needed > there:
         raise HeadError(
             f"{store.directory}: {pools} need {needed / 1e9:.1f} GB of memory, {there / 1e9:.1f} GB are free; "
-            "take pool=avg instead of flatten, fewer heads at a time, or dense alone, which reads from disk"
+            "take pool=avg instead of flatten, fewer heads or views at a time, or dense alone, which reads from disk"
         )
 
 
-def _is_too_large(store: FeatureStore) -> bool:
+def _is_too_large(store: FeatureStore, views: int) -> bool:
     there = available_memory()
-    return there is not None and len(store.members()) * store.bytes_per_row > there / 2
+    return there is not None and _rows(store, views) * store.bytes_per_row > there / 2
 
 
 def _make(heads: Sequence[str] | None, params: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any]:
@@ -171,8 +208,13 @@ def _make(heads: Sequence[str] | None, params: Mapping[str, Mapping[str, Any]] |
 
 
 def _features(store: FeatureStore, split: str, whole: bool) -> Split:
-    rows, y = store.on_demand(split)
-    return SharedFeatures(rows[:] if whole else rows), y
+    features, y = store.on_demand(split)
+    return Split(SharedFeatures(features[:] if whole else features), y, features.rows)
+
+
+def _features_in_views(store: FeatureStore, views: int, whole: bool) -> Split:
+    features, y, groups = stack_views(store, "train", views)
+    return Split(SharedFeatures(features[:] if whole else features), y, groups, groups)
 
 
 def check_ready(store: FeatureStore, max_bad: float = MAX_BAD) -> None:
@@ -203,34 +245,71 @@ def _train(
     head: Any,
     store: FeatureStore,
     splits: Mapping[str, Split],
+    repeats: int,
+    on_start: Callable[[str], None],
     on_epoch: Callable[..., None] | None,
 ) -> TrainedHead:
-    in_epochs = {"validation_data": splits["validation"], "on_epoch": on_epoch} if name == "dense" else {}
-    start = time.perf_counter()
-    try:
-        head.fit(*splits["train"], **in_epochs)
-    except (ValueError, TypeError) as error:  # a parameter out of range, as scikit-learn or Keras says it
-        raise HeadError(f"{name} cannot be trained: {error}") from error
-    seconds = time.perf_counter() - start
-    trained = TrainedHead(
+    seconds = _fit(head, splits, on_epoch)
+    reports = {
+        split: evaluate(head, part.X, part.y, classes=store.classes, groups=part.rows)
+        for split, part in splits.items()
+        if split != "train"
+    }
+    accuracies = [reports["validation"].accuracy]
+    seeds = seeds_of(head, repeats)
+    for seed in seeds[1:]:
+        on_start(f"{name} with seed {seed}")
+        again = make_head(name, **{**head.get_params(), "random_state": seed})
+        _fit(again, splits, on_epoch)
+        accuracies.append(float(np.mean(again.predict(splits["validation"].X) == splits["validation"].y)))
+    return TrainedHead(
         name=name,
         head=head,
-        report=evaluate(head, *splits["validation"], classes=store.classes),
-        test_report=evaluate(head, *splits["test"], classes=store.classes) if "test" in splits else None,
+        report=reports["validation"],
+        test_report=reports.get("test"),
         fit_seconds=seconds,
         parameters=head.count_parameters(),
+        repeats=Repeats(tuple(seeds), tuple(accuracies)) if repeats > 1 else None,
     )
-    directory = store.heads_directory / name
-    about = {"random_weights": store.random_weights, "train_images": len(splits["train"][1])}
+
+
+def _fit(head: Any, splits: Mapping[str, Split], on_epoch: Callable[..., None] | None) -> float:
+    """Train a head; returns the seconds it took."""
+    validation = splits["validation"]
+    in_epochs = {"validation_data": (validation.X, validation.y), "on_epoch": on_epoch} if head.name == "dense" else {}
+    start = time.perf_counter()
+    try:
+        head.fit(splits["train"].X, splits["train"].y, groups=splits["train"].groups, **in_epochs)
+    except (ValueError, TypeError) as error:  # a parameter out of range, as scikit-learn or Keras says it
+        raise HeadError(f"{head.name} cannot be trained: {error}") from error
+    return time.perf_counter() - start
+
+
+def save_trained(trained: TrainedHead, store: FeatureStore, train_images: int) -> None:
+    """Save a head below the store, with its metrics and plots."""
+    directory = store.heads_directory / trained.name
+    about = {
+        "random_weights": store.random_weights,
+        "train_images": train_images,
+        "history": _history(trained.head),
+    }
     save_head(
-        head,
+        trained.head,
         directory,
         classes=store.classes,
         fingerprint=store.fingerprint,
         metrics={**trained.metrics(), **about},
     )
-    save_plots(trained.report, getattr(head, "history_", None), directory, title=title_of(name, store))
-    return trained
+    history = getattr(trained.head, "history_", None)
+    save_plots(trained.report, history, directory, title=title_of(trained.name, store))
+
+
+def _history(head: Any) -> dict[str, list[float | None]] | None:
+    """Losses and accuracies, a value an epoch; None where one is not finite, for which JSON has no word."""
+    history = getattr(head, "history_", None)
+    return history and {
+        name: [float(value) if math.isfinite(value) else None for value in values] for name, values in history.items()
+    }
 
 
 def title_of(name: str, store: FeatureStore) -> str:

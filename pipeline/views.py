@@ -11,13 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import console
+from pipeline.augment import View
 from pipeline.plan import Changes, Plan
 from pipeline.progress import Progress
+from pipeline.scoring import with_interval
 from pipeline.spec import ConvBaseSpec
 from pipeline.store import FeatureStore
 from pipeline.table import SPLITS, ImageTable
 
 if TYPE_CHECKING:
+    from pipeline.agreement import Agreement
+    from pipeline.similar import Duplicates
     from pipeline.train import TrainedHead
     from pipeline.verify import Finding
 
@@ -32,6 +36,7 @@ class ConsoleProgress(Progress):
         self.done = 0
         self.bad = 0
         self.computed = 0
+        self.of_views = 0  # forward passes, once the views are computed
 
     def found(self, changes: Changes) -> None:
         """Say it in short: added, changed, removed."""
@@ -48,8 +53,18 @@ class ConsoleProgress(Progress):
         print(f"loading {spec.conv_base}{download} ...", file=sys.stderr, flush=True)
         console.start_tensorflow_quietly()
 
+    def too_coarse(self, precision: str, error: Mapping[str, Any]) -> None:
+        """Say why it is float32."""
+        console.say(
+            f"precision  {precision_words(precision, error)} is too much: float32; --precision {precision} insists"
+        )
+
     def planned(self, plan: Plan, store: FeatureStore) -> None:
         """Say what will be done."""
+        self.computed += plan.rows_pending
+        if self.of_views:
+            self.meter = self.meter or console.Meter("views", self.of_views, "images")
+            return
         spec, manifest = store.spec, store.manifest
         height, width = spec.height_width
         cut = f" cut at {spec.cut}" if spec.cut else ""
@@ -65,8 +80,23 @@ class ConsoleProgress(Progress):
         )
         if store.random_weights:
             warn_random_weights()
-        self.computed = plan.rows_pending
         self.meter = console.Meter("features", plan.rows_pending, "images")
+
+    def views_dropped(self, count: int) -> None:
+        """Say so."""
+        console.say(f"views      {console.counted(count, 'augmented copy', 'augmented copies')} of each image deleted")
+
+    def views_planned(self, views: Sequence[View], passes: int, store: FeatureStore) -> None:
+        """Say what will be done, and how long it takes if the pace of the images is known."""
+        rate = self.meter.rate() if self.meter is not None else 0
+        self.close()
+        console.say(
+            f"views      {console.counted(len(views), 'augmented copy', 'augmented copies')} of "
+            f"{len(store.members('train'))} train images ({views[0].augmentation}): {passes} forward passes to make, "
+            f"{console.size(passes * store.bytes_per_row)} to write"
+            + (f", about {console.duration(passes / rate)}" if rate else "")
+        )
+        self.of_views, self.done = passes, 0
 
     def image_done(self) -> None:
         """Move the bar."""
@@ -96,7 +126,8 @@ class HeadsProgress:
         self.name = ""
 
     def start(self, name: str) -> None:
-        """A head is about to be trained."""
+        """A head is about to be trained, perhaps again with another seed."""
+        self.close()
         self.name = name
         print(f"training {name} ...", file=sys.stderr, flush=True)
 
@@ -154,8 +185,14 @@ def show_info(document: dict[str, Any]) -> None:
         console.say(f"precision   {precision_words(spec['precision'], document['precision_error'])}")
     console.say(f"weights     {sources['weights']}, sha256 {spec['weights_sha256'][:12]}")
     console.say(f"fingerprint {document['fingerprint'][:12]}, {document['shards']} shards")
-    if document["pending"]:
-        console.warn(f"{document['pending']} images wait for features: run `features` again")
+    console.say(f"duplicates  {duplicates_words(document['duplicates'])}")
+    if document["views"]:
+        copies = console.counted(len(document["views"]), "augmented copy", "augmented copies")
+        augmentation = View.of(document["views"][0]["view"]).augmentation
+        console.say(f"views       {copies} of each train image: {augmentation}")
+    if document["pending"] or any(one["pending"] for one in document["views"]):
+        waiting = document["pending"] + sum(one["pending"] for one in document["views"])
+        console.warn(f"{waiting} images wait for features: run `features` again")
     if document["random_weights"]:
         warn_random_weights()
     list_some("without features", [f"{one['id']}: {one['reason']}" for one in document["bad"]])
@@ -182,22 +219,67 @@ def show_findings(looked_at: str, findings: Sequence[Finding], directory: Path) 
 
 
 def leaderboard(title: str, rows: Sequence[dict[str, Any]]) -> Table:
-    """A line a head, from its metrics."""
+    """A line a head, from its metrics; scores with their 95 % intervals, if they have them."""
     with_auc = any(row.get("auc") is not None for row in rows)
     with_test = any(row.get("test") for row in rows)
+    with_repeats = any(row.get("repeats") for row in rows)
+    with_views = any(row.get("views", 1) > 1 for row in rows)
     table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="")
     table.add_column("head")
-    columns = ["accuracy", "balanced", *(["AUC"] if with_auc else []), *(["test"] if with_test else [])]
-    for name in (*columns, "seconds", "parameters"):
-        table.add_column(name, justify="right")
+    columns = ["accuracy", *(["over seeds"] if with_repeats else []), "balanced"]
+    columns += [*(["AUC"] if with_auc else []), *(["test"] if with_test else [])]
+    for name in (*columns, "seconds", "parameters", *(["views"] if with_views else [])):
+        table.add_column(name, justify="right", overflow="fold")  # in a narrow window nothing is cut off
     for row in rows:
-        scores = [f"{row['accuracy']:.4f}", f"{row['balanced_accuracy']:.4f}"]
+        accuracy = with_interval(row["accuracy"], row.get("accuracy_interval"))
+        scores = [accuracy, *([_over_seeds(row)] if with_repeats else []), f"{row['balanced_accuracy']:.4f}"]
         if with_auc:
-            scores.append("" if row["auc"] is None else f"{row['auc']:.4f}")
+            scores.append("" if row["auc"] is None else with_interval(row["auc"], row.get("auc_interval")))
         if with_test:
             scores.append(f"{row['test']['accuracy']:.4f}" if row.get("test") else "")
-        table.add_row(row["head"], *scores, f"{row['fit_seconds']:.2f}", f"{row['parameters']:,}")
+        views = [str(row.get("views", 1))] if with_views else []
+        table.add_row(row["head"], *scores, f"{row['fit_seconds']:.2f}", f"{row['parameters']:,}", *views)
     return table
+
+
+def duplicates_words(counts: Mapping[str, int | None]) -> str:
+    """What `Duplicates.counts()` says, for a person."""
+    near, hint = f", {counts['near']} near", ""
+    if counts["near"] is None:
+        near, hint = "", "; near ones were not looked for, `duplicates` does"
+    exact = console.counted(counts["exact"] or 0, "exact pair")
+    return f"{exact}{near}, {counts['across_splits']} across splits, {counts['two_labels']} under two labels{hint}"
+
+
+def warn_of_leaks(found: Duplicates, directory: Path) -> None:
+    """Say it loudly if a head is scored on pictures that it was trained on."""
+    if leaks := found.across_splits:
+        console.warn(
+            f"{console.counted(len(leaks), 'pair')} of duplicates across splits, such as {' and '.join(leaks[0].ids)}: "
+            f"the scores flatter; see `python -m pipeline duplicates {directory}`"
+        )
+
+
+def _over_seeds(row: dict[str, Any]) -> str:
+    repeats = row.get("repeats")
+    if not repeats:
+        return ""
+    if len(repeats["seeds"]) < 2:
+        return "no spread"
+    return f"{repeats['mean']:.4f} ± {repeats['std']:.4f} ({repeats['min']:.3f}-{repeats['max']:.3f})"
+
+
+def show_agreement(file: str, agreement: Agreement, precision: str) -> int:
+    """How near an exported model comes to features and head; returns the exit status."""
+    console.say(
+        f"{file} against features and head on {console.counted(agreement.images, 'image')}: the largest difference in "
+        f"a probability is {agreement.largest:.1e}, the median {agreement.median:.1e}; "
+        f"{agreement.other_labels} other labels"
+    )
+    if agreement.holds:
+        return 0
+    console.warn(f"that is more than {precision} explains: {agreement.bound:g}, or a tenth of it in the median")
+    return 1
 
 
 def list_some(heading: str, lines: Sequence[str]) -> None:

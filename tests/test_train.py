@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,9 @@ from pipeline import (
     ConvBaseSpec,
     HeadError,
     StoreDamaged,
+    evaluate,
     extract_features,
+    load_head,
     make_head,
     open_features,
     scan_images,
@@ -17,6 +21,7 @@ from pipeline import (
     train_heads,
 )
 from pipeline.heads import memory, training
+from pipeline.heads.metrics import read_metrics, saved_metrics
 from pipeline.heads.sharing import SharedFeatures
 from pipeline.store import on_demand
 from tests.fakes import photo_folder
@@ -121,6 +126,17 @@ def test_a_store_larger_than_memory_trains_the_dense_head_from_disk(store, read,
     assert max(read) <= 10  # the validation images, when they are scored
 
 
+def test_the_dense_heads_history_is_kept_with_its_scores(store, monkeypatch):
+    params = {"dense": QUICK["dense"]}
+    (trained,) = train_heads(store, ["dense"], params=params)
+    metrics = read_metrics(store.heads_directory / "dense")
+    assert metrics["history"] == trained.head.history_ and len(metrics["history"]["val_loss"]) == 2
+    whole = training.train
+    monkeypatch.setattr(training, "train", lambda *given, **how: {**whole(*given, **how), "loss": [math.nan, 0.5]})
+    train_heads(store, ["dense"], params=params)
+    assert read_metrics(store.heads_directory / "dense")["history"]["loss"] == [None, 0.5]
+
+
 def test_the_dense_head_of_a_store_that_fits_reads_it_once(store, read):
     train_heads(store, ["dense"], params={"dense": QUICK["dense"]})
     assert sum(read) == len(store.members())
@@ -164,6 +180,72 @@ class TestMemoryNeeded:
         assert memory.available_memory() == 5000 * 1024
         texts["/sys/fs/cgroup/memory.max"] = "1000000\n"
         assert memory.available_memory() == 1_000_000
+
+
+class TestRepeats:
+    SEEDS = (0, 1, 2)
+
+    @pytest.fixture
+    def fits(self, monkeypatch):
+        """The heads that are trained, in order: name and seed."""
+        trained = []
+        fit = train._fit
+
+        def noted(head, *rest):
+            trained.append((head.name, head.get_params().get("random_state")))
+            return fit(head, *rest)
+
+        monkeypatch.setattr(train, "_fit", noted)
+        return trained
+
+    def test_each_seed_is_trained_and_the_first_ones_head_is_kept(self, store, fits):
+        params = {"forest": {"n_estimators": 1, "max_depth": 1}}
+        (trained,) = train_heads(store, ["forest"], params=params, repeats=3)
+        assert fits == [("forest", seed) for seed in self.SEEDS]
+        X, y = store.load("validation")
+        alone = [
+            make_head("forest", **params["forest"], random_state=seed).fit(*store.load("train")) for seed in self.SEEDS
+        ]
+        assert trained.repeats.seeds == self.SEEDS
+        assert trained.repeats.accuracies == tuple(head.score(X, y) for head in alone)
+        assert trained.report.accuracy == trained.repeats.accuracies[0]
+        saved = load_head(store.heads_directory / "forest")
+        np.testing.assert_array_equal(saved.predict_proba(X), alone[0].predict_proba(X))
+
+    def test_the_spread_is_kept_with_the_scores(self, store):
+        train_heads(store, ["forest"], params=QUICK, repeats=3)
+        (metrics,) = saved_metrics(store.heads_directory)
+        accuracies = metrics["repeats"]["accuracies"]
+        assert metrics["repeats"] == {
+            "seeds": [0, 1, 2],
+            "accuracies": accuracies,
+            "mean": pytest.approx(np.mean(accuracies)),
+            "std": pytest.approx(np.std(accuracies, ddof=1)),
+            "min": min(accuracies),
+            "max": max(accuracies),
+        }
+
+    def test_a_head_that_no_seed_changes_is_trained_once(self, store, fits):
+        trained = train_heads(store, ["logistic", "ridge", "knn"], params=QUICK, repeats=5)
+        assert sorted(name for name, _ in fits) == ["knn", "logistic", "ridge"]
+        for one in trained:
+            assert one.repeats.seeds == ()
+            assert one.metrics()["repeats"]["std"] == 0
+
+    def test_a_search_depends_on_the_seed_of_its_folds(self, store, fits):
+        train_heads(store, ["knn"], params={"knn": {"random_state": 7}}, repeats=2)
+        assert fits == [("knn", 7), ("knn", 8)]
+
+    def test_without_repeats_nothing_is_said_of_a_spread(self, store, fits):
+        (trained,) = train_heads(store, ["forest"], params=QUICK)
+        assert (len(fits), trained.repeats, trained.metrics()["repeats"]) == (1, None, None)
+
+
+def test_equal_images_are_drawn_together_for_the_intervals(store, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(train, "evaluate", lambda *args, **kwargs: seen.update(kwargs) or evaluate(*args, **kwargs))
+    train_heads(store, ["ridge"])
+    np.testing.assert_array_equal(seen["groups"], store.index.rows[store.members("validation")])
 
 
 def test_shared_features_of_a_store_serve_a_sweep(store, read):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from importlib.metadata import PackageNotFoundError, version
 
-from pipeline.arguments import stage_one, stage_two, stores
+from pipeline.arguments import export, finetune, predict, stage_one, stage_two, stores
 
 EXAMPLES = """examples:
   python -m pipeline features photos --cache cache/photos
@@ -38,10 +38,19 @@ def parser() -> argparse.ArgumentParser:
     for name, fill, text in (
         ("features", stage_one.features, "stage one: fill or update the store at --cache"),
         ("heads", stage_two.heads, "stage two: train heads on a store, score and save them, print a leaderboard"),
+        ("finetune", finetune.finetune, "tune the layers above a store's cut together with a head"),
+        ("predict", predict.predict, "label new images: a CSV line each, status 1 if one cannot be used"),
+        ("export", export.export, "conv base and head as one model: image in, probability out; checked after writing"),
         ("verify", stores.verify, "is every row what it claims to be? Names, sizes, fingerprints by default"),
         ("repair", stores.repair, "put bad shards into quarantine and compute only those again"),
+        (
+            "duplicates",
+            stores.duplicates,
+            "one picture twice? Status 1 if any lies across splits or under two labels; changes nothing",
+        ),
         ("info", stores.info, "what a store holds"),
-        ("pack", stores.pack, "all features of a store as one HDF5 file"),
+        ("report", stores.report, "one HTML page about a store and its heads, for a person to look at"),
+        ("pack", stores.pack, "all features of a store as one HDF5 file, without its augmented views"),
     ):
         verb = verbs.add_parser(name, help=text, description=text, formatter_class=_Help)
         fill(verb)

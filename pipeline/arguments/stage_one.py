@@ -43,7 +43,12 @@ def features(verb: argparse.ArgumentParser) -> None:
         "for trying the pipeline, not for results",
     )
     base.add_argument("--size", type=size, default=ConvBaseSpec.size, metavar="N|HxW", help="input size in pixels")
-    base.add_argument("--cut", metavar="LAYER", help="layer whose output is kept (default: the last one)")
+    base.add_argument(
+        "--cut",
+        metavar="LAYER|topN",
+        help="layer whose output is kept (default: the last one); top1 keeps the input of the uppermost block, "
+        "for `finetune`, top2 that of the one below",
+    )
     base.add_argument(
         "--preprocessing",
         choices=PREPROCESSINGS,
@@ -84,6 +89,26 @@ def features(verb: argparse.ArgumentParser) -> None:
         metavar="F",
         help="largest fraction of images that may be unusable before the exit status is 1",
     )
+
+    views = verb.add_argument_group("augmented views of the train images")
+    views.add_argument(
+        "--views",
+        type=count,
+        metavar="K",
+        help="views of each train image to keep: the image itself and K - 1 augmented copies; those above K are "
+        "deleted, 1 deletes all (default: those there are, brought up to date)",
+    )
+    views.add_argument(
+        "--augment",
+        action="append",
+        type=key_value,
+        default=[],
+        metavar="KEY=VALUE",
+        help="how far copies may differ: rotation=40 and shear=11.5 in degrees, width_shift=0.2, height_shift=0.2, "
+        "zoom=0.2, brightness=0 as fractions, horizontal_flip=true; may be given again (default: the values shown, "
+        "or those of the views there are)",
+    )
+    views.add_argument("--augment-seed", type=int, metavar="N", help="another seed, other copies (default: 0)")
 
     batches(verb)
 

@@ -31,6 +31,20 @@ def heads(verb: argparse.ArgumentParser) -> None:
         metavar="F",
         help="largest fraction of images without features",
     )
+    verb.add_argument(
+        "--repeats",
+        type=count,
+        default=1,
+        metavar="N",
+        help="train each head with N seeds and show the spread of their accuracies; the first one's head is kept",
+    )
+
+    verb.add_argument(
+        "--views",
+        type=count,
+        metavar="N",
+        help="views of each train image to train on, 1 for the images alone (default: all that the store has)",
+    )
 
     dense = verb.add_argument_group("the dense head")
     dense.add_argument("--epochs", type=count, default=defaults.EPOCHS, metavar="N", help="passes over the images")

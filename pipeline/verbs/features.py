@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import replace
 
 from pipeline import console, views
+from pipeline.augment import Augmentation
 from pipeline.errors import PipelineError, WeightsUnavailable
 from pipeline.extract import extract_features
 from pipeline.images import scan_images
@@ -63,6 +64,8 @@ def _extract(images: ImageTable, spec: ConvBaseSpec, options: argparse.Namespace
             images,
             options.cache,
             spec,
+            views=options.views,
+            augmentation=_augmentation(options),
             batch_size=options.batch_size,
             workers=options.workers,
             compression=options.compression,
@@ -74,11 +77,21 @@ def _extract(images: ImageTable, spec: ConvBaseSpec, options: argparse.Namespace
     return store, progress.computed
 
 
+def _augmentation(options: argparse.Namespace) -> Augmentation | None:
+    settings = dict(options.augment)
+    if options.augment_seed is not None:
+        settings["seed"] = options.augment_seed
+    return Augmentation.of(settings) if settings else None
+
+
 def _conclude(store: FeatureStore, computed: int, options: argparse.Namespace) -> int:
     bad = store.bad
     views.list_some("without features", [f"{one.id}: {one.reason}" for one in bad])
     done = f"{computed} forward passes made" if computed else "nothing to compute"
-    console.say(f"{done}: {len(store.members())} of {len(store.images)} images have features in {store.directory}")
+    console.say(
+        f"{done}: {len(store.members())} of {len(store.images)} images have features in {store.directory}"
+        + (f", train images in {len(store.views) + 1} views" if store.views else "")
+    )
     if store.random_weights:
         views.warn_random_weights()
     if len(bad) > options.max_bad * len(store.images):

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline import console, views
 from pipeline.errors import StoreError
 from pipeline.heads import head_params
+from pipeline.similar import known_duplicates
 from pipeline.store import open_features
 from pipeline.train import check_ready, memory_needed, title_of, train_heads
 
@@ -18,9 +19,11 @@ def run(options: argparse.Namespace) -> int:
     check_ready(store, options.max_bad)
     params = _head_params(options)
     n, n_validation = len(store.members("train")), len(store.members("validation"))
-    memory = memory_needed(store, options.heads, params)
+    n_views = options.views or 1 + len(store.views)
+    memory = memory_needed(store, options.heads, params, n_views)
+    in_views = f" (in {n_views} views)" if n_views > 1 else ""
     console.say(
-        f"{store.directory}: {n} train and {n_validation} validation images, features {store.feature_shape} "
+        f"{store.directory}: {n} train{in_views} and {n_validation} validation images, features {store.feature_shape} "
         f"{store.dtype}, about {console.size(memory)} of memory for the heads"
     )
     if store.random_weights:
@@ -34,16 +37,20 @@ def run(options: argparse.Namespace) -> int:
             options.heads,
             params=params,
             max_bad=options.max_bad,
+            repeats=options.repeats,
+            views=n_views,
             on_start=watch.start,
             on_epoch=watch.epoch,
             on_trained=watch.trained,
         )
     finally:
         watch.close()
-    console.out().print(
-        views.leaderboard(title_of(f"{n_validation} validation images", store), [one.metrics() for one in trained])
-    )
+    with_views = f", {n_views} views of each train image" if n_views > 1 else ""
+    title = title_of(f"{n_validation} validation images", store) + with_views
+    console.out().print(views.leaderboard(title, [one.metrics() for one in trained]))
+    views.warn_of_leaks(known_duplicates(store), store.directory)
     console.say(f"saved in {store.heads_directory}")
+    console.say(f"a page to look at: `python -m pipeline report {store.directory}`")
     return 0
 
 

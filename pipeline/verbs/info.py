@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline import views
 from pipeline.heads.metrics import saved_metrics
+from pipeline.similar import known_duplicates
 from pipeline.store import FeatureStore, open_features
 from pipeline.table import SPLITS
 
@@ -46,6 +47,11 @@ def _describe(store: FeatureStore, metrics: list[dict[str, Any]]) -> dict[str, A
         "random_weights": store.random_weights,
         "shards": len(store.manifest.shards),
         "bytes": sum(path.stat().st_size for path in files),
+        "views": [
+            {"view": view.manifest.spec["view"], "with_features": len(view.members()), "pending": view.pending}
+            for view in store.views
+        ],
         "made_with": dict(store.manifest.made_with),
+        "duplicates": known_duplicates(store).counts(),
         "heads": metrics,
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from pipeline import console, views
-from pipeline.store import open_features
+from pipeline.agreement import verify_model
+from pipeline.store import FeatureStore, open_features, view_numbers
 from pipeline.verify import head_directories, verify_store
 
 
@@ -29,7 +30,18 @@ def run(options: argparse.Namespace) -> int:
         "shard": len(store.manifest.shards),
         "row": sum(entry.stop - entry.start for entry in store.manifest.shards),
         "head": len(head_directories(store)),
+        "view": len(view_numbers(store.directory)),
     }
     depth = "" if options.full else "names, sizes and fingerprints of "
-    looked_at = f"checked {depth}{', '.join(console.counted(n, noun) for noun, n in counts.items())}"
-    return views.show_findings(looked_at, findings, store.directory)
+    looked_at = (
+        f"checked {depth}{', '.join(console.counted(n, noun) for noun, n in counts.items() if n or noun != 'view')}"
+    )
+    status = views.show_findings(looked_at, findings, store.directory)
+    return status if options.model is None else max(status, _verify_model(store, options.model, options.images))
+
+
+def _verify_model(store: FeatureStore, file: str, images: int) -> int:
+    console.start_tensorflow_quietly()
+    with console.meters() as on_progress:
+        agreement = verify_model(store, file, images=images, on_progress=lambda *done: on_progress("images", *done))
+    return views.show_agreement(file, agreement, store.spec.precision)

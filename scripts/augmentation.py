@@ -1,0 +1,202 @@
+"""What augmentation is worth on few images, from the cache and online: python scripts/augmentation.py PHOTOS.
+
+For each seed some train images are drawn and a head is trained on them without augmentation, on
+cached views, and as the slides do it: Keras' random layers in front of the frozen conv base, which
+then runs on every image in every epoch. All are scored on the same validation images, never
+augmented. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline import ConvBaseSpec, FeatureStore, evaluate, extract_features, make_head, scan_images
+from pipeline.arguments.kinds import key_value, size
+from pipeline.augment import Augmentation
+from pipeline.decode import decode_image
+from pipeline.defaults import EXTRACT_BATCH, HEAD_BATCH, LEARNING_RATE, UNITS
+from pipeline.extract import load_stored_conv_base
+from pipeline.heads import head_params
+from pipeline.progress import Progress
+from pipeline.rows import rows_of, tasks_of
+from pipeline.store import stack_views
+from pipeline.table import ImageTable
+
+ONLINE = "online, the slides' way"
+
+
+class Trained(NamedTuple):
+    """One head of one seed."""
+
+    way: str
+    head: str
+    accuracy: float
+    feature_seconds: float
+    fit_seconds: float
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    options = _options(arguments)
+    images = scan_images(options.images)
+    draws = [_balanced(images, options.train, seed) for seed in range(options.seeds)]
+    store = _store(images, draws, options)
+    conv_base = load_stored_conv_base(store, Progress())
+    seconds_a_pass = _seconds_a_pass(store, conv_base)
+    views = stack_views(store, "train", max(options.views))
+    results: list[Trained] = []
+    for seed, draw in enumerate(draws):
+        drawn = np.flatnonzero(np.isin(store.ids("train"), [images.ids[row] for row in draw.tolist()]))
+        results += _on_views(store, views, drawn, options, seed, seconds_a_pass)
+        if not options.no_online:
+            results.append(_online(store, conv_base, drawn, options, seed))
+        print(f"seed {seed} done", flush=True)
+    print(
+        f"\n{options.train} train and {len(store.members('validation'))} validation images, {store.spec.conv_base} in "
+        f"{store.spec.precision}, {options.epochs} epochs of the dense head, {options.seeds} seeds\n"
+    )
+    print("\n".join(_table(results)))
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images")
+    parser.add_argument("--cache", default="cache/augmentation", help="a store of its own (default: %(default)s)")
+    parser.add_argument("--conv-base", default="mobilenet_v2")
+    parser.add_argument("--conv-base-arg", action="append", type=key_value, default=[])
+    parser.add_argument("--weights", default="imagenet")
+    parser.add_argument("--size", type=size, default=224)
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--train", type=int, default=200, help="train images a seed")
+    parser.add_argument("--views", type=int, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--heads", nargs="+", default=["dense", "logistic"])
+    parser.add_argument(
+        "--no-online", action="store_true", help="leave the slides' way out: it takes by far the longest"
+    )
+    return parser.parse_args(arguments)
+
+
+def _store(images: ImageTable, draws: Sequence[np.ndarray], options: argparse.Namespace) -> FeatureStore:
+    """The store of all validation images and of the train images of all seeds."""
+    spec = ConvBaseSpec(
+        options.conv_base,
+        dict(options.conv_base_arg),
+        options.weights,
+        options.size,
+        precision=options.precision,
+    )
+    wanted = np.unique(np.concatenate([np.flatnonzero(images.split_codes == 1), *draws]))
+    return extract_features(images.take(wanted), options.cache, spec, views=max(options.views))
+
+
+def _seconds_a_pass(store: FeatureStore, conv_base: Any) -> float:
+    """What it takes to decode, augment and compute an image, measured once more on some of view 1."""
+    view = store.views[0]
+    tasks = islice(tasks_of(view.index, view.index.ranges, view.spec.view), 5 * EXTRACT_BATCH)
+    with contextlib.closing(rows_of(tasks, conv_base, store.dtype, batch_size=EXTRACT_BATCH, workers=None)) as rows:
+        for _ in islice(rows, EXTRACT_BATCH):
+            pass  # the first batch is traced
+        start = time.perf_counter()
+        others = sum(1 for _ in rows)
+    return (time.perf_counter() - start) / others if others else float("nan")
+
+
+def _balanced(images: ImageTable, count: int, seed: int) -> np.ndarray:
+    """`count` train images, the same number of each class, as rows of the table."""
+    rng = np.random.default_rng(seed)
+    each = count // len(images.classes)
+    of_class = [np.flatnonzero((images.split_codes == 0) & (images.labels == k)) for k in range(len(images.classes))]
+    return np.sort(np.concatenate([rng.permutation(rows)[:each] for rows in of_class]))
+
+
+def _on_views(
+    store: FeatureStore, views: Any, images: np.ndarray, options: argparse.Namespace, seed: int, seconds_a_pass: float
+) -> Iterator[Trained]:
+    X, y, groups = views
+    n = len(store.members("train"))
+    validation = store.load("validation")
+    for count in (1, *options.views):
+        rows = np.concatenate([view * n + images for view in range(count)])
+        features = X[rows]
+        for name in options.heads:
+            params = {"epochs": options.epochs} if name == "dense" else {}
+            if "random_state" in head_params(name):
+                params["random_state"] = seed
+            head = make_head(name, **params)
+            start = time.perf_counter()
+            head.fit(features, y[rows], groups=groups[rows] if count > 1 else None)
+            seconds = time.perf_counter() - start
+            way = "no augmentation" if count == 1 else f"{count} cached views"
+            accuracy = evaluate(head, *validation).accuracy
+            yield Trained(way, name, accuracy, count * len(images) * seconds_a_pass, seconds)
+
+
+def _online(store: FeatureStore, conv_base: Any, images: np.ndarray, options: argparse.Namespace, seed: int) -> Trained:
+    """Keras' random layers, the frozen conv base and the dense head, trained with `fit`."""
+    import keras
+
+    from pipeline.heads import network
+
+    keras.utils.set_random_seed(seed)
+    members = store.members("train")[images]
+    paths, height_width = store.images.paths, store.spec.height_width
+    pixels = np.stack([decode_image(Path(paths[member]).read_bytes(), height_width) for member in members])
+    y = store.images.labels[members]
+    rng = np.random.default_rng(seed)
+    head = network.build(conv_base.feature_shape, len(store.classes), UNITS, 0.0, rng)
+    inputs = keras.Input((*height_width, 3))
+    model = keras.Model(inputs, head(conv_base.model(random_layers(inputs), training=False)))
+    two = len(store.classes) == 2
+    loss = "binary_crossentropy" if two else "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.Adam(LEARNING_RATE), loss)
+    start = time.perf_counter()
+    model.fit(pixels, y, batch_size=HEAD_BATCH, epochs=options.epochs, verbose=0)
+    seconds = time.perf_counter() - start
+    X, labels = store.load("validation")
+    outputs = network.outputs(head, X)
+    predicted = (outputs[:, 0] > 0.5) if two else outputs.argmax(axis=1)
+    return Trained(ONLINE, "dense", float(np.mean(predicted == labels)), 0.0, seconds)
+
+
+def random_layers(pixels: Any) -> Any:
+    """The same ranges as the views'; no layer of Keras does all of it in one interpolation."""
+    from keras import layers
+
+    ranges = Augmentation()
+    shear = np.tan(np.radians(ranges.shear))
+    for layer in (
+        layers.RandomFlip("horizontal"),
+        layers.RandomRotation(ranges.rotation / 360, fill_mode="nearest"),
+        layers.RandomTranslation(ranges.height_shift, ranges.width_shift, fill_mode="nearest"),
+        layers.RandomShear(shear, 0.0, fill_mode="nearest"),
+        layers.RandomZoom((-ranges.zoom, ranges.zoom), (-ranges.zoom, ranges.zoom), fill_mode="nearest"),
+    ):
+        pixels = layer(pixels, training=True)
+    return pixels
+
+
+def _table(results: Sequence[Trained]) -> Iterator[str]:
+    yield "| way | head | validation accuracy, mean and spread | features, s | training, s |"
+    yield "|---|---|---|---|---|"
+    for head, way in dict.fromkeys((one.head, one.way) for one in results):
+        found = [one for one in results if (one.head, one.way) == (head, way)]
+        accuracies = np.array([one.accuracy for one in found])
+        features, fit = (
+            np.median([getattr(one, name) for one in found]) for name in ("feature_seconds", "fit_seconds")
+        )
+        spread = f"{accuracies.mean():.4f} ({accuracies.min():.4f} to {accuracies.max():.4f})"
+        yield f"| {way} | `{head}` | {spread} | {features:.1f} | {fit:.1f} |"
+
+
+if __name__ == "__main__":
+    main()
