@@ -24,7 +24,7 @@ LAYERS = (
     {"train", "verify", "predict", "assemble"},
     {"repair", "finetune", "predictions", "export", "agreement"},
     {"console", "arguments"},
-    {"views", "page"},
+    {"display", "page"},
     {"verbs"},
     {"cli"},
     {"__main__", "__init__"},

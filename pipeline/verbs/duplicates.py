@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import console, views
+from pipeline import console, display
 from pipeline.errors import PipelineError
 from pipeline.similar import Duplicates, find_duplicates, keep_duplicates, write_groups, write_pairs
 from pipeline.similar.neighbours import seconds_to_compare
@@ -70,6 +70,6 @@ def _show(found: Duplicates) -> None:
         console.out().print(table)
     if len(found.pairs) > MOST_SHOWN:
         console.say(f"... and {len(found.pairs) - MOST_SHOWN} more; --csv FILE.csv writes all")
-    console.say(f"found {views.duplicates_words(found.counts())}")
+    console.say(f"found {display.duplicates_words(found.counts())}")
     if found.two_labels:
         console.say("one of two labels is wrong, or the picture shows both: that is for you to decide")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline import console, views
+from pipeline import console, display
 from pipeline.agreement import compare
 from pipeline.assemble import find_head
 from pipeline.errors import ExportError, ImagesError
@@ -25,19 +25,19 @@ def run(options: argparse.Namespace) -> int:
     name = _choose(store, options.head, options.form)
     console.start_tensorflow_quietly()
     head = find_head(store, name)
-    record = export_model(store, head, file, form=options.form, format=format, progress=views.ConsoleProgress())
+    record = export_model(store, head, file, form=options.form, format=format, progress=display.ConsoleProgress())
     console.say(f"wrote      {file}, {console.size(_bytes(file))}")
     console.say(f"input      {record.input}")
     console.say(f"output     {record.output}")
     if store.random_weights:
-        views.warn_random_weights()
+        display.warn_random_weights()
     try:
         predict, in_float32 = load_exported(file, format), format in ("tflite", "onnx")
         agreement = compare(store, head, predict, options.form, images=CHECKED, in_float32=in_float32)
     except (ImagesError, ExportError) as error:
         console.warn(f"{file} is written but was not tried: {error}")
         return 0
-    return views.show_agreement(str(file), agreement, store.spec.precision)
+    return display.show_agreement(str(file), agreement, store.spec.precision)
 
 
 def _choose(store: FeatureStore, name: str | None, form: str) -> str:

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 from dataclasses import replace
 
-from pipeline import console, views
+from pipeline import console, display
 from pipeline.augment import Augmentation
 from pipeline.errors import PipelineError, WeightsUnavailable
 from pipeline.extract import extract_features
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     with contextlib.suppress(PipelineError):  # whatever is wrong with the store is said when it is used
         stored = open_features(options.cache)
     images = _scan(options, stored)
-    views.show_images(images, options.images)
+    display.show_images(images, options.images)
     if options.allow_random_weights and stored is not None and stored.random_weights:
         spec = replace(spec, weights="random")
     try:
@@ -58,7 +58,7 @@ def _scan(options: argparse.Namespace, stored: FeatureStore | None) -> ImageTabl
 
 
 def _extract(images: ImageTable, spec: ConvBaseSpec, options: argparse.Namespace) -> tuple[FeatureStore, int]:
-    progress = views.ConsoleProgress()
+    progress = display.ConsoleProgress()
     try:
         store = extract_features(
             images,
@@ -86,14 +86,14 @@ def _augmentation(options: argparse.Namespace) -> Augmentation | None:
 
 def _conclude(store: FeatureStore, computed: int, options: argparse.Namespace) -> int:
     bad = store.bad
-    views.list_some("without features", [f"{one.id}: {one.reason}" for one in bad])
+    display.list_some("without features", [f"{one.id}: {one.reason}" for one in bad])
     done = f"{computed} forward passes made" if computed else "nothing to compute"
     console.say(
         f"{done}: {len(store.members())} of {len(store.images)} images have features in {store.directory}"
         + (f", train images in {len(store.views) + 1} views" if store.views else "")
     )
     if store.random_weights:
-        views.warn_random_weights()
+        display.warn_random_weights()
     if len(bad) > options.max_bad * len(store.images):
         console.warn(f"{len(bad)} images without features are more than {options.max_bad:.1%}; see --max-bad")
         return 1

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline import console, views
+from pipeline import console, display
 from pipeline.finetune import Plan, Watch, check_cut, finetune_head
 from pipeline.store import FeatureStore, open_features
 from pipeline.train import check_ready, title_of
@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     check_cut(store)
     check_ready(store, options.max_bad)
     if store.random_weights:
-        views.warn_random_weights()
+        display.warn_random_weights()
     print(f"loading {store.spec.conv_base} ...", file=sys.stderr, flush=True)
     console.start_tensorflow_quietly()
     class_weight = "balanced" if options.balanced else None
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         console.warn("no epoch had a lower validation loss than none: the head that is kept is the one before tuning")
     title = title_of(f"{result.report.n} validation images", store)
     before = {**result.metrics(), **result.frozen, "head": "before tuning", "test": None}
-    console.out().print(views.leaderboard(title, [result.metrics(), before]))
+    console.out().print(display.leaderboard(title, [result.metrics(), before]))
     console.say(
         f"{result.seconds_per_epoch:.1f} s an epoch; the weights after epoch {result.kept_epoch} are saved in "
         f"{store.heads_directory / result.name}"

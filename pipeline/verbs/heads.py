@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pipeline import console, views
+from pipeline import console, display
 from pipeline.errors import StoreError
 from pipeline.heads import head_params
 from pipeline.similar import known_duplicates
@@ -27,10 +27,10 @@ def run(options: argparse.Namespace) -> int:
         f"{store.dtype}, about {console.size(memory)} of memory for the heads"
     )
     if store.random_weights:
-        views.warn_random_weights()
+        display.warn_random_weights()
     if "dense" in options.heads:
         console.start_tensorflow_quietly()
-    watch = views.HeadsProgress(options.epochs)
+    watch = display.HeadsProgress(options.epochs)
     try:
         trained = train_heads(
             store,
@@ -47,8 +47,8 @@ def run(options: argparse.Namespace) -> int:
         watch.close()
     with_views = f", {n_views} views of each train image" if n_views > 1 else ""
     title = title_of(f"{n_validation} validation images", store) + with_views
-    console.out().print(views.leaderboard(title, [one.metrics() for one in trained]))
-    views.warn_of_leaks(known_duplicates(store), store.directory)
+    console.out().print(display.leaderboard(title, [one.metrics() for one in trained]))
+    display.warn_of_leaks(known_duplicates(store), store.directory)
     console.say(f"saved in {store.heads_directory}")
     console.say(f"a page to look at: `python -m pipeline report {store.directory}`")
     return 0

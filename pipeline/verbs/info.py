@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import views
+from pipeline import display
 from pipeline.heads.metrics import saved_metrics
 from pipeline.similar import known_duplicates
 from pipeline.store import FeatureStore, open_features
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
         json.dump(document, sys.stdout, indent=1, sort_keys=True)
         print()
         return 0
-    views.show_info(document)
+    display.show_info(document)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline import console, views
+from pipeline import console, display
 from pipeline.pack import pack_store
 from pipeline.store import open_features
 
@@ -14,7 +14,7 @@ def run(options: argparse.Namespace) -> int:
     """One file to hand on."""
     store = open_features(options.store)
     if store.random_weights:
-        views.warn_random_weights()
+        display.warn_random_weights()
     with console.meters() as on_progress:
         packed = pack_store(options.store, options.file, on_progress=lambda *done: on_progress("images", *done))
     size = console.size(Path(options.file).stat().st_size)

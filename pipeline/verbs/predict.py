@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from pipeline import console, views
+from pipeline import console, display
 from pipeline.errors import ImagesError
 from pipeline.heads import TUNED_HEADS
 from pipeline.heads.metrics import choose_head, read_metrics
@@ -91,7 +91,7 @@ def _count(given: Sequence[str]) -> int | None:
         return None
     skipped: list[Skipped] = []
     total = sum(1 for _ in find_images(given, skipped.append))
-    views.list_some("passed over", [f"{path} {reason}" for path, reason in skipped])
+    display.list_some("passed over", [f"{path} {reason}" for path, reason in skipped])
     if not total:
         raise ImagesError(f"no images in {', '.join(given)}")
     return total
@@ -103,7 +103,7 @@ def _predictor(store: FeatureStore, options: argparse.Namespace) -> Predictor:
     why = "" if options.head else " (the best of those saved)"
     console.note(f"head       {name}{'' if accuracy is None else f', validation accuracy {accuracy:.4f}'}{why}")
     if store.random_weights:
-        views.warn_random_weights()
+        display.warn_random_weights()
     if options.unknown is not None:
         rows, memory = neighbours_memory(store)
         console.note(f"unknown    is judged by {rows} train images, {console.size(memory)} of memory")
@@ -116,7 +116,7 @@ def _predictor(store: FeatureStore, options: argparse.Namespace) -> Predictor:
         views=options.views,
         batch_size=options.batch_size,
         workers=options.workers,
-        progress=views.ConsoleProgress(),
+        progress=display.ConsoleProgress(),
     )
     if tuple(predictor.head.class_names_) != store.classes:
         console.warn(f"{name} was trained when the store had other classes: run `python -m pipeline heads` again")
@@ -157,12 +157,12 @@ class _Tally:
             self.unknown += unknown == str(True)
             return
         self.bad += 1
-        if self.bad <= views.MOST_LISTED:
+        if self.bad <= display.MOST_LISTED:
             console.note(f"left out: {path}: {error}")
 
     def words(self) -> str:
         """What came of it."""
-        labels = ", ".join(f"{name} {n}" for name, n in self.labels.most_common(views.MOST_LISTED))
+        labels = ", ".join(f"{name} {n}" for name, n in self.labels.most_common(display.MOST_LISTED))
         parts = [f"labelled {self.done - self.bad} of {self.done} images", *([labels] if labels else [])]
         if self.unknown:
             parts.append(f"{self.unknown} unknown")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from pipeline import console, views
+from pipeline import console, display
 from pipeline.repair import repair_store
 
 
 def run(options: argparse.Namespace) -> int:
     """Compute bad shards again."""
-    progress = views.ConsoleProgress()
+    progress = display.ConsoleProgress()
     try:
         with console.meters() as on_progress:
             report = repair_store(
@@ -26,6 +26,6 @@ def run(options: argparse.Namespace) -> int:
         console.say(f"{name} {problem}")
     for path in report.quarantined:
         console.say(f"moved to {path}")
-    views.list_some("without features now", [f"{one.id}: {one.reason}" for one in report.lost])
+    display.list_some("without features now", [f"{one.id}: {one.reason}" for one in report.lost])
     console.say(f"computed {console.counted(report.rows, 'row')} again" if report.rows else "nothing to repair")
     return 1 if report.lost else 0

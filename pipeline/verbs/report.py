@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from pipeline import console, views
+from pipeline import console, display
 from pipeline.page import write_report
 from pipeline.page.feature_map import MOST
 from pipeline.store import open_features
@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     start = time.monotonic()
     store = open_features(options.store)
     if store.random_weights:
-        views.warn_random_weights()
+        display.warn_random_weights()
     images = console.counted(min(MOST, len(store.members())), "image")
     console.say(f"{store.directory}: the map of {images} takes the most time, up to half a minute")
     if (store.heads_directory / "dense").is_dir():

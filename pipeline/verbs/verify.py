@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pipeline import console, views
+from pipeline import console, display
 from pipeline.agreement import verify_model
 from pipeline.store import FeatureStore, open_features, view_numbers
 from pipeline.verify import head_directories, verify_store
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     looked_at = (
         f"checked {depth}{', '.join(console.counted(n, noun) for noun, n in counts.items() if n or noun != 'view')}"
     )
-    status = views.show_findings(looked_at, findings, store.directory)
+    status = display.show_findings(looked_at, findings, store.directory)
     return status if options.model is None else max(status, _verify_model(store, options.model, options.images))
 
 
@@ -44,4 +44,4 @@ def _verify_model(store: FeatureStore, file: str, images: int) -> int:
     console.start_tensorflow_quietly()
     with console.meters() as on_progress:
         agreement = verify_model(store, file, images=images, on_progress=lambda *done: on_progress("images", *done))
-    return views.show_agreement(file, agreement, store.spec.precision)
+    return display.show_agreement(file, agreement, store.spec.precision)

@@ -1,0 +1,132 @@
+"""Tables and lists of images, stores, heads and findings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pipeline import console
+from pipeline.augment import View
+from pipeline.display.words import MOST_LISTED, duplicates_words, list_some, precision_words, warn_random_weights
+from pipeline.scoring import with_interval
+from pipeline.table import SPLITS, ImageTable
+
+if TYPE_CHECKING:
+    from pipeline.agreement import Agreement
+    from pipeline.verify import Finding
+
+
+def show_images(images: ImageTable, source: str) -> None:
+    """How many images of each class and split there are, and what was passed over."""
+    console.say(f"images     {len(images)} in {source}")
+    shown = [index for index in range(len(SPLITS)) if (images.split_codes == index).any()]
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="")
+    table.add_column("class")
+    for index in shown:
+        table.add_column(SPLITS[index], justify="right")
+    counts = images.counts()
+    for name, row in list(zip(images.classes, counts, strict=True))[:MOST_LISTED]:
+        table.add_row(Text(console.printable(name)), *(str(row[index]) for index in shown))
+    if len(images.classes) > MOST_LISTED:
+        table.add_row(f"... {len(images.classes) - MOST_LISTED} more", *("" for _ in shown))
+    table.add_row("all", *(str(counts[:, index].sum()) for index in shown))
+    console.out().print(table)
+    list_some("passed over", [f"{path} {reason}" for path, reason in images.skipped])
+
+
+def show_info(document: dict[str, Any]) -> None:
+    """What a store holds, for a person."""
+    spec, sources = document["spec"], document["sources"]
+    console.say(
+        f"store       {document['directory']}: {document['with_features']} of {document['images']} images have features"
+    )
+    console.say(
+        f"features    {tuple(document['feature_shape'])} {spec['store_dtype']}, "
+        f"{console.size(document['bytes'])} on disk"
+    )
+    console.say(f"conv base   {sources['conv_base']} at {spec['size'][0]}x{spec['size'][1]}, {spec['precision']}")
+    if document["precision_error"]:
+        console.say(f"precision   {precision_words(spec['precision'], document['precision_error'])}")
+    console.say(f"weights     {sources['weights']}, sha256 {spec['weights_sha256'][:12]}")
+    console.say(f"fingerprint {document['fingerprint'][:12]}, {document['shards']} shards")
+    console.say(f"duplicates  {duplicates_words(document['duplicates'])}")
+    if document["views"]:
+        copies = console.counted(len(document["views"]), "augmented copy", "augmented copies")
+        augmentation = View.of(document["views"][0]["view"]).augmentation
+        console.say(f"views       {copies} of each train image: {augmentation}")
+    if document["pending"] or any(one["pending"] for one in document["views"]):
+        waiting = document["pending"] + sum(one["pending"] for one in document["views"])
+        console.warn(f"{waiting} images wait for features: run `features` again")
+    if document["random_weights"]:
+        warn_random_weights()
+    list_some("without features", [f"{one['id']}: {one['reason']}" for one in document["bad"]])
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="")
+    table.add_column("class")
+    for name in SPLITS:
+        table.add_column(name, justify="right")
+    for name, counts in list(document["classes"].items())[:MOST_LISTED]:
+        table.add_row(Text(console.printable(name)), *(str(n) for n in counts.values()))
+    console.out().print(table)
+    if document["heads"]:
+        rows = sorted(document["heads"], key=lambda row: -row["accuracy"])
+        console.out().print(leaderboard("heads, on validation images", rows))
+
+
+def show_findings(looked_at: str, findings: Sequence[Finding], directory: Path) -> int:
+    """What a check found and what to do about it; returns the exit status."""
+    for finding in findings:
+        console.say(f"{finding.what}: {finding.problem}")
+    console.say(f"{looked_at}: {console.counted(len(findings), 'finding') if findings else 'nothing wrong'}")
+    for remedy in dict.fromkeys(finding.remedy for finding in findings):
+        console.say(f"what to do: {remedy.format(directory)}")
+    return 1 if findings else 0
+
+
+def leaderboard(title: str, rows: Sequence[dict[str, Any]]) -> Table:
+    """A line a head, from its metrics; scores with their 95 % intervals, if they have them."""
+    with_auc = any(row.get("auc") is not None for row in rows)
+    with_test = any(row.get("test") for row in rows)
+    with_repeats = any(row.get("repeats") for row in rows)
+    with_views = any(row.get("views", 1) > 1 for row in rows)
+    table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="")
+    table.add_column("head")
+    columns = ["accuracy", *(["over seeds"] if with_repeats else []), "balanced"]
+    columns += [*(["AUC"] if with_auc else []), *(["test"] if with_test else [])]
+    for name in (*columns, "seconds", "parameters", *(["views"] if with_views else [])):
+        table.add_column(name, justify="right", overflow="fold")  # in a narrow window nothing is cut off
+    for row in rows:
+        accuracy = with_interval(row["accuracy"], row.get("accuracy_interval"))
+        scores = [accuracy, *([_over_seeds(row)] if with_repeats else []), f"{row['balanced_accuracy']:.4f}"]
+        if with_auc:
+            scores.append("" if row["auc"] is None else with_interval(row["auc"], row.get("auc_interval")))
+        if with_test:
+            scores.append(f"{row['test']['accuracy']:.4f}" if row.get("test") else "")
+        views = [str(row.get("views", 1))] if with_views else []
+        table.add_row(row["head"], *scores, f"{row['fit_seconds']:.2f}", f"{row['parameters']:,}", *views)
+    return table
+
+
+def _over_seeds(row: dict[str, Any]) -> str:
+    repeats = row.get("repeats")
+    if not repeats:
+        return ""
+    if len(repeats["seeds"]) < 2:
+        return "no spread"
+    return f"{repeats['mean']:.4f} ± {repeats['std']:.4f} ({repeats['min']:.3f}-{repeats['max']:.3f})"
+
+
+def show_agreement(file: str, agreement: Agreement, precision: str) -> int:
+    """How near an exported model comes to features and head; returns the exit status."""
+    console.say(
+        f"{file} against features and head on {console.counted(agreement.images, 'image')}: the largest difference in "
+        f"a probability is {agreement.largest:.1e}, the median {agreement.median:.1e}; "
+        f"{agreement.other_labels} other labels"
+    )
+    if agreement.holds:
+        return 0
+    console.warn(f"that is more than {precision} explains: {agreement.bound:g}, or a tenth of it in the median")
+    return 1
