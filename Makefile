@@ -19,7 +19,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 RUN := .venv/bin/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help features heads finetune predict export report info verify duplicates pack sample test torture bench three-ways lint clean conv-bases
+.PHONY: help features heads finetune predict export report info verify duplicates pack sample test torture bench three-ways augmentation finetune-speed lint clean conv-bases
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -80,6 +80,14 @@ three-ways: .venv/installed ## a table of the slides' three ways on DATA: accura
 	@test -n "$(DATA)" || { echo 'which photos? make three-ways DATA=folder WEIGHTS=file' >&2; exit 2; }
 	@.venv/bin/python -m scripts.three_ways "$(DATA)" --conv-base "$(CONV_BASE)" --size $(SIZE) \
 		$(foreach arg,$(CONV_BASE_ARGS),--conv-base-arg $(arg)) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(WAYS_ARGS)
+
+augmentation: .venv/installed ## a table of what augmentation is worth on few images of DATA (WAYS_ARGS="--train 200 --seeds 8")
+	@test -n "$(DATA)" || { echo 'which photos? make augmentation DATA=folder WEIGHTS=file' >&2; exit 2; }
+	@.venv/bin/python scripts/augmentation.py "$(DATA)" --conv-base "$(CONV_BASE)" --size $(SIZE) \
+		$(foreach arg,$(CONV_BASE_ARGS),--conv-base-arg $(arg)) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(WAYS_ARGS)
+
+finetune-speed: .venv/installed ## an epoch of fine-tuning from the cache against end to end (CONV_BASE=name)
+	@.venv/bin/python scripts/finetune_speed.py --conv-base "$(CONV_BASE)" --size $(SIZE) $(WAYS_ARGS)
 
 lint: .venv/installed-dev ## ruff and mypy
 	@.venv/bin/ruff check .
