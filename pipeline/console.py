@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -17,16 +18,22 @@ from rich.text import Text
 WIDE = 200  # characters, where nobody's window sets a limit
 LINE_EVERY = 10.0  # seconds between lines in a log
 BAR_EVERY = 0.1  # seconds between two looks of a bar
+MEASURABLE = 1.0  # seconds; what took less has no pace worth telling
 
 
 def out() -> Console:
     """Where results go: standard output."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
+    return Console(highlight=False, soft_wrap=True, width=_width(sys.stdout))
 
 
 def err() -> Console:
     """Where progress goes: standard error."""
-    return Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else WIDE)
+    return Console(stderr=True, highlight=False, soft_wrap=True, width=_width(sys.stderr))
+
+
+def _width(stream: TextIO) -> int | None:
+    """None where rich is to find out: from the window, or from what the user set."""
+    return None if stream.isatty() or "COLUMNS" in os.environ else WIDE
 
 
 def say(text: str) -> None:
@@ -69,8 +76,9 @@ class Meter:
 
     def close(self) -> None:
         """The step is over, at its end or not."""
-        if self.done:
-            self._show(time.monotonic())
+        now = time.monotonic()
+        if self.done and (self.bar is not None or now - self.start >= MEASURABLE):
+            self._show(now)
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
@@ -83,18 +91,17 @@ class Meter:
         return self.done / max(now - self.start, 1e-9)
 
     def _show(self, now: float) -> None:
+        pace = f"{self._rate(now):.1f} {self.unit}/s"
         if self.bar is not None:
-            self.bar.update(self.task, completed=self.done, rate=f"{self._rate(now):.1f} {self.unit}/s")
+            self.bar.update(self.task, completed=self.done, rate=pace if now - self.start >= MEASURABLE else "")
             return
         of, left = "", ""
         if self.total is not None:
             of = f"/{self.total}"
             left = f", {duration((self.total - self.done) / max(self._rate(now), 1e-9))} left"
-        print(
-            f"{self.what}: {self.done}{of} {self.unit}, {self._rate(now):.1f} {self.unit}/s{left}",
-            file=sys.stderr,
-            flush=True,
-        )
+        if self.done == self.total:
+            left = f", took {duration(now - self.start)}"
+        print(f"{self.what}: {self.done}{of} {self.unit}, {pace}{left}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

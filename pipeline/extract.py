@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.augment import Augmentation, View
 from pipeline.decode import DECODER
 from pipeline.defaults import EXTRACT_BATCH
-from pipeline.errors import StoreError, StoreMismatch
+from pipeline.errors import StoreError
 from pipeline.matching import is_settled, refuse, to_retry, up_to_date, views_to_be
 from pipeline.plan import Plan, make_plan, rows_per_shard
 from pipeline.progress import Progress
@@ -28,8 +28,8 @@ from pipeline.store import (
     Manifest,
     StoreWriter,
     drop_views,
-    open_features,
     open_for_writing,
+    open_view,
     view_directory,
 )
 from pipeline.store.manifest import MANIFEST
@@ -105,13 +105,14 @@ def extract_features(
     spec = replace(spec or ConvBaseSpec(), decoder=DECODER)
     if compression not in COMPRESSIONS or batch_size < 1 or (views is not None and views < 1):
         raise StoreError(f"compression {compression!r}, batch_size {batch_size} or views {views} is out of range")
-    to_be = views_to_be(directory, views, augmentation, rebuild=rebuild)
+    to_be = views_to_be(directory, views, augmentation, rebuild=rebuild) if views != 1 else []
     job = _Job(batch_size, workers, None if compression == "none" else compression, rebuild, progress)
     store = job.fill(images, directory, spec)
     if dropped := drop_views(directory, len(to_be) + 1):
         progress.views_dropped(dropped)
     if to_be and len(members := store.members("train")):
-        job.fill_views(store, replace(images.take(members), skipped=()), to_be)
+        asked = replace(store.spec, conv_base=spec.conv_base, weights=spec.weights)  # which may be in a new place
+        job.fill_views(store, replace(images.take(members), skipped=()), asked, to_be)
     return store
 
 
@@ -154,23 +155,21 @@ class _Job:
                 )
             return writer.current
 
-    def fill_views(self, store: FeatureStore, images: ImageTable, views: Sequence[View]) -> None:
+    def fill_views(self, store: FeatureStore, images: ImageTable, spec: ConvBaseSpec, views: Sequence[View]) -> None:
         """Fill or update views of some images of a store."""
         self.compression = store.manifest.compression
-        passes = sum(self._passes(images, view_directory(store.directory, view.number)) for view in views)
+        passes = sum(self._passes(images, store, view.number) for view in views)
         if passes:
             _check_room(store, passes)
             self.progress.views_planned(views, passes, store)
+            refuse(compare(store.manifest.spec, self.load(spec).spec.identity()))  # before a view has a manifest
         for view in views:
-            try:
-                self.fill(images, view_directory(store.directory, view.number), replace(store.spec, view=view))
-            except StoreMismatch as error:
-                raise StoreMismatch(f"view {view.number}: {error}", error.differences) from None
+            self.fill(images, view_directory(store.directory, view.number), replace(spec, view=view))
 
-    def _passes(self, images: ImageTable, view: Path) -> int:
-        if self.rebuild or not (view / MANIFEST).is_file():
+    def _passes(self, images: ImageTable, store: FeatureStore, number: int) -> int:
+        if self.rebuild or not (view_directory(store.directory, number) / MANIFEST).is_file():
             return len(set(images.content_keys()))
-        return _plan(images, open_features(view)).rows_pending
+        return _plan(images, open_view(store, number)).rows_pending
 
 
 def load_stored_conv_base(store: FeatureStore, progress: Progress) -> ConvBase:

@@ -10,11 +10,12 @@ import numpy as np
 
 from pipeline.augment import Augmentation, View
 from pipeline.durable import sha256_of_file
-from pipeline.errors import StoreError, StoreMismatch
+from pipeline.errors import StoreDamaged, StoreError, StoreMismatch
 from pipeline.spec import WEIGHTS_WORDS, ConvBaseSpec, Difference, compare
 from pipeline.status import Status
 from pipeline.store import FeatureStore, Manifest, open_features, read_manifest, view_directory, view_numbers
 from pipeline.store.manifest import MANIFEST
+from pipeline.store.views import DROP
 from pipeline.table import COLUMNS, ImageTable
 
 
@@ -119,7 +120,9 @@ def views_to_be(
 def _stored_view(directory: Path, number: int, rebuild: bool) -> Mapping[str, Any]:
     try:
         return read_manifest(view_directory(directory, number)).spec.get("view") or {}
-    except StoreError:
-        if not rebuild:
-            raise
-        return {}
+    except StoreError as error:
+        if rebuild:
+            return {}
+        if isinstance(error, StoreDamaged):
+            raise StoreDamaged(f"{error}, or {DROP}") from None
+        raise

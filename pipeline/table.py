@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.status import Status
-
 SPLITS = ("train", "validation", "test")
+NO_GROUP = -1
+MOST_NAMED = 5  # classes in a repr
 
 
 class Skipped(NamedTuple):
@@ -43,6 +43,9 @@ class ImageTable:
     contents : ndarray of shape (n, 32), uint8
         The sha256 of each file's bytes; zeros where it cannot be read.
     readable : ndarray of shape (n,), bool
+    groups : ndarray of shape (n,), int32
+        The same number for images that the user says belong together (the column `group` of a CSV
+        file); `NO_GROUP` where nothing is said.
     skipped : sequence of Skipped
         What lies among the images and is none.
     """
@@ -56,10 +59,18 @@ class ImageTable:
     mtimes: np.ndarray
     contents: np.ndarray
     readable: np.ndarray
+    groups: np.ndarray
     skipped: Sequence[Skipped] = field(default=())
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        of_class, of_split = self.counts().sum(axis=1), np.bincount(self.split_codes, minlength=len(SPLITS))
+        classes = [f"{name!r} {n}" for name, n in zip(self.classes[:MOST_NAMED], of_class, strict=False)]
+        classes += ["..."] if len(self.classes) > MOST_NAMED else []
+        splits = [f"{name} {n}" for name, n in zip(SPLITS, of_split, strict=True)]
+        return f"<ImageTable {str(self.root)!r}: {len(self)} images; {', '.join(classes)}; {', '.join(splits)}>"
 
     @property
     def splits(self) -> np.ndarray:
@@ -91,9 +102,5 @@ class ImageTable:
             **{name: getattr(self, name)[rows] for name in COLUMNS},
         )
 
-    def unreadable(self) -> list[tuple[str, Status]]:
-        """Ids of the images whose bytes could not be read."""
-        return [(self.ids[row], Status.UNREADABLE) for row in np.flatnonzero(~self.readable).tolist()]
 
-
-COLUMNS = ("labels", "split_codes", "sizes", "mtimes", "contents", "readable")
+COLUMNS = ("labels", "split_codes", "sizes", "mtimes", "contents", "readable", "groups")

@@ -10,6 +10,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from tests.fakes import FakeConvBase, photo_folder
 
 
+@pytest.fixture(autouse=True)
+def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are as wide as they like, though a worker of pytest is told a width."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Twenty photos in two class folders."""

@@ -343,6 +343,36 @@ def test_fault_05_a_cache_that_is_a_file_is_refused_before_anything_is_loaded(ph
     assert FakeConvBase.loads == 0 and cache.read_text() == "mine"
 
 
+def test_a_run_that_fails_before_anything_is_computed_leaves_no_directory(photos, cache):
+    with pytest.raises(SpecError):
+        extract_features(scan_images(photos), cache / "below", replace(SPEC, cut="nowhere"))
+    assert not cache.exists()
+    cache.mkdir()
+    with pytest.raises(SpecError):
+        extract_features(scan_images(photos), cache, replace(SPEC, cut="nowhere"))
+    assert cache.is_dir()  # it was the user's
+
+
+def test_a_store_without_its_manifest_is_rebuilt_whatever_else_the_verbs_put_there(photos, cache):
+    extract_features(scan_images(photos), cache)
+    (cache / "manifest.json").unlink()
+    for name in ("duplicates.json", "report.html"):
+        (cache / name).write_text("")
+    check_rows(extract_features(scan_images(photos), cache, rebuild=True), photos)
+
+
+def test_groups_of_a_csv_file_are_kept_in_the_store(photos, cache, tmp_path):
+    def fill(group):
+        rows = [f"photos/{name}/{at:03d}.png,{name},{group}{at % 5}" for name in ("cats", "dogs") for at in range(10)]
+        (tmp_path / "list.csv").write_text("\n".join(["path,label,group", *rows]))
+        return extract_features(scan_images(tmp_path / "list.csv"), cache)
+
+    assert fill("").images.groups.tolist() == [0, 1, 2, 3, 4] * 4
+    (tmp_path / "list.csv").write_text((tmp_path / "list.csv").read_text().replace(",4\n", ",\n"))
+    extract_features(scan_images(tmp_path / "list.csv"), cache)
+    assert open_features(cache).images.groups.tolist().count(-1) == 3 and FakeConvBase.loads == 1
+
+
 def test_a_directory_with_something_else_in_it_is_refused(photos, tmp_path):
     with pytest.raises(StoreError, match="holds cats and no store"):
         extract_features(scan_images(photos), photos)

@@ -12,6 +12,7 @@ from pipeline import ImagesError, scan_images
 from pipeline.images import contents
 from pipeline.images.listing import NUMBERED_NAME
 from pipeline.images.splits import assign_splits
+from pipeline.table import NO_GROUP
 from tests.fakes import photo, photo_folder
 
 
@@ -81,6 +82,7 @@ def test_manifest_gives_labels_splits_and_groups(photos, tmp_path):
     assert [split_of(table, f"photos/dogs/{at:03d}.png") for at in range(4)] == ["test"] * 3 + ["train"]
     for patient in (0, 1):
         assert len({split_of(table, f"photos/cats/{at:03d}.png") for at in range(patient, 10, 2)}) == 1
+    assert table.groups.tolist() == [0, 1] * 5 + [NO_GROUP] * 10
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,14 @@ def test_manifest_errors_name_the_line(photos, tmp_path, text, complaint):
     with pytest.raises(ImagesError, match=r"list\.csv") as caught:
         scan_images(tmp_path / "list.csv")
     assert complaint in str(caught.value)
+
+
+def test_a_table_shows_itself_in_one_line_whatever_its_size(photos, tmp_path):
+    shown = repr(scan_images(photos))
+    assert shown.startswith(f"<ImageTable {str(photos)!r}: 20 images; 'cats' 10, 'dogs' 10; train ")
+    many = photo_folder(tmp_path / "many", per_class=40, classes=("a\nb", *"cdefgh"))
+    shown = repr(scan_images(many))
+    assert "280 images; 'a\\nb' 40, 'c' 40, 'd' 40, 'e' 40, 'f' 40, ...;" in shown and len(shown) < 300
 
 
 def test_a_split_never_changes_when_images_are_added(tmp_path):

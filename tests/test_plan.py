@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.plan import MOST_BYTES, compare_images, make_plan, rows_per_shard
 from pipeline.store import NO_ROW
-from pipeline.table import ImageTable
+from pipeline.table import NO_GROUP, ImageTable
 
 
 def table(contents: dict[str, int], classes=("a", "b")) -> ImageTable:
@@ -28,6 +28,7 @@ def table(contents: dict[str, int], classes=("a", "b")) -> ImageTable:
         mtimes=np.zeros(n, np.int64),
         contents=np.frombuffer(keys, np.uint8).reshape(-1, 32),
         readable=np.array([contents[id] >= 0 for id in ids]),
+        groups=np.full(n, NO_GROUP, np.int32),
     )
 
 

@@ -16,6 +16,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from pipeline import ConvBaseSpec, extract_features, find_duplicates, open_features, scan_images
 from pipeline.cli import main
 from pipeline.durable import read_json, write_json
+from pipeline.rows import tasks_of
 from pipeline.similar import Duplicates, Pair, exact_duplicates, keep_duplicates, kept_duplicates, neighbours
 from pipeline.similar.neighbours import near_rows
 from tests.fakes import photo
@@ -124,6 +125,27 @@ class TestNear:
         assert [pair.similarity for pair in harmless] == sorted((pair.similarity for pair in harmless), reverse=True)
         assert harmless[0].kind == "exact"
 
+    @pytest.mark.parametrize("block", [3, 2048])
+    def test_of_many_near_rows_no_duplicate_is_lost(self, folder, copies, fake_conv_base, block, monkeypatch):
+        """Features that are all near: which pictures are the same is seen before any pair is left out."""
+        monkeypatch.setattr(neighbours, "BLOCK", block)
+        monkeypatch.setattr(neighbours, "MOST", 1)
+        found = find_duplicates(store_of(folder), threshold=-1.0)
+        assert found.groups() == [sorted({*copies, *copies.values()})]
+        assert len(found.pairs) <= 2 * len(copies)
+
+    def test_each_picture_is_read_once(self, folder, copies, fake_conv_base, monkeypatch):
+        monkeypatch.setattr(neighbours, "BLOCK", 5)
+        store, read = store_of(folder), []
+
+        def counted(index, pending):
+            read.extend(pending[:, 0].tolist())
+            return tasks_of(index, pending)
+
+        monkeypatch.setattr("pipeline.similar.pictures.tasks_of", counted)
+        find_duplicates(store, threshold=-1.0)
+        assert sorted(read) == list(range(len(store.index.contents)))
+
     def test_alike_features_of_unlike_pictures_are_no_duplicates(self, folder, fake_conv_base):
         shuffled = np.random.default_rng(0).permutation(np.asarray(scene(0)).reshape(-1, 3)).reshape(48, 60, 3)
         put(folder / "train" / "dogs" / "shuffled.png", Image.fromarray(shuffled))
@@ -164,9 +186,10 @@ class TestNear:
 
     def test_progress_is_told_to_its_end(self, folder, copies, fake_conv_base):
         told = {}
-        find_duplicates(store_of(folder), on_progress=lambda what, *done: told.__setitem__(what, done))
-        assert set(told) == {"rows", "pairs", "pictures"}
-        assert all(done == total for done, total in told.values())
+        find_duplicates(store_of(folder), on_progress=lambda what, *done: told.setdefault(what, []).append(done))
+        assert set(told) == {"rows", "pairs"}
+        for steps in told.values():
+            assert steps[0][0] == 0 and steps[-1][0] == steps[-1][1]
 
 
 class Counted:
@@ -220,13 +243,23 @@ class TestNearRows:
         found = Duplicates(tuple(Pair(pair, ("train",) * 2, ("a",) * 2, "near", 1, 1) for pair in ids), 60)
         assert [len(group) for group in found.groups()] == [40]
 
+    @pytest.mark.parametrize("block", [4, 100])
+    def test_rows_that_are_connected_stay_so_however_many_pairs_are_left_out(self, block, monkeypatch):
+        """A star: the first row is near to all others, which are not near to one another."""
+        monkeypatch.setattr(neighbours, "BLOCK", block)
+        monkeypatch.setattr(neighbours, "MOST", 1)
+        X = np.eye(12, dtype=np.float32) - 1 / 12
+        X[0] = 0.0
+        shown = near_rows(X, -1.0, lambda near: near.take(near.rows[:, 0] == 0))
+        assert sorted(shown.rows[:, 1].tolist()) == list(range(1, 12))
+
     def test_of_many_neighbours_the_nearest_are_kept(self, monkeypatch):
         monkeypatch.setattr(neighbours, "MOST", 2)
         monkeypatch.setattr(neighbours, "BLOCK", 4)
         angles = np.array([0, 0.5, 0.4, 0.3, 0.2, 0.1, *np.linspace(2, 5.5, 6)])
         X = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        of_first = [pair for pair in near_rows(X, 0.3).rows.tolist() if pair[0] == 0]
-        assert of_first == [[0, 5], [0, 4]]
+        of_first = [pair for pair in near_rows(X, 0.8).rows.tolist() if pair[0] == 0]
+        assert of_first[::-1] == [[0, 5], [0, 4]]
 
 
 class TestKept:
@@ -261,6 +294,7 @@ class TestKept:
             {"ids": [["train/cats/00.png"], "train/cats/06.png"]},
             {"kind": "<script>"},
             {"similarity": "high"},
+            {"similarity": 10**400},
             {"pixels": [1]},
         ],
         ids=str,
@@ -324,6 +358,58 @@ class TestVerb:
             before.classes[label] for label in before.images.labels
         ]
         assert not find_duplicates(after).across_splits
+
+    @pytest.mark.parametrize(
+        ("views", "words"), [(1, "nothing"), (2, "no more than copies of images that came into train")]
+    )
+    def test_what_the_groups_cost_is_said_as_it_is(self, cache, folder, fake_conv_base, capsys, views, words):
+        extract_features(scan_images(folder), cache, SPEC, views=views)
+        (folder / "train" / "cats" / "00.png").rename(folder / "validation" / "cats" / "00.png")
+        copy_file(folder, "validation/cats/00.png", "train/cats/equal.png")
+        extract_features(scan_images(folder), cache, SPEC)
+        groups, seen = folder.parent / "groups.csv", fake_conv_base.seen
+        main(["duplicates", str(cache), "--groups", str(groups)])
+        assert f"the store's own options, which computes {words}\n" in capsys.readouterr().out
+        assert main(["features", str(groups), "--cache", str(cache), "--size", "32"]) == 0
+        out = capsys.readouterr().out
+        if passes := fake_conv_base.seen - seen:
+            assert f"{passes} forward passes to make" in out and f"{passes} forward passes made" in out
+        else:
+            assert "forward pass" not in out and "nothing to compute" in out
+        assert views > 1 or not passes
+
+    def test_groups_of_the_user_stay_together_with_their_duplicates(self, folder, fake_conv_base, tmp_path):
+        """Of patients 0 and 1 there is one picture, so they are one group; patient 2 has no duplicate."""
+        copy_file(folder, "train/cats/00.png", "train/cats/copy.png")
+        patient = {0: [0, 6], 1: [12, 18], 2: [24, 28]}
+        given = [
+            (f"photos/train/cats/{n:02d}.png", "cats", ("train", "validation", "train")[who], f"patient {who}")
+            for who, photos in patient.items()
+            for n in photos
+        ]
+        given.append(("photos/train/cats/copy.png", "cats", "validation", "patient 1"))
+        given += [(f"photos/train/dogs/{n:02d}.png", "dogs", "train", "") for n in (1, 3, 7)]
+        with open(tmp_path / "list.csv", "w", newline="") as file:
+            csv.writer(file).writerows([("path", "label", "split", "group"), *given])
+        cache = store_of(tmp_path / "list.csv").directory
+        assert main(["duplicates", str(cache), "--groups", str(tmp_path / "groups.csv")]) == 1
+        with open(tmp_path / "groups.csv", newline="") as file:
+            rows = {row["path"].removeprefix("./"): row for row in csv.DictReader(file)}
+        of_group = {}
+        for path, _, _, group in given:
+            of_group.setdefault(group, set()).add((rows[path]["group"], rows[path]["split"]))
+        assert of_group["patient 0"] == of_group["patient 1"] and len(of_group["patient 0"]) == 1
+        ((group, split),) = of_group["patient 2"]
+        assert group and split == "train" and (group, split) not in of_group["patient 0"]
+        assert of_group[""] == {("", "train")}
+        table = scan_images(tmp_path / "groups.csv")
+        assert len(set(table.groups.tolist())) == 3
+
+    def test_groups_can_be_written_into_a_folder_by_a_link(self, cache, tmp_path):
+        (tmp_path / "deep" / "er" / "real").mkdir(parents=True)
+        (tmp_path / "link").symlink_to(tmp_path / "deep" / "er" / "real")
+        main(["duplicates", str(cache), "--groups", str(tmp_path / "link" / "groups.csv")])
+        assert len(scan_images(tmp_path / "link" / "groups.csv")) == len(open_features(cache).images)
 
     def test_odd_names_survive_both_csv_files(self, folder, fake_conv_base, tmp_path):
         odd = 'a "quoted", name\nof two lines\udcff.png'

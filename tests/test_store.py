@@ -24,7 +24,7 @@ from pipeline.store import BadRow, Index, Manifest, ShardContent, ShardDamaged, 
 from pipeline.store.index import read_index
 from pipeline.store.manifest import read_manifest
 from pipeline.store.shard import build_shard
-from pipeline.table import ImageTable, Skipped
+from pipeline.table import COLUMNS, NO_GROUP, ImageTable, Skipped
 
 ROOT = Path(__file__).parent.parent
 ROW = (2, 2, 3)
@@ -44,6 +44,7 @@ def table(names: list[bytes]) -> ImageTable:
         mtimes=np.arange(n, dtype=np.int64) + 1_700_000_000_000_000_000,
         contents=np.random.default_rng(n).integers(0, 256, (n, 32), np.uint8),
         readable=np.arange(n) != 1,
+        groups=np.arange(n, dtype=np.int32) // 2 - 1,
         skipped=[Skipped(os.fsdecode(b"\xff.txt"), "is no image")],
     )
 
@@ -98,7 +99,7 @@ def test_fault_32_an_index_comes_back_as_it_was(names):
         back = read_index(data, Path("/photos"), Path("index"))
         assert back.images.ids == index.images.ids and back.images.classes == index.images.classes
         assert back.images.skipped == index.images.skipped and back.images.root == index.images.root
-        for name in ("labels", "split_codes", "sizes", "mtimes", "contents", "readable"):
+        for name in COLUMNS:
             got, expected = getattr(back.images, name), getattr(index.images, name)
             assert got.dtype == expected.dtype and np.array_equal(got, expected)
         for name in ("rows", "contents", "ranges"):
@@ -140,12 +141,12 @@ def test_fault_08_a_reader_waits_for_an_index_that_is_being_replaced(cache, monk
         waits.append(seconds)
         (cache / "away").rename(index)
 
-    monkeypatch.setattr("pipeline.store.reading.time.sleep", sleep)
+    monkeypatch.setattr("pipeline.store.opening.time.sleep", sleep)
     assert len(open_features(cache).members()) == 5 and len(waits) == 1
 
 
 def test_fault_08_an_index_that_stays_away_is_named(cache, monkeypatch):
-    monkeypatch.setattr("pipeline.store.reading.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("pipeline.store.opening.time.sleep", lambda seconds: None)
     index = cache / read_manifest(cache).index
     index.unlink()
     with pytest.raises(StoreDamaged, match=f"{index.name} is missing; .*--rebuild"):
@@ -357,9 +358,25 @@ def gap_between_ranges(file: h5py.File) -> None:
     file["ranges"][1, 0] = 3
 
 
+def groups_that_are_no_numbers(file: h5py.File) -> None:
+    del file["images/groups"]
+    file["images/groups"] = np.zeros(5, np.float32)
+
+
 def too_few_labels(file: h5py.File) -> None:
     del file["images/labels"]
     file["images/labels"] = np.zeros(4, np.int32)
+
+
+def no_groups(file: h5py.File) -> None:
+    del file["images/groups"]
+
+
+def test_an_index_of_a_version_that_kept_no_groups_is_read(cache):
+    before = open_features(cache).images
+    put_index(cache, edited((cache / read_manifest(cache).index).read_bytes(), no_groups))
+    images = open_features(cache).images
+    assert images.groups.tolist() == [NO_GROUP] * len(before) and images.ids == before.ids
 
 
 def no_ranges(file: h5py.File) -> None:
@@ -375,6 +392,7 @@ def no_ranges(file: h5py.File) -> None:
         (label_outside, "do not fit"),
         (gap_between_ranges, "do not fit"),
         (too_few_labels, "do not fit"),
+        (groups_that_are_no_numbers, "do not fit"),
         (no_ranges, "ranges"),
     ],
 )

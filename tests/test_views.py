@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,77 @@ def test_a_damaged_view_can_be_rebuilt(photos, cache):
     check_views(extract_features(scan_images(photos), cache, rebuild=True), photos, ranges)
 
 
+@pytest.mark.parametrize("file", ["manifest.json", "index-*.h5"])
+def test_a_damaged_view_can_be_dropped_as_the_error_says(photos, cache, file):
+    extract_features(scan_images(photos), cache, views=3)
+    next((cache / "views" / "001").glob(file)).write_text("{}")
+    with pytest.raises(StoreDamaged, match=r"views/001/.*, or drop the views with `features --views 1`"):
+        _ = open_features(cache).views
+    assert extract_features(scan_images(photos), cache, views=1).views == []
+    assert len(extract_features(scan_images(photos), cache, views=2).views) == 1
+
+
+def test_a_rebuild_with_another_spec_that_was_cut_short_names_the_way_on(photos, cache, monkeypatch):
+    extract_features(scan_images(photos), cache, views=2)
+    other = ConvBaseSpec(size=(8, 8), store_dtype="float32", preprocessing="tf")
+    monkeypatch.setattr("pipeline.extract._Job.fill_views", lambda *arguments: None)
+    extract_features(scan_images(photos), cache, other, rebuild=True)
+    monkeypatch.undo()
+    with pytest.raises(StoreMismatch, match="drop the views with `features --views 1`"):
+        extract_features(scan_images(photos), cache, other)
+
+
+def test_views_take_the_weights_from_where_they_are_now(photos, cache, tmp_path):
+    old, new = tmp_path / "old.h5", tmp_path / "new.h5"
+    old.write_text("aa")
+    store = extract_features(scan_images(photos), cache, ConvBaseSpec(size=(8, 8), weights=str(old)))
+    old.rename(new)
+    old.write_text("bb")
+    spec = ConvBaseSpec(size=(8, 8), weights=str(new))
+    (view,) = extract_features(scan_images(photos), cache, spec, views=2).views
+    assert view.manifest.sources["weights"] == str(new)
+    assert view.manifest.spec["weights_sha256"] == store.manifest.spec["weights_sha256"]
+
+
+def test_a_view_is_never_begun_with_another_conv_base(photos, cache, tmp_path, monkeypatch):
+    weights = tmp_path / "weights.h5"
+    weights.write_text("aa")
+    spec = ConvBaseSpec(size=(8, 8), weights=str(weights))
+    extract_features(scan_images(photos), cache, spec)
+
+    def changed_meanwhile(spec):
+        weights.write_text("bb")
+        return FakeConvBase(spec)
+
+    monkeypatch.setattr("pipeline.conv_base.load_conv_base", changed_meanwhile)
+    with pytest.raises(StoreMismatch, match="weights_sha256"):
+        extract_features(scan_images(photos), cache, spec, views=2)
+    assert not (cache / "views").exists()
+
+
+def test_a_view_that_is_made_again_while_it_is_dropped_stays(photos, cache, monkeypatch):
+    extract_features(scan_images(photos), cache, views=2)
+    delete = shutil.rmtree
+
+    def delete_late(path, **options):
+        monkeypatch.setattr("shutil.rmtree", delete)
+        extract_features(scan_images(photos), cache, views=2)  # by another process
+        delete(path, **options)
+
+    monkeypatch.setattr("shutil.rmtree", delete_late)
+    extract_features(scan_images(photos), cache, views=1)
+    (view,) = open_features(cache).views
+    assert len(view.load()[0]) == n_train(photos)
+
+
+def test_what_a_killed_run_left_of_dropped_views_is_deleted(photos, cache):
+    extract_features(scan_images(photos), cache, views=2)
+    left_over = cache / "views" / ".tmp-002-00000000"
+    shutil.copytree(cache / "views" / "001", left_over)
+    extract_features(scan_images(photos), cache)
+    assert not left_over.exists() and len(open_features(cache).views) == 1
+
+
 def test_other_settings_are_refused_by_name_and_nothing_is_computed(photos, cache):
     extract_features(scan_images(photos), cache, views=3)
     before, FakeConvBase.seen = files_of(cache), 0
@@ -261,7 +333,7 @@ def test_a_view_of_another_spec_is_refused(photos, cache, tmp_path):
         StoreMismatch, match=r"views/001 is no view of .*preprocessing: rescale in the store, own asked"
     ):
         _ = open_features(cache).views
-    with pytest.raises(StoreMismatch, match=r"view 1: .*preprocessing"):
+    with pytest.raises(StoreMismatch, match=r"views/001 .*preprocessing.*; drop the views with `features --views 1`"):
         extract_features(scan_images(photos), cache)
 
 

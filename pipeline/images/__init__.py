@@ -14,7 +14,7 @@ from pipeline.errors import ImagesError
 from pipeline.images.contents import Known, Unusable, read_contents
 from pipeline.images.listing import Entry, list_images
 from pipeline.images.splits import assign_splits
-from pipeline.table import ImageTable, Skipped
+from pipeline.table import NO_GROUP, ImageTable, Skipped
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +99,7 @@ def _table(
     entries = [entry for entry, _ in pairs]
     classes = tuple(sorted({str(entry.label) for entry in entries}))
     number = {name: index for index, name in enumerate(classes)}
+    group_number = {name: index for index, name in enumerate(sorted({e.group for e in entries if e.group}))}
     # A file that cannot be read has no content: its name stands in, so that it has a split at all.
     keys = [content or entry.id.encode(errors="surrogateescape") for entry, content in pairs]
     splits = assign_splits(
@@ -115,5 +116,6 @@ def _table(
         mtimes=np.array([entry.mtime for entry in entries], np.int64),
         contents=np.frombuffer(digests, np.uint8).reshape(-1, 32),
         readable=np.array([content is not None for _, content in pairs], bool),
+        groups=np.array([group_number.get(entry.group or "", NO_GROUP) for entry in entries], np.int32),
         skipped=skipped,
     )

@@ -33,7 +33,7 @@ def read_contents(
 ) -> list[Content]:
     """The content of each entry; files whose size and time are as `known` are not opened.
 
-    `on_read(done, total)` is called now and then with numbers of files to read.
+    `on_read(done, total)` is called at first and now and then with numbers of files to read.
     """
     contents: list[Content] = []
     fresh: list[int] = []
@@ -45,6 +45,8 @@ def read_contents(
             contents.append(Unusable.UNREADABLE)
             fresh.append(row)
     done = 0
+    if fresh:
+        on_read(done, len(fresh))  # the clock starts here
     for rows, chunk in _read_ahead(root, entries, fresh):
         for row, content in zip(rows, chunk, strict=True):
             contents[row] = content

@@ -1,4 +1,4 @@
-"""A CSV file of the images in which no group of duplicates is torn apart."""
+"""A CSV file of the images in which no group, of duplicates or of the user, is torn apart."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.durable import open_durably
-from pipeline.similar.pairs import Duplicates
+from pipeline.similar.pairs import Duplicates, connected
 from pipeline.store import FeatureStore
-from pipeline.table import SPLITS
+from pipeline.table import NO_GROUP, SPLITS, ImageTable
 
 COLUMNS = ("path", "label", "split", "group")
 
@@ -21,9 +23,10 @@ COLUMNS = ("path", "label", "split", "group")
 def write_groups(store: FeatureStore, found: Duplicates, file: str | Path) -> int:
     """Write what stage one takes as IMAGES; returns how many images change their split.
 
-    Every image keeps its label and its split, but for groups that lie in two splits: those go where
-    the member of the smallest sha256 is, a choice like a draw, so that on average no split grows at
-    the cost of another.
+    Duplicates are joined with the groups that the images came with: two patients of whom there is
+    one picture are a group. Every image keeps its label and its split, but for groups that lie in
+    two splits: those go where the member of the smallest sha256 is, a choice like a draw, so that on
+    average no split grows at the cost of another.
 
     Parameters
     ----------
@@ -42,17 +45,26 @@ def write_groups(store: FeatureStore, found: Duplicates, file: str | Path) -> in
     number = {id: at for at, id in enumerate(images.ids)}
     splits = images.split_codes.copy()
     group_of: dict[str, str] = {}
-    for count, ids in enumerate(found.groups(), 1):
-        group_of |= dict.fromkeys(ids, f"duplicates-{count}")
+    for count, ids in enumerate(connected([*(pair.ids for pair in found.pairs), *_given_links(images)]), 1):
+        group_of |= dict.fromkeys(ids, f"group-{count}")
         members = [number[id] for id in ids]
         splits[members] = splits[min(members, key=lambda at: images.contents[at].tobytes())]
-    root = os.path.relpath(images.root, file.absolute().parent)
+    root = os.path.relpath(images.root.resolve(), file.parent.resolve())  # `..` leads out of the folder a link names
     with _csv_file(file) as rows:
         rows.writerow(COLUMNS)
         for at, id in enumerate(images.ids):
             path = os.path.join(root, id)  # noqa: PTH118  # a million times
             rows.writerow((path, images.classes[images.labels[at]], SPLITS[splits[at]], group_of.get(id, "")))
     return int((splits != images.split_codes).sum())
+
+
+def _given_links(images: ImageTable) -> Iterator[tuple[str, str]]:
+    """The first image of each of the user's groups with every other one."""
+    members = np.flatnonzero(images.groups != NO_GROUP)
+    _, firsts, kinds = np.unique(images.groups[members], return_index=True, return_inverse=True)
+    for first, other in zip(members[firsts[kinds]].tolist(), members.tolist(), strict=True):
+        if first != other:
+            yield images.ids[first], images.ids[other]
 
 
 def write_pairs(found: Duplicates, file: str | Path) -> None:

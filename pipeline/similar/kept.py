@@ -11,9 +11,9 @@ from pipeline.durable import read_json, write_json
 from pipeline.similar.exact import exact_duplicates, in_order, make_pair
 from pipeline.similar.pairs import Duplicates, Pair
 from pipeline.store import FeatureStore
+from pipeline.store.writing import DUPLICATES
 
 logger = logging.getLogger(__name__)
-FILE = "duplicates.json"
 FORMAT = 1  # raised when its fields come to mean something else
 
 
@@ -25,7 +25,7 @@ def keep_duplicates(store: FeatureStore, found: Duplicates) -> Path:
     OSError
         The store is read-only, or the disk is full.
     """
-    path = store.directory / FILE
+    path = store.directory / DUPLICATES
     write_json(
         path,
         {
@@ -45,7 +45,7 @@ def kept_duplicates(store: FeatureStore) -> Duplicates | None:
     The file may be a stranger's: splits and labels come from the index, and an id that is not in it
     makes the file worthless.
     """
-    path = store.directory / FILE
+    path = store.directory / DUPLICATES
     try:
         document = read_json(path)
         if any(document.get(key) != value for key, value in _identity(store).items()):
@@ -57,7 +57,7 @@ def kept_duplicates(store: FeatureStore) -> Duplicates | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         logger.warning("%s is of no use (%s); run `duplicates` again", path, error)
         return None
 

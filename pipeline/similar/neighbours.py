@@ -1,10 +1,10 @@
-"""Rows of features that are nearly equal: every pair is compared, in blocks, exactly."""
+"""Rows of features that are nearly equal, and whose pictures are: every pair is compared, in blocks, exactly."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline.heads.rows import Rows
 
 BLOCK = 2048  # rows compared at a time: 16 MiB of cosines
-MOST = 10  # neighbours that a row is given
+MOST = 10  # pairs of a row with later ones that are listed, besides those that hold a group together
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -27,18 +27,35 @@ class Candidates(NamedTuple):
         The smaller one first.
     similarity : ndarray of shape (p,), float32
         Cosine.
+    pixels : ndarray of shape (p,), float32
+        Correlation of the pictures; NaN where they were not looked at.
     """
 
     rows: np.ndarray
     similarity: np.ndarray
+    pixels: np.ndarray
+
+    def take(self, some: np.ndarray) -> Candidates:
+        """Some of them, by a mask or by numbers."""
+        return Candidates(*(column[some] for column in self))
 
 
-def near_rows(X: Rows, threshold: float, on_progress: OnProgress = lambda what, done, total: None) -> Candidates:
-    """The pairs of rows whose cosine is `threshold` or more.
+Look = Callable[[Candidates], Candidates]
+NONE = Candidates(np.empty((0, 2), np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
+
+
+def near_rows(
+    X: Rows,
+    threshold: float,
+    look: Look = lambda near: near,
+    on_progress: OnProgress = lambda what, done, total: None,
+) -> Candidates:
+    """The pairs of rows whose cosine is `threshold` or more and that `look` lets pass.
 
     Rows are average-pooled and standardised: raw ones are all alike, as their numbers are never
-    negative, and a few large channels would decide. Of each row at most `MOST` pairs with later rows
-    are kept, the nearest; rows that are all alike stay connected.
+    negative, and a few large channels would decide. Every near pair is looked at. Of those that pass,
+    not all are kept where many rows are alike: of each row the `MOST` most similar ones with later
+    rows, and a spanning forest, so that rows which are connected by pairs stay so.
 
     Parameters
     ----------
@@ -46,19 +63,26 @@ def near_rows(X: Rows, threshold: float, on_progress: OnProgress = lambda what, 
         Read once. Memory does not grow with n but for a few numbers a row; pooled rows lie in a
         temporary file, 4 * n * d bytes.
     threshold : float
+    look : callable
+        From the near pairs of two blocks, at most `BLOCK` ** 2, to those of them that count.
     on_progress : callable
         Called as `on_progress(what, done, total)` with `rows` read, then with `pairs` compared.
     """
-    if len(X) < 2:
-        return _joined([])
+    found, done, total = NONE, 0, len(X) * (len(X) - 1) // 2
+    if not total:
+        return found
     with tempfile.TemporaryFile() as file:
         block_of = _pooled(X, file, on_progress)
-        parts = []
+        on_progress("pairs", done, total)  # the clock starts here
         for start in range(0, len(X), BLOCK):
-            parts.append(_nearest(_later_neighbours(block_of, start, len(X), threshold)))
-            left = max(0, len(X) - start - BLOCK)
-            on_progress("pairs", (len(X) ** 2 - left**2) // 2, len(X) ** 2 // 2)
-    return _joined(parts)
+            rows, parts = block_of(start), []
+            for other in range(start, len(X), BLOCK):
+                others = rows if other == start else block_of(other)
+                parts.append(_thinned(look(_near(rows, others, start, other, threshold))))
+                done += len(rows) * (len(rows) - 1) // 2 if other == start else len(rows) * len(others)
+                on_progress("pairs", done, total)
+            found = _thinned(_joined([found, *parts]))
+    return found
 
 
 def seconds_to_compare(n: int, width: int) -> float:
@@ -77,6 +101,7 @@ def _pooled(X: Rows, file: IO[bytes], on_progress: OnProgress) -> Callable[[int]
     from pipeline.heads.rows import row_blocks
 
     pool, scaler, done = Pool("avg"), StandardScaler(), 0
+    on_progress("rows", done, len(X))
     for block in row_blocks(X):
         pooled = pool.fit_transform(block).astype(np.float32, copy=False)
         scaler.partial_fit(pooled)
@@ -88,33 +113,38 @@ def _pooled(X: Rows, file: IO[bytes], on_progress: OnProgress) -> Callable[[int]
     return lambda start: normalize(scaler.transform(numbers[start : start + BLOCK]), copy=False)
 
 
-def _later_neighbours(
-    block_of: Callable[[int], np.ndarray], start: int, n: int, threshold: float
-) -> Iterator[Candidates]:
-    """Pairs of the rows of the block at `start` with later rows, a part for each block of those."""
-    rows = block_of(start)
-    for other in range(start, n, BLOCK):
-        cosines = rows @ (rows if other == start else block_of(other)).T  # (BLOCK, BLOCK)
-        near = cosines >= threshold
-        if other == start:
-            near = np.triu(near, 1)
-        if near.any():
-            pair = np.nonzero(near)
-            rows_of_pair = np.stack(pair, axis=1) + np.array([start, other])
-            yield _nearest([Candidates(rows_of_pair, cosines[pair])])
+def _near(rows: np.ndarray, others: np.ndarray, start: int, other: int, threshold: float) -> Candidates:
+    """Near pairs of a block of rows at `start` with one at `other`, which is the same or a later one."""
+    cosines = rows @ others.T  # (BLOCK, BLOCK)
+    near = cosines >= threshold
+    pairs = np.nonzero(np.triu(near, 1) if other == start else near)
+    places = np.stack(pairs, axis=1) + np.array([start, other])
+    return Candidates(places, np.minimum(cosines[pairs], 1), np.full(len(places), np.nan, np.float32))
 
 
-def _nearest(parts: Iterator[Candidates] | list[Candidates]) -> Candidates:
-    """Of each first row, the `MOST` most similar pairs."""
-    rows, similarity = _joined(list(parts))
-    order = np.lexsort((rows[:, 1], -similarity, rows[:, 0]))
-    firsts = rows[order, 0]
+def _thinned(found: Candidates) -> Candidates:
+    """Of each first row the `MOST` most similar pairs, and a spanning forest of all, the most similar one."""
+    order = np.lexsort((found.rows[:, 1], -found.similarity, found.rows[:, 0]))
+    firsts = found.rows[order, 0]
     place = np.arange(len(firsts)) - np.searchsorted(firsts, firsts)  # 0 is the nearest of its row
-    kept = order[place < MOST]
-    return Candidates(rows[kept], similarity[kept])
+    if not (place >= MOST).any():
+        return found
+    kept = _spanning_forest(found)
+    kept[order[place < MOST]] = True
+    return found.take(kept)
+
+
+def _spanning_forest(found: Candidates) -> np.ndarray:
+    """Which pairs make the most similar spanning forest, ndarray of shape (p,), bool."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
+    names, ends = np.unique(found.rows, return_inverse=True)
+    first, second = ends.reshape(found.rows.shape).T
+    distance = 3 - found.similarity.astype(np.float64)  # from 2 to 4: an edge of 0 would be none
+    forest = minimum_spanning_tree(coo_array((distance, (first, second)), shape=(len(names),) * 2).tocsr()).tocoo()
+    return np.isin(first * len(names) + second, forest.row.astype(np.int64) * len(names) + forest.col)
 
 
 def _joined(parts: list[Candidates]) -> Candidates:
-    none = Candidates(np.empty((0, 2), np.int64), np.empty(0, np.float32))
-    rows, similarity = zip(none, *parts, strict=True)
-    return Candidates(np.concatenate(rows), np.minimum(np.concatenate(similarity), 1))
+    return Candidates(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

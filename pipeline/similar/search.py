@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import numpy as np
 
 from pipeline.defaults import THRESHOLD
 from pipeline.similar.exact import exact_duplicates, in_order, make_pair
-from pipeline.similar.neighbours import OnProgress, near_rows
+from pipeline.similar.neighbours import Candidates, OnProgress, near_rows
 from pipeline.similar.pairs import Duplicates
-from pipeline.similar.pictures import picture_correlations
+from pipeline.similar.pictures import Pictures
 from pipeline.store import NO_ROW, FeatureStore
 from pipeline.store.on_demand import FeatureRows
 
@@ -35,7 +37,7 @@ def find_duplicates(
         The least cosine of two rows whose pictures are looked at. A lower one finds more and takes
         longer; it hardly adds false pairs.
     on_progress : callable
-        Called as `on_progress(what, done, total)`; `what` is rows, pairs or pictures.
+        Called as `on_progress(what, done, total)`; `what` is rows, then pairs.
 
     Returns
     -------
@@ -46,7 +48,7 @@ def find_duplicates(
     StoreDamaged
         A shard is not what was written.
     OSError
-        No room for the temporary file, 4 bytes a channel and image.
+        No room for the temporary files, 4 bytes a channel and 1 KiB an image.
 
     Notes
     -----
@@ -63,18 +65,21 @@ def find_duplicates(
     image_of = np.full(len(store.index.contents), NO_ROW)
     image_of[store.index.rows[members]] = members  # of equal images the first
     rows = np.flatnonzero(image_of != NO_ROW)
-    near = near_rows(FeatureRows(store, rows), threshold, on_progress)
-    pairs = rows[near.rows]
-    pixels = picture_correlations(store, pairs, on_progress)
-    same = np.where(np.isnan(pixels), near.similarity >= ALONE, pixels >= ALIKE)
+    with tempfile.TemporaryFile() as file:
+        pictures = Pictures(store, rows, file)
+        near = near_rows(FeatureRows(store, rows), threshold, lambda pairs: _same(pairs, pictures), on_progress)
+    pairs = image_of[rows[near.rows]]
     found = [
-        make_pair(
-            images,
-            *image_of[pairs[at]].tolist(),
-            kind="near",
-            similarity=float(near.similarity[at]),
-            pixels=None if np.isnan(pixels[at]) else float(pixels[at]),
-        )
-        for at in np.flatnonzero(same)
+        make_pair(images, *pair, kind="near", similarity=similarity, pixels=None if np.isnan(pixels) else pixels)
+        for pair, similarity, pixels in zip(pairs.tolist(), near.similarity.tolist(), near.pixels.tolist(), strict=True)
     ]
     return Duplicates(in_order([*exact.pairs, *found]), len(images), rows=len(rows), threshold=threshold)
+
+
+def _same(near: Candidates, pictures: Pictures) -> Candidates:
+    """Those of near rows that are one picture."""
+    if not len(near.rows):
+        return near
+    pixels = pictures.correlations(near.rows)
+    same = np.where(np.isnan(pixels), near.similarity >= ALONE, pixels >= ALIKE)
+    return near._replace(pixels=pixels).take(same)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 
 from pipeline.errors import StoreDamaged
 from pipeline.hostile import refuse_hostile_hdf5
-from pipeline.table import COLUMNS, SPLITS, ImageTable, Skipped
+from pipeline.table import COLUMNS, NO_GROUP, SPLITS, ImageTable, Skipped
 
 NO_ROW = -1
 LOST = "which rows are whose is lost: restore it from a copy, or start over with `features IMAGES --rebuild`"
@@ -96,8 +95,11 @@ def read_index(data: bytes, root: Path, source: Path) -> Index:
 
 
 def _read(file: h5py.File, root: Path) -> Index:
-    column: Mapping[str, np.ndarray] = {name: file[f"images/{name}"][:] for name in (*COLUMNS, "rows")}
-    id_bytes, ends = file["images/id_bytes"][:].tobytes(), file["images/id_ends"][:].tolist()
+    held = file["images"]
+    column: dict[str, np.ndarray] = {name: held[name][:] for name in (*COLUMNS, "rows") if name in held}
+    if "groups" not in column:  # of an older version
+        column["groups"] = np.full(len(column["rows"]), NO_GROUP, np.int32)
+    id_bytes, ends = held["id_bytes"][:].tobytes(), held["id_ends"][:].tolist()
     classes, skipped = (json.loads(file[name][:].tobytes()) for name in ("classes", "skipped"))
     images = ImageTable(
         root=root,

@@ -102,7 +102,9 @@ def read_manifest(directory: Path) -> Manifest:
     try:
         document = read_json(path)
     except FileNotFoundError:
-        raise StoreError(f"no store at {directory}: make one with `python -m pipeline features IMAGES`") from None
+        raise StoreError(
+            f"no store at {directory}: make one with `python -m pipeline features IMAGES --cache {directory}`"
+        ) from None
     except NotADirectoryError:
         raise StoreError(f"{directory} is a file, not a store") from None
     except OSError as error:

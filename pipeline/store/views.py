@@ -8,13 +8,15 @@ no labels and no splits: those are the store's.
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.durable import sync_directory
-from pipeline.errors import StoreError, StoreMismatch
+from pipeline.durable import TEMPORARY, sync_directory
+from pipeline.errors import StoreDamaged, StoreError, StoreMismatch
 from pipeline.lock import writing
 from pipeline.spec import compare
 from pipeline.status import Status
@@ -22,7 +24,10 @@ from pipeline.store.by_content import RowsByContent
 from pipeline.store.index import NO_ROW
 from pipeline.store.manifest import MANIFEST
 from pipeline.store.on_demand import FeatureRows, StackedRows
-from pipeline.store.reading import VIEWS, FeatureStore, open_features
+from pipeline.store.opening import open_features
+from pipeline.store.reading import VIEWS, FeatureStore
+
+DROP = "drop the views with `features --views 1` and make them again"
 
 
 def view_directory(directory: Path, number: int) -> Path:
@@ -49,10 +54,11 @@ def drop_views(directory: Path, count: int) -> int:
     dropped = [number for number in view_numbers(directory) if number >= count]
     for number in reversed(dropped):
         view = view_directory(directory, number)
-        with writing(view):  # without its manifest it is no store any more, wherever the deleting stops
-            (view / MANIFEST).unlink()
-            sync_directory(view)
-        shutil.rmtree(view)
+        with writing(view):  # whoever makes this view again does it under its name, not in what is being deleted
+            os.replace(view, view.with_name(f"{TEMPORARY}{view.name}-{secrets.token_hex(4)}"))
+            sync_directory(view.parent)
+    for left_over in (directory / VIEWS).glob(f"{TEMPORARY}*"):  # of a run that was killed, too
+        shutil.rmtree(left_over, ignore_errors=True)
     return len(dropped)
 
 
@@ -71,16 +77,15 @@ def open_views(store: FeatureStore) -> list[FeatureStore]:
 
 def open_view(store: FeatureStore, number: int) -> FeatureStore:
     """One of `open_views`."""
-    view = open_features(view_directory(store.directory, number))
+    try:
+        view = open_features(view_directory(store.directory, number))
+    except StoreDamaged as error:
+        raise StoreDamaged(f"{error}, or {DROP}") from None
     settings = view.manifest.spec.get("view") or {}
     differences = compare(view.manifest.spec, {**store.manifest.spec, "view": {**settings, "number": number}})
     if differences:
         listed = "; ".join(map(str, differences))
-        raise StoreMismatch(
-            f"{view.directory} is no view of {store.directory}: {listed}; drop the views with `features --views 1` "
-            "and make them again",
-            differences,
-        )
+        raise StoreMismatch(f"{view.directory} is no view of {store.directory}: {listed}; {DROP}", differences)
     return view
 
 

@@ -18,12 +18,15 @@ from pipeline.lock import HOLDER, LOCK, writing
 from pipeline.status import Status
 from pipeline.store.index import Index
 from pipeline.store.manifest import MANIFEST, BadRow, Manifest, ShardEntry
-from pipeline.store.reading import FINETUNING, HEADS, SHARDS, VIEWS, FeatureStore, open_features
+from pipeline.store.opening import open_features
+from pipeline.store.reading import FINETUNING, HEADS, SHARDS, VIEWS, FeatureStore
 from pipeline.store.shard import ShardContent, build_shard, shard_name
 
 logger = logging.getLogger(__name__)
 QUARANTINE = "quarantine"
-OURS = frozenset({MANIFEST, SHARDS, HEADS, VIEWS, FINETUNING, QUARANTINE, LOCK, HOLDER})
+DUPLICATES = "duplicates.json"
+REPORT = "report.html"
+OURS = frozenset({MANIFEST, SHARDS, HEADS, VIEWS, FINETUNING, QUARANTINE, DUPLICATES, REPORT, LOCK, HOLDER})
 
 
 @contextlib.contextmanager
@@ -34,12 +37,15 @@ def open_for_writing(directory: Path, *, rebuild: bool = False) -> Iterator[Stor
     state they are in, when a new plan is put in place; heads stay and are refused by their
     fingerprint.
 
+    A directory that was made for it is removed when an error comes before anything is written.
+
     Raises
     ------
     StoreBusy, StoreError
         Another process writes to it; it cannot be written to; the directory holds something else.
     """
-    with writing(directory):
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
+    with writing(directory), _removed_if_unused(made):
         foreign = sorted(path.name for path in directory.iterdir() if not _is_ours(path))
         if foreign and not (directory / MANIFEST).exists():
             raise StoreError(
@@ -48,6 +54,21 @@ def open_for_writing(directory: Path, *, rebuild: bool = False) -> Iterator[Stor
         for folder in (directory, directory / SHARDS):
             remove_temporaries(folder)
         yield StoreWriter(directory, rebuild=rebuild)
+
+
+@contextlib.contextmanager
+def _removed_if_unused(made: Sequence[Path]) -> Iterator[None]:
+    """After an error remove directories that were made, innermost first, if they hold nothing but the lock."""
+    try:
+        yield
+    except BaseException:
+        if made and {path.name for path in made[0].iterdir()} <= {LOCK, HOLDER}:
+            with contextlib.suppress(OSError):  # another process has put something there
+                for name in (HOLDER, LOCK):
+                    (made[0] / name).unlink(missing_ok=True)
+                for path in made:
+                    path.rmdir()
+        raise
 
 
 def _clear(directory: Path) -> None:

@@ -12,7 +12,7 @@ from pipeline import console, display
 from pipeline.errors import PipelineError
 from pipeline.similar import Duplicates, find_duplicates, keep_duplicates, write_groups, write_pairs
 from pipeline.similar.neighbours import seconds_to_compare
-from pipeline.store import FeatureStore, open_features
+from pipeline.store import FeatureStore, open_features, view_numbers
 
 MOST_SHOWN = 50  # pairs; a CSV file has all
 
@@ -33,9 +33,12 @@ def run(options: argparse.Namespace) -> int:
         console.say(f"all pairs are in {options.csv}")
     if options.groups:
         moved = write_groups(store, found, options.groups)
+        copies = moved and view_numbers(store.directory)
+        to_compute = "no more than copies of images that came into train" if copies else "nothing"
         console.say(
             f"{options.groups} has each group in one split, {console.counted(moved, 'image')} moved: give it to "
-            f"`features` as IMAGES, with --cache {store.directory} and the store's own options; nothing is computed"
+            f"`features` as IMAGES, with --cache {store.directory} and the store's own options, which computes "
+            f"{to_compute}"
         )
     return 1 if found.across_splits or found.two_labels else 0
 

@@ -1,0 +1,51 @@
+"""`open_features`: from a directory to a store that agrees with itself."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from pipeline.durable import sha256_of
+from pipeline.errors import StoreDamaged, StoreError
+from pipeline.store.index import LOST, Index, read_index
+from pipeline.store.manifest import MANIFEST, Manifest, read_manifest
+from pipeline.store.reading import FeatureStore
+
+
+def open_features(directory: str | Path) -> FeatureStore:
+    """Open a store for reading.
+
+    Raises
+    ------
+    StoreError
+        There is no store, or it is of another format.
+    StoreDamaged
+        Its manifest or index is not what was written.
+    """
+    directory = Path(directory)
+    for _ in range(5):  # a writer may have put a new index in place since the manifest was read
+        manifest = read_manifest(directory)
+        index_file = directory / manifest.index
+        try:
+            data = index_file.read_bytes()
+        except FileNotFoundError:
+            time.sleep(0.05)
+            continue
+        except OSError as error:
+            raise StoreError(f"{index_file} cannot be read: {error.strerror}") from None
+        if sha256_of(data) != manifest.index_sha256:
+            raise StoreDamaged(f"{index_file} is not what was written (its sha256 differs); {LOST}")
+        index = read_index(data, Path(manifest.images["root"]), index_file)
+        _check_agreement(directory, manifest, index)
+        return FeatureStore(directory, manifest, index)
+    raise StoreDamaged(f"{index_file} is missing; {LOST}")
+
+
+def _check_agreement(directory: Path, manifest: Manifest, index: Index) -> None:
+    ranges = {tuple(pair) for pair in index.ranges.tolist()}
+    for shard in manifest.shards:
+        rows = range(shard.start, shard.stop)
+        if (shard.start, shard.stop) not in ranges or not all(bad.row in rows for bad in shard.bad):
+            raise StoreDamaged(
+                f"{directory / MANIFEST} lists rows {shard.start} to {shard.stop}, the index does not; {LOST}"
+            )
