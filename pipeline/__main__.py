@@ -2,7 +2,10 @@
 
 import sys
 
-from pipeline.cli import main
+from pipeline.ending import in_one_line
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with in_one_line("pipeline"):
+        from pipeline.cli import main
+
+        sys.exit(main())

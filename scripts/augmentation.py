@@ -23,6 +23,7 @@ from pipeline.arguments.kinds import key_value, size
 from pipeline.augment import Augmentation
 from pipeline.decode import decode_image
 from pipeline.defaults import EXTRACT_BATCH, HEAD_BATCH, LEARNING_RATE, UNITS
+from pipeline.ending import in_one_line
 from pipeline.extract import load_stored_conv_base
 from pipeline.heads import head_params
 from pipeline.progress import Progress
@@ -51,11 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     store = _store(images, draws, options)
     conv_base = load_stored_conv_base(store, Progress())
     seconds_a_pass = _seconds_a_pass(store, conv_base)
-    views = stack_views(store, "train", max(options.views))
     results: list[Trained] = []
     for seed, draw in enumerate(draws):
         drawn = np.flatnonzero(np.isin(store.ids("train"), [images.ids[row] for row in draw.tolist()]))
-        results += _on_views(store, views, drawn, options, seed, seconds_a_pass)
+        results += _on_views(store, drawn, options, seed, seconds_a_pass)
         if not options.no_online:
             results.append(_online(store, conv_base, drawn, options, seed))
         print(f"seed {seed} done", flush=True)
@@ -120,13 +120,12 @@ def _balanced(images: ImageTable, count: int, seed: int) -> np.ndarray:
 
 
 def _on_views(
-    store: FeatureStore, views: Any, images: np.ndarray, options: argparse.Namespace, seed: int, seconds_a_pass: float
+    store: FeatureStore, images: np.ndarray, options: argparse.Namespace, seed: int, seconds_a_pass: float
 ) -> Iterator[Trained]:
-    X, y, groups = views
-    n = len(store.members("train"))
     validation = store.load("validation")
     for count in (1, *options.views):
-        rows = np.concatenate([view * n + images for view in range(count)])
+        X, y, groups = stack_views(store, "train", count)
+        rows = rows_of_images(groups, images)
         features = X[rows]
         for name in options.heads:
             params = {"epochs": options.epochs} if name == "dense" else {}
@@ -139,6 +138,18 @@ def _on_views(
             way = "no augmentation" if count == 1 else f"{count} cached views"
             accuracy = evaluate(head, *validation).accuracy
             yield Trained(way, name, accuracy, count * len(images) * seconds_a_pass, seconds)
+
+
+def rows_of_images(groups: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """The rows that show some images, of those of `stack_views`; a view may lack an image.
+
+    Parameters
+    ----------
+    groups : ndarray of shape (m,), int64
+    images : ndarray of shape (n,), int
+        Their rows in view 0, which come first.
+    """
+    return np.flatnonzero(np.isin(groups, groups[images]))
 
 
 def _online(store: FeatureStore, conv_base: Any, images: np.ndarray, options: argparse.Namespace, seed: int) -> Trained:
@@ -199,4 +210,5 @@ def _table(results: Sequence[Trained]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    with in_one_line("augmentation"):
+        main()

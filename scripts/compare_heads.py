@@ -3,10 +3,11 @@
 The features are computed once; each idea for a head then costs seconds.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from pipeline import ConvBaseSpec, extract_features, scan_images, train_heads
+from pipeline.ending import in_one_line
 
 IDEAS = {
     "ridge": {},
@@ -17,7 +18,7 @@ IDEAS = {
 }
 
 
-def main(photos: str, conv_base: str = "vgg16", weights: str = "imagenet") -> None:
+def main(photos: str, conv_base: str, weights: str) -> None:
     """Extract, train every idea, print the best first."""
     images = scan_images(photos)
     store = extract_features(images, Path("cache") / f"compare-{conv_base}", ConvBaseSpec(conv_base, weights=weights))
@@ -29,4 +30,10 @@ def main(photos: str, conv_base: str = "vgg16", weights: str = "imagenet") -> No
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description="Compare heads on a folder of photos.")
+    parser.add_argument("photos")
+    parser.add_argument("conv_base", nargs="?", default="vgg16")
+    parser.add_argument("weights", nargs="?", default="imagenet")
+    options = parser.parse_args()
+    with in_one_line("compare_heads"):
+        main(options.photos, options.conv_base, options.weights)

@@ -5,8 +5,10 @@ A row an image, the image itself first; KEY=VALUE are settings as of `features -
 
 from __future__ import annotations
 
-import sys
+import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,22 +16,27 @@ from PIL import Image
 from pipeline import scan_images
 from pipeline.arguments.kinds import key_value
 from pipeline.augment import Augmentation, View, augment
-from pipeline.decode import decode_image
+from pipeline.decode import DecodeError, decode_image
+from pipeline.ending import in_one_line
+from pipeline.errors import ImagesError
 
 SIDE, GAP = 100, 4  # pixels
 IMAGES, VIEWS = 3, 8
 
 
-def main(photos: str, sheet: str, *settings: str) -> None:
+def main(photos: str, sheet: str, settings: Mapping[str, Any]) -> None:
     """Draw the sheet."""
-    images, augmentation = scan_images(photos), Augmentation.of(dict(map(key_value, settings)))
+    images, augmentation = scan_images(photos), Augmentation.of(settings)
     chosen = np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int)
     rows = []
     for path, content in ((images.paths[at], images.contents[at].tobytes()) for at in chosen.tolist()):
-        pixels = decode_image(Path(path).read_bytes(), (SIDE, SIDE))
+        try:
+            pixels = decode_image(Path(path).read_bytes(), (SIDE, SIDE))
+        except DecodeError as error:
+            raise ImagesError(f"{path}: {error}; mend or remove it") from error
         copies = [augment(pixels, content, View(number, augmentation)) for number in range(1, VIEWS)]
         rows.append(np.hstack([_framed(one) for one in (pixels, *copies)]))
-    Image.fromarray(np.vstack(rows).round().astype(np.uint8)).save(sheet)
+    Image.fromarray(np.vstack(rows).round().astype(np.uint8)).save(sheet, "PNG")
 
 
 def _framed(pixels: np.ndarray) -> np.ndarray:
@@ -37,4 +44,10 @@ def _framed(pixels: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description="Draw a few images and their views.")
+    parser.add_argument("photos")
+    parser.add_argument("sheet")
+    parser.add_argument("settings", nargs="*", type=key_value, metavar="KEY=VALUE")
+    options = parser.parse_args()
+    with in_one_line("contact_sheet"):
+        main(options.photos, options.sheet, dict(options.settings))

@@ -23,6 +23,7 @@ from PIL import Image
 
 from pipeline import ConvBaseSpec, extract_features, make_head, scan_images
 from pipeline.console import start_tensorflow_quietly
+from pipeline.ending import in_one_line
 
 RATE = 1e-5
 
@@ -121,4 +122,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with in_one_line("finetune_speed"):
+        main()

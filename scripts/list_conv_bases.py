@@ -11,6 +11,7 @@ import argparse
 
 from pipeline.conv_base.apart import run_apart
 from pipeline.conv_base.zoo import build, conv_base_names, find_zoo_model
+from pipeline.ending import in_one_line
 from pipeline.errors import SpecError
 from pipeline.spec import ConvBaseSpec
 
@@ -37,4 +38,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with in_one_line("list_conv_bases"):
+        main()

@@ -3,12 +3,14 @@
 Without augmentation, with augmentation (cached views) and with fine-tuning (maps below the uppermost
 block), and the last two together. Prints a Markdown table: validation accuracy with its 95 %
 interval, the seconds that the features took, and an epoch's seconds against the same steps end to
-end, where the conv base runs on every image in every epoch. Stores are made in a temporary folder.
+end, where the conv base runs on every image in every epoch; how it goes is told on standard error.
+Stores are made in a temporary folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 import sys
 import tempfile
@@ -23,6 +25,9 @@ import numpy as np
 from pipeline import (
     ConvBaseSpec,
     FeatureStore,
+    Report,
+    console,
+    display,
     extract_features,
     finetune_head,
     open_features,
@@ -30,13 +35,15 @@ from pipeline import (
     train_heads,
 )
 from pipeline.arguments.kinds import key_value, size
-from pipeline.console import start_tensorflow_quietly
 from pipeline.decode import decode_image
-from pipeline.defaults import EPOCHS, HEAD_BATCH, LEARNING_RATE, TUNING_RATE, UNITS
+from pipeline.defaults import EPOCHS, HEAD_BATCH, LEARNING_RATE, TUNING_EPOCHS, TUNING_RATE, UNITS
+from pipeline.ending import in_one_line
 from pipeline.extract import load_stored_conv_base
 from pipeline.progress import Progress
+from pipeline.scoring import with_interval
 from pipeline.store import stack_views
 from pipeline.table import ImageTable
+from pipeline.verbs.finetune import ConsoleWatch
 from scripts.augmentation import random_layers
 
 Forward = Callable[[Any, bool], Any]
@@ -46,17 +53,23 @@ class Way(NamedTuple):
     """One line of the table."""
 
     name: str
-    command: str
     tuned: bool
     augmented: bool
 
+    def commands(self, options: argparse.Namespace) -> str:
+        """What it stands for on the command line."""
+        cut = f" --cut {options.cut}" if self.tuned else ""
+        views = f" --views {options.views}" if self.augmented else ""
+        return f"`features{cut}{views}`, `{'finetune' if self.tuned else 'heads --heads dense'}`"
+
 
 WAYS = (
-    Way("no augmentation", "heads", tuned=False, augmented=False),
-    Way("with augmentation", "features --views, heads", tuned=False, augmented=True),
-    Way("fine-tuned", "features --cut top1, finetune", tuned=True, augmented=False),
-    Way("fine-tuned, with augmentation", "features --cut top1 --views, finetune", tuned=True, augmented=True),
+    Way("1 no augmentation", tuned=False, augmented=False),
+    Way("2 with augmentation", tuned=False, augmented=True),
+    Way("3 fine-tuning", tuned=True, augmented=False),
+    Way("2 and 3 together", tuned=True, augmented=True),
 )
+HEADINGS = ("way", "validation accuracy", "features", "epoch", "end to end", "faster")
 
 
 class Some:
@@ -76,29 +89,51 @@ class Some:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
     options = _options(arguments)
-    start_tensorflow_quietly()
-    images = _some_images(scan_images(options.images), options.train)
+    with contextlib.redirect_stdout(sys.stderr):  # only the table is a result
+        images = _some_images(scan_images(options.images), options.train)
+        rows = _measure(images, options)
+    train, validation, _ = images.counts().sum(axis=0)
+    print(
+        f"{train} train and {validation} validation images, {options.conv_base} at {options.size}, "
+        f"{options.epochs} epochs of the dense head.\n"
+        f"Seconds; epochs of {min(options.timed, train)} images, end to end with these decoded in memory.\n"
+    )
+    print("\n".join([*_table(rows), ""]))
+    print("\n".join(f"- {way.name}: {way.commands(options)}" for way in WAYS))
+
+
+def _measure(images: ImageTable, options: argparse.Namespace) -> list[tuple[str, ...]]:
     spec = ConvBaseSpec(
         options.conv_base, dict(options.conv_base_arg), options.weights, options.size, precision=options.precision
     )
-    counts = images.counts().sum(axis=0)
-    lines = []
+    console.say(_plan(images, options))
+    console.start_tensorflow_quietly()
+    rows = []
     with tempfile.TemporaryDirectory() as work:
         for cut in (None, options.cut):
             tuned = cut is not None
+            console.say(f"\nfeatures {'below the layers to tune' if tuned else 'at the end of the conv base'}")
             cache = Path(work, "maps" if tuned else "features")
             seconds = _fill(images, cache, replace(spec, cut=cut), options.views)
             for way in (way for way in WAYS if way.tuned == tuned):
-                lines.append(_line(way, cache, seconds[way.augmented], options))
-                print(lines[-1], file=sys.stderr, flush=True)
-    print(
-        f"{counts[0]} train and {counts[1]} validation images, {options.conv_base} at {options.size}, {options.views} "
-        f"views, {options.epochs} epochs of the dense head; epochs timed on {options.timed} images, end to end with "
-        "its images decoded in memory\n"
+                console.say(f"\n{way.name}")
+                rows.append(_row(way, cache, seconds[way.augmented], options))
+    return rows
+
+
+def _plan(images: ImageTable, options: argparse.Namespace) -> str:
+    """What will be done; how long it takes is known when the conv base is, and then each step tells."""
+    train, validation, _ = images.counts().sum(axis=0).tolist()
+    features = 2 * (train * options.views + validation)
+    epochs = len(WAYS) * (options.rounds + 1) * min(options.timed, train)
+    return (
+        f"{train} train and {validation} validation images of {options.images}\n"
+        f"{features + epochs} passes of {options.conv_base} in all: {features} for features of {options.views} views, "
+        f"cut and not, {epochs} for epochs end to end\n"
+        f"two cores make 15 to 150 a second, by conv base and size: {console.duration((features + epochs) / 150)} to "
+        f"{console.duration((features + epochs) / 15)};\n"
+        "training may take as long again; --train, --views and --timed make it less"
     )
-    print("| way | commands | validation accuracy | features, s | s an epoch | end to end, s | times faster |")
-    print("|---|---|---|---|---|---|---|")
-    print("\n".join(lines))
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -129,34 +164,57 @@ def _some_images(images: ImageTable, train: int | None) -> ImageTable:
 
 def _fill(images: ImageTable, cache: Path, spec: ConvBaseSpec, views: int) -> tuple[float, float]:
     """Seconds of the features without views, and with."""
-    start = time.perf_counter()
-    extract_features(images, cache, spec)
-    plain = time.perf_counter() - start
-    extract_features(images, cache, spec, views=views)
+    progress, start = display.ConsoleProgress(), time.perf_counter()
+    with contextlib.closing(progress):
+        extract_features(images, cache, spec, progress=progress)
+        plain = time.perf_counter() - start
+        extract_features(images, cache, spec, views=views, progress=progress)
     return plain, time.perf_counter() - start
 
 
-def _line(way: Way, cache: Path, feature_seconds: float, options: argparse.Namespace) -> str:
+def _row(way: Way, cache: Path, feature_seconds: float, options: argparse.Namespace) -> tuple[str, ...]:
     store = open_features(cache)
     views = options.views if way.augmented else 1
-    dense = {"epochs": options.epochs}
-    if way.tuned:
-        report = finetune_head(store, dense=dense, views=views).report
-    else:
-        report = train_heads(store, ["dense"], params={"dense": dense}, views=views)[0].report
+    report = _train(way, store, views, options.epochs)
+    console.say(f"timing epochs of {options.timed} images, from the cache and end to end in turn ...")
     cached, end_to_end = _epochs(store, way, views, options)
-    times = statistics.median(slow / fast for slow, fast in zip(end_to_end, cached, strict=True))
-    low, high = report.accuracy_interval
-    cells = (
+    times = [slow / fast for slow, fast in zip(end_to_end, cached, strict=True)]
+    return (
         way.name,
-        f"`{way.command}`",
-        f"{report.accuracy:.4f} [{low:.3f}, {high:.3f}]",
+        with_interval(report.accuracy, report.accuracy_interval),
         f"{feature_seconds:.1f}",
         f"{statistics.median(cached):.2f}",
         f"{statistics.median(end_to_end):.2f}",
-        f"{times:.1f}",
+        f"{statistics.median(times):.1f}x",
     )
-    return f"| {' | '.join(cells)} |"
+
+
+def _train(way: Way, store: FeatureStore, views: int, epochs: int) -> Report:
+    dense = {"epochs": epochs}
+    if way.tuned:
+        with contextlib.closing(ConsoleWatch(store, epochs, TUNING_EPOCHS)) as watch:
+            return finetune_head(store, dense=dense, views=views, watch=watch).report
+    with contextlib.closing(display.HeadsProgress(epochs)) as progress:
+        return train_heads(
+            store,
+            ["dense"],
+            params={"dense": dense},
+            views=views,
+            on_start=progress.start,
+            on_epoch=progress.epoch,
+            on_trained=progress.trained,
+        )[0].report
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines of Markdown whose columns stand below one another."""
+    widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
+    lines = []
+    for name, *figures in (HEADINGS, *rows):
+        padded = [name.ljust(widths[0]), *map(str.rjust, figures, widths[1:])]
+        lines.append(f"| {' | '.join(padded)} |")
+    ruler = ["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]
+    return [lines[0], f"|{'|'.join(ruler)}|", *lines[1:]]
 
 
 def _epochs(store: FeatureStore, way: Way, views: int, options: argparse.Namespace) -> tuple[list[float], list[float]]:
@@ -226,4 +284,5 @@ def _epochs_of(
 
 
 if __name__ == "__main__":
-    main()
+    with in_one_line("three_ways"):
+        main()

@@ -20,14 +20,13 @@ from pipeline.finetune import Watch, finetune_head
 from pipeline.finetune.frozen import frozen_features
 from pipeline.finetune.steps import Tuning, read_maps
 from pipeline.heads import head_names, make_head, network, training
-from pipeline.heads.checkpoint import read_checkpoint
 from pipeline.heads.finetuned import Start
 from pipeline.heads.metrics import read_metrics
 from pipeline.heads.rows import is_read_on_demand
 from pipeline.lock import writing
 from scripts.finetune_speed import Ways, compare, write_images
 from tests.fakes import photo_folder
-from tests.test_head_files import Payload, plant
+from tests.test_head_files import plant
 
 MOBILENET = ConvBaseSpec(
     "mobilenet_v2",
@@ -244,26 +243,50 @@ class TestTraining:
     def test_frozen_features_are_the_same_on_disk_as_in_memory(self, store, tmp_path):
         upper, maps = load_upper(store.spec), {"train": store.on_demand("train")}
         counts = []
+        store.finetuning_directory.mkdir()
 
-        def features(scratch):
-            return frozen_features(
-                upper, maps, np.dtype("float16"), scratch=scratch, on_rows=lambda *done: counts.append(done)
-            )
+        def features(on_disk):
+            return frozen_features(upper, store, maps, on_disk=on_disk, on_rows=lambda *done: counts.append(done))
 
-        with features(None) as in_memory, features(tmp_path) as on_disk:
+        with features(False) as in_memory, features(True) as on_disk:
             X, y = on_disk["train"]
             assert is_read_on_demand(X)
             np.testing.assert_array_equal(X[np.arange(len(y))[::-1]], in_memory["train"][0][::-1])
         assert counts == 2 * [(len(y), len(y))]
-        assert [path.name for path in tmp_path.iterdir()] == ["store"]
+        assert not list(store.finetuning_directory.iterdir())
 
-    def test_where_memory_is_short_features_are_kept_on_disk(self, store, monkeypatch):
-        monkeypatch.setattr("pipeline.finetune.steps.available_memory", lambda: 0)
-        plans = []
+    def test_how_much_memory_is_free_changes_nothing_but_where_features_are_kept(self, folder, tmp_path, monkeypatch):
+        monkeypatch.setattr(training, "PIECE", 256)  # of more than one row, and fewer than all
+        plans, weights = [], []
         watch = Watch()
         watch.planned = plans.append
-        assert tune(store, epochs=1, watch=watch).report.n == len(store.members("validation"))
-        assert plans[0].on_disk
+        for free in (10**9, 0):
+            monkeypatch.setattr("pipeline.finetune.steps.available_memory", lambda free=free: free)
+            store = open_features(shutil.copytree(folder / "store", tmp_path / str(free)))
+            weights.append(tune(store, epochs=1, watch=watch).head.model_.get_weights())
+        assert [plan.on_disk for plan in plans] == [False, True]
+        for one, two in zip(*weights, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+    def test_maps_go_through_the_upper_layers_a_few_bytes_at_a_time(self, store, monkeypatch):
+        upper, maps = load_upper(store.spec), {"train": store.on_demand("train")}
+        with frozen_features(upper, store, maps, on_disk=False, on_rows=lambda *done: None) as features:
+            expected = features["train"][0][:]
+        monkeypatch.setattr(network, "PREDICT_BYTES", 5 * 4 * np.prod(store.feature_shape))
+        counts = []
+        with frozen_features(upper, store, maps, on_disk=False, on_rows=lambda *done: counts.append(done)) as features:
+            np.testing.assert_allclose(features["train"][0][:], expected, rtol=1e-5)
+        assert counts == [(5, 15), (10, 15), (15, 15)]
+
+    def test_features_that_are_not_finite_are_an_error_that_names_the_store(self, store):
+        upper = load_upper(store.spec)
+        upper.get_layer("block_3_conv").kernel.assign(np.full((3, 3, 4, 4), np.inf))
+        maps = {"train": store.on_demand("train")}
+        with (
+            pytest.raises(StoreError, match=r"store: above block_1_add, features of 15 of 15 train images are not"),
+            frozen_features(upper, store, maps, on_disk=False, on_rows=lambda *done: None),
+        ):
+            pass
 
     def test_an_epoch_takes_one_view_of_each_image(self, folder, tmp_path):
         images = scan_images(folder / "photos", validation=0.3)
@@ -311,18 +334,17 @@ class TestInterruptions:
         assert len(tune(interrupted, epochs=2, watch=watch).head.history_["loss"]) == 2
         assert watch.went_on_after == 1
 
-    @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 no archive", b"[]"])
-    def test_what_is_no_checkpoint_is_an_error(self, data, tmp_path):
-        (tmp_path / "checkpoint.npz").write_bytes(data)
-        with pytest.raises(ValueError, match="damaged"):
-            read_checkpoint(tmp_path / "checkpoint.npz", None, "")
-
-    def test_a_checkpoint_with_a_pickle_runs_nothing(self, tmp_path):
-        path = tmp_path / "checkpoint.npz"
-        np.savez(path, document=np.array([Payload(tmp_path / "ran")], dtype=object))
-        with pytest.raises(ValueError, match="damaged"):
-            read_checkpoint(path, None, "")
-        assert not (tmp_path / "ran").exists()
+    @pytest.mark.parametrize("rate", [1e-3, 5.0], ids=["the last epoch is the best", "none is better than before"])
+    def test_fewer_epochs_than_were_done_give_what_so_many_would_have_given(self, folder, tmp_path, rate):
+        once, twice = (open_features(shutil.copytree(folder / "store", tmp_path / name)) for name in ("one", "two"))
+        with pytest.raises(KeyboardInterrupt):
+            tune(twice, learning_rate=rate, watch=Interrupting(after=3))
+        fewer = tune(twice, learning_rate=rate, epochs=2)
+        expected = tune(once, learning_rate=rate, epochs=2)
+        assert fewer.head.history_ == expected.head.history_
+        assert fewer.kept_epoch == expected.kept_epoch
+        for one, two in zip(expected.head.model_.get_weights(), fewer.head.model_.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, two)
 
     def test_a_damaged_checkpoint_is_passed_over(self, interrupted, caplog):
         path = interrupted.finetuning_directory / "checkpoint.npz"

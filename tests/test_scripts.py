@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pipeline.ending import in_one_line
+from pipeline.errors import SpecError, StoreDamaged
+from scripts.augmentation import rows_of_images
 from tests.fakes import photo_folder
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +40,7 @@ def test_a_script_runs_on_a_folder_of_photos(tmp_path, script, arguments, words)
     finished = subprocess.run(
         [sys.executable, ROOT / "scripts" / script, "photos", *arguments],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -52,11 +57,75 @@ def test_the_three_ways_in_one_table(tmp_path):
     finished = subprocess.run(
         [sys.executable, "-m", "scripts.three_ways", "photos", "--weights", "random", *sizes],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
     lines = [line.split("|")[1].strip() for line in finished.stdout.splitlines() if line.startswith("| ")]
-    assert lines == ["way", "no augmentation", "with augmentation", "fine-tuned", "fine-tuned, with augmentation"]
+    assert lines == ["way", "1 no augmentation", "2 with augmentation", "3 fine-tuning", "2 and 3 together"]
+    assert max(map(len, finished.stdout.splitlines())) <= 100
+    assert finished.stdout.startswith("35 train and 5 validation images")
+    assert re.search(r"\d+ passes of mobilenet_v2 in all", finished.stderr)
+    assert "epoch 1/10: " in finished.stderr
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("ten_lines", ["missing"]),
+        ("compare_heads", ["missing"]),
+        ("contact_sheet", ["missing", "sheet.png"]),
+        ("augmentation", ["missing"]),
+        ("three_ways", ["missing"]),
+        ("finetune_speed", ["--conv-base", "missing", "--images", "4", "--size", "32"]),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(tmp_path, script, arguments):
+    finished = subprocess.run(
+        [sys.executable, "-m", f"scripts.{script}", *arguments],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 2
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith(f"{script}: ")
+    assert "missing" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (SpecError("no such\nconv base"), 2, "no such conv base"),
+        (StoreDamaged("shard 3 differs"), 1, "shard 3 differs"),
+        (OSError(28, "No space left on device"), 1, "[Errno 28] No space left on device"),
+        (MemoryError(), 1, "out of memory; try smaller batches or fewer heads"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_whatever_stops_a_script_is_one_line_and_a_status(error, status, words, capsys, monkeypatch):
+    monkeypatch.setattr("signal.signal", lambda *of: None)
+    with pytest.raises(SystemExit) as stopped, in_one_line("three_ways"):
+        raise error
+    assert stopped.value.code == status
+    assert capsys.readouterr().err == f"three_ways: {words}\n"
+
+
+def test_an_error_of_the_code_itself_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("signal.signal", lambda *of: None)
+    with pytest.raises(ZeroDivisionError), in_one_line("three_ways"):
+        raise ZeroDivisionError
+
+
+def test_rows_of_an_image_are_found_where_a_view_lacks_some():
+    groups = np.array([0, 1, 2, 0, 2, 0, 1, 2])  # of three views, the second without image 1
+    assert rows_of_images(groups, np.array([1, 2])).tolist() == [1, 2, 4, 6, 7]

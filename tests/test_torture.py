@@ -87,8 +87,11 @@ import contextlib, pipeline.store.writing
 pipeline.store.writing.writing = lambda directory: contextlib.nullcontext(directory.mkdir(exist_ok=True))
 """
 SAYS_TWO_LINES = """
-import sys, pipeline.cli
-pipeline.cli._complain = lambda text, status: print(f"pipeline: {text}\\nsorry", file=sys.stderr) or status
+import sys, pipeline.ending as ending
+def complain(error, program, kept):
+    print(f"{program}: {error}\\nsorry", file=sys.stderr)
+    return getattr(error, "exit_status", 1)
+ending._complain = complain
 """
 READS_UNCHECKED = """
 import numpy as np, pipeline.store.shard as shard

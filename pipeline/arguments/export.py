@@ -10,7 +10,9 @@ from pipeline import defaults
 def export(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("store", metavar="DIR", help="a store with trained heads")
     verb.add_argument(
-        "file", metavar="FILE", help="model.keras, model.tflite, model.onnx, or a directory for a SavedModel; replaced"
+        "file",
+        metavar="FILE",
+        help="model.keras, model.tflite, model.onnx, or a directory for a SavedModel; an older model is replaced",
     )
     verb.add_argument(
         "--head", metavar="NAME", help="a saved head (default: the best validation accuracy of those Keras can express)"

@@ -9,6 +9,14 @@ from pipeline.arguments.kinds import count, fraction
 from pipeline.arguments.stage_one import batches
 
 
+def _quantile(text: str) -> float:
+    try:
+        return fraction(text)
+    except argparse.ArgumentTypeError as error:
+        hint = f"put --unknown last, or a number behind it: --unknown {defaults.UNKNOWN}"
+        raise argparse.ArgumentTypeError(f"{error}; {hint}") from None
+
+
 def predict(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("store", metavar="DIR", help="a store with trained heads")
     verb.add_argument(
@@ -21,12 +29,12 @@ def predict(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--out",
         metavar="FILE.csv",
-        help="replaced when all images are labelled; until then lines gather in FILE.csv.partial-..., and the same "
-        "command goes on from them (default: standard output)",
+        help="an older one is replaced when all images are labelled; until then lines gather in "
+        "FILE.csv.partial-..., and the same command goes on from them (default: standard output)",
     )
     verb.add_argument(
         "--unknown",
-        type=fraction,
+        type=_quantile,
         nargs="?",
         const=defaults.UNKNOWN,
         metavar="QUANTILE",

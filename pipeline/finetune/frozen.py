@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-BLOCK = 512  # rows of maps that are run through the upper layers at a time
+from pipeline.errors import StoreError
+from pipeline.heads.rows import Kept
+from pipeline.store import FeatureStore
 
 Labelled = tuple[Any, np.ndarray]  # rows (an array, or `Rows`) and their labels
 
@@ -19,65 +21,62 @@ Labelled = tuple[Any, np.ndarray]  # rows (an array, or `Rows`) and their labels
 @contextmanager
 def frozen_features(
     upper: Any,
+    store: FeatureStore,
     maps: Mapping[str, Labelled],
-    dtype: np.dtype,
     *,
-    scratch: Path | None,
+    on_disk: bool,
     on_rows: Callable[[int, int], None],
-) -> Iterator[dict[str, Labelled]]:
+) -> Iterator[dict[str, tuple[Kept, np.ndarray]]]:
     """What the layers above a cut make of a store's maps, all of it, as long as the block runs.
 
     Parameters
     ----------
     upper : keras.Model
         Of `load_upper`.
+    store : FeatureStore
+        Features are kept in its dtype.
     maps : mapping of str to (rows, labels)
-    dtype : dtype
-        To keep the features in.
-    scratch : Path, optional
-        Where to keep them in temporary files, rather than in memory.
+    on_disk : bool
+        Whether to keep them in temporary files below the store, rather than in memory; a head that is
+        trained on them is the same either way.
     on_rows : callable
         Called with how many rows are done, and of how many.
 
     Raises
     ------
+    StoreError
+        Features are not finite in that dtype.
     OSError
         The disk is too small.
     """
     from pipeline.heads import network
 
     total, done = sum(len(y) for _, y in maps.values()), 0
+    at_a_time = network.batch_rows(upper)
     with ExitStack() as files:
         features = {}
         for split, (rows, y) in maps.items():
             shape = (len(y), *upper.output_shape[1:])
-            kept = np.empty(shape, dtype) if scratch is None else files.enter_context(_in_file(scratch, shape, dtype))
-            for start in range(0, len(rows), BLOCK):
-                block = network.outputs(upper, rows[start : start + BLOCK])
-                kept[start : start + len(block)] = block
+            room = _in_file(store.finetuning_directory, shape, store.dtype) if on_disk else None
+            array = np.empty(shape, store.dtype) if room is None else files.enter_context(room)
+            for start in range(0, len(rows), at_a_time):
+                block = network.outputs(upper, rows[start : start + at_a_time])
+                with np.errstate(over="ignore"):  # it is looked for in the next line
+                    array[start : start + len(block)] = block
+                _refuse_other_than_finite(array[start : start + len(block)], split, store)
                 done += len(block)
                 on_rows(done, total)
-            features[split] = (kept if scratch is None else OnDisk(kept)), y
+            features[split] = Kept(array), y
         yield features
 
 
-class OnDisk:
-    """Features in a memory-mapped array, as `Rows` that are read where they lie and never all at once.
-
-    Parameters
-    ----------
-    array : memmap of shape (n, ...)
-    """
-
-    def __init__(self, array: np.ndarray):
-        self.array, self.shape, self.dtype = array, array.shape, array.dtype
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        """The rows of a slice, or of an ndarray of row numbers in their order."""
-        return np.array(self.array[rows])
+def _refuse_other_than_finite(features: np.ndarray, split: str, store: FeatureStore) -> None:
+    if bad := sum(not np.isfinite(row).all() for row in features):
+        other = "another --cut" if features.dtype == np.float32 else "--store-dtype float32"
+        raise StoreError(
+            f"{store.directory}: above {store.spec.cut}, features of {bad} of {len(features)} {split} images are not "
+            f"finite in {features.dtype}, which they must be to train on them; make a store with {other}"
+        )
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from pipeline.heads.metrics import read_metrics
 from pipeline.scoring import evaluate
 from pipeline.store import FeatureStore, stack_views
 from pipeline.table import SPLITS
-from pipeline.train import TrainedHead
+from pipeline.trained import TrainedHead
 
 logger = logging.getLogger(__name__)
 
@@ -129,12 +129,12 @@ class Tuning:
         if kept := _kept(directory, identity):
             self.watch.frozen_trained(kept[1], kept=True)
             return kept
-        start, scratch = time.perf_counter(), self.store.finetuning_directory
+        start = time.perf_counter()
         with frozen_features(
             self.upper,
+            self.store,
             {split: self.maps.of[split] for split in ("train", "validation")},
-            self.store.dtype,
-            scratch=scratch if self.plan.on_disk else None,
+            on_disk=self.plan.on_disk,
             on_rows=self.watch.frozen_rows,
         ) as features:
             validation = features["validation"]

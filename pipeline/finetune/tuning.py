@@ -13,7 +13,8 @@ from pipeline.finetune.watch import Watch
 from pipeline.heads import make_head
 from pipeline.lock import writing
 from pipeline.store import FeatureStore
-from pipeline.train import check_ready, save_trained
+from pipeline.train import check_ready
+from pipeline.trained import save_trained
 
 
 def finetune_head(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,19 @@ from pipeline.durable import write_durably
 from pipeline.heads.training import Epochs
 
 FORMAT = 1
-FIELDS = {"format", "identity", "history", "seconds", "best", "best_epoch", "rng"}
+# What reading damaged bytes raises: numpy, zipfile, zlib and json have no word of their own for it.
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def write_checkpoint(path: Path, course: Epochs, identity: str) -> None:
@@ -49,38 +63,55 @@ def write_checkpoint(path: Path, course: Epochs, identity: str) -> None:
     write_durably(path, buffer.getbuffer())
 
 
-def read_checkpoint(path: Path, course: Epochs, identity: str) -> bool:
-    """Take a training up where `write_checkpoint` left it.
+def read_checkpoint(path: Path, course: Epochs, identity: str, epochs: int) -> bool:
+    """Take a training up where `write_checkpoint` left it, or where it stood after `epochs` epochs.
+
+    All of the file is looked at before anything is changed: unless this returns True, `course` is as it was.
 
     Returns
     -------
     bool
-        False where there is no file, or one of another training; `course` is as it was then.
+        False where there is no file, or one of another training.
 
     Raises
     ------
     ValueError
-        The file is damaged.
+        The file is damaged; or it went beyond `epochs`, and its best weights are of later than that.
     """
     try:
-        document, arrays = _read(path, identity)
+        with np.load(path, allow_pickle=False) as file:
+            document = json.loads(file["document"].tobytes())
+            if (document["format"], document["identity"]) != (FORMAT, identity):
+                return False
+            state, best = _numbered(file, "state"), _numbered(file, "best")
+        _check(document, state, best, course)
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path} is damaged ({error})") from None
-    if document is None:
-        return False
-    state, best = (_numbered(arrays, kind) for kind in ("state", "best"))
-    variables, weights = _state(course), course.network.model.get_weights()
-    if _shapes(state) != _shapes(variables) or _shapes(best) not in ([], _shapes(weights)):
-        raise ValueError(f"{path} holds weights of another network")
-    for variable, value in zip(variables, state, strict=True):
+    if document["best_epoch"] > epochs:
+        raise ValueError(f"{path} holds the weights of epoch {document['best_epoch']}, {epochs} are asked for")
+    for variable, value in zip(_state(course), state, strict=True):
         variable.assign(value)
     course.rng.bit_generator.state = document["rng"]
-    for name in ("history", "seconds", "best", "best_epoch"):
-        setattr(course, name, document[name])
-    course.best_weights = best or None
+    course.history = {name: scores[:epochs] for name, scores in document["history"].items()}
+    course.seconds = document["seconds"][:epochs]
+    course.best, course.best_epoch, course.best_weights = document["best"], document["best_epoch"], best
     return True
+
+
+def _check(document: dict[str, Any], state: list[np.ndarray], best: list[np.ndarray], course: Epochs) -> None:
+    """Whether all of a checkpoint fits a training; any error of `DAMAGE` says that it does not."""
+    weights = course.network.model.get_weights()
+    if _kinds(state) != _kinds([variable.numpy() for variable in _state(course)]) or _kinds(best) != _kinds(weights):
+        raise ValueError("its weights are of another network")
+    type(course.rng.bit_generator)().state = document["rng"]
+    done = len(document["seconds"])
+    numbers = [document["seconds"], *document["history"].values()]
+    if {len(some) for some in numbers} != {done} or not all(isinstance(one, float) for some in numbers for one in some):
+        raise ValueError("its history is not a number an epoch")
+    if not isinstance(document["best"], float) or document["best_epoch"] not in range(done + 1):
+        raise ValueError("its best epoch is none of them")
 
 
 def _state(course: Epochs) -> list[Any]:
@@ -91,19 +122,9 @@ def _state(course: Epochs) -> list[Any]:
     return [*model.trainable_weights, *seeds, *course.network.adam.state]
 
 
-def _read(path: Path, identity: str) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
-    with np.load(path, allow_pickle=False) as file:
-        document = json.loads(file["document"].tobytes())
-        if (document["format"], document["identity"]) != (FORMAT, identity):
-            return None, {}
-        if missing := FIELDS - set(document):
-            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-        return document, {name: file[name] for name in file.files if name != "document"}
-
-
-def _numbered(arrays: dict[str, np.ndarray], kind: str) -> list[np.ndarray]:
+def _numbered(arrays: Mapping[str, np.ndarray], kind: str) -> list[np.ndarray]:
     return [arrays[f"{kind}_{n}"] for n in range(sum(name.startswith(f"{kind}_") for name in arrays))]
 
 
-def _shapes(values: list[Any]) -> list[tuple[int, ...]]:
-    return [tuple(value.shape) for value in values]
+def _kinds(values: list[np.ndarray]) -> list[tuple[tuple[int, ...], np.dtype]]:
+    return [(value.shape, value.dtype) for value in values]

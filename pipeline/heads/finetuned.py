@@ -193,7 +193,7 @@ class FinetunedHead(DenseHead):
         from pipeline.heads.checkpoint import read_checkpoint
 
         try:
-            if checkpoint is not None and read_checkpoint(checkpoint.path, course, checkpoint.identity):
+            if checkpoint is not None and read_checkpoint(checkpoint.path, course, checkpoint.identity, self.epochs):
                 return
         except ValueError as error:
             logger.warning("finetuned: %s; the training starts again", error)

@@ -5,6 +5,7 @@ This module and `training` import Keras; `dense` and `files` import them when th
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import numpy as np
 from pipeline.heads.rows import Rows
 from pipeline.hostile import refuse_hostile_archive
 
-PREDICT_ROWS = 128
+PREDICT_ROWS, PREDICT_BYTES = 128, 2**27  # of a batch, at most: maps of a low cut are large
 
 
 def build(
@@ -86,16 +87,22 @@ def put_on_top(upper: Any, head: Any) -> Any:
 def outputs(model: Any, X: Rows) -> np.ndarray:
     """What the network says of each row, float32 of shape (n, 1) or (n, k).
 
-    Every batch has `PREDICT_ROWS` rows, the last one padded: one trace in the life of a model, and
-    the same numbers for a row whatever stands beside it.
+    Every batch has as many rows, the last one padded: one trace in the life of a model, and the same
+    numbers for a row whatever stands beside it.
     """
-    batch = np.zeros((PREDICT_ROWS, *X.shape[1:]), dtype=np.float32)
+    batch = np.zeros((batch_rows(model), *X.shape[1:]), dtype=np.float32)
     found = []
-    for start in range(0, len(X), PREDICT_ROWS):
-        rows = X[start : start + PREDICT_ROWS]
+    for start in range(0, len(X), len(batch)):
+        rows = X[start : start + len(batch)]
         batch[: len(rows)] = rows
         found.append(model.predict_on_batch(batch)[: len(rows)])
     return np.concatenate(found)
+
+
+def batch_rows(model: Any) -> int:
+    """How many rows `outputs` hands to a network at a time."""
+    widest = max(math.prod(shape[1:]) for shape in (model.input_shape, model.output_shape))
+    return min(PREDICT_ROWS, max(1, PREDICT_BYTES // (np.dtype(np.float32).itemsize * widest)))
 
 
 def to_bytes(model: Any) -> bytes:

@@ -35,6 +35,28 @@ class Rows(Protocol):
         """The rows of a slice, or of an ndarray of row numbers in their order; called from other threads too."""
 
 
+class Kept:
+    """Features in an array, memory-mapped or not, as `Rows`.
+
+    An array of its own would be shuffled in another way than a file is read, and so what a head
+    learns would depend on how much memory was free.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n, ...)
+    """
+
+    def __init__(self, array: np.ndarray):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """The rows of a slice, or of an ndarray of row numbers in their order."""
+        return np.asarray(self.array[rows])
+
+
 def is_read_on_demand(X: Any) -> TypeGuard[Rows]:
     """Whether X is `Rows` and not an array or something that becomes one."""
     return isinstance(X, Rows) and not hasattr(X, "__array__") and not issparse(X)

@@ -10,7 +10,8 @@ from typing import Any
 from pipeline import console, display
 from pipeline.finetune import Plan, Watch, check_cut, finetune_head
 from pipeline.store import FeatureStore, open_features
-from pipeline.train import check_ready, title_of
+from pipeline.train import check_ready
+from pipeline.trained import title_of
 
 
 def run(options: argparse.Namespace) -> int:
@@ -23,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"loading {store.spec.conv_base} ...", file=sys.stderr, flush=True)
     console.start_tensorflow_quietly()
     class_weight = "balanced" if options.balanced else None
-    watch = ConsoleWatch(store, options)
+    watch = ConsoleWatch(store, options.head_epochs, options.epochs)
     try:
         result = finetune_head(
             store,
@@ -63,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
 class ConsoleWatch(Watch):
     """Shows fine-tuning on the console."""
 
-    def __init__(self, store: FeatureStore, options: argparse.Namespace):
-        self.store, self.options = store, options
+    def __init__(self, store: FeatureStore, head_epochs: int, epochs: int):
+        self.store, self.head_epochs, self.epochs = store, head_epochs, epochs
         self.images = 0
         self.meter: console.Meter | None = None
         self.done = self.resumed_at = 0
@@ -87,7 +88,7 @@ class ConsoleWatch(Watch):
 
     def frozen_epoch(self, epoch: int, scores: dict[str, float]) -> None:
         """Move the bar."""
-        self._advance("dense head", self.options.head_epochs, "epochs", epoch)
+        self._advance("dense head", self.head_epochs, "epochs", epoch)
 
     def frozen_trained(self, metrics: Mapping[str, Any], kept: bool) -> None:
         """How good the head is before tuning."""
@@ -103,11 +104,11 @@ class ConsoleWatch(Watch):
     def rows(self, rows: int) -> None:
         """Move the bar."""
         self.done += rows
-        self._advance("tuning", (self.options.epochs - self.resumed_at) * self.images, "images", self.done)
+        self._advance("tuning", (self.epochs - self.resumed_at) * self.images, "images", self.done)
 
     def epoch(self, epoch: int, scores: dict[str, float]) -> None:
         """A line an epoch."""
-        line = f"epoch {epoch}/{self.options.epochs}: loss {scores['loss']:.4f}, validation loss "
+        line = f"epoch {epoch}/{self.epochs}: loss {scores['loss']:.4f}, validation loss "
         console.note(f"{line}{scores['val_loss']:.4f}, validation accuracy {scores['val_accuracy']:.4f}")
 
     def close(self) -> None:

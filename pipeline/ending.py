@@ -1,0 +1,77 @@
+"""How a program ends that something stopped: one line on standard error, and an exit status.
+
+2 the request cannot be carried out; 1 something is wrong with files or machine; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+INTERRUPTED = 130
+STOPS = (PipelineError, KeyboardInterrupt, MemoryError, OSError)
+
+
+@contextlib.contextmanager
+def in_one_line(program: str, kept: str = "") -> Iterator[None]:
+    """Run what a program does; what stops it ends the process with one line instead of a traceback.
+
+    Parameters
+    ----------
+    program : str
+        What the line begins with.
+    kept : str
+        What to say of the work done so far when an interruption or the disk stopped it.
+
+    Raises
+    ------
+    SystemExit
+        With the status, in place of a `PipelineError`, Ctrl-C, an end of memory or an `OSError`.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what matters comes as an exception
+    signals = _listen_to_signals()
+    try:
+        yield
+    except BrokenPipeError:  # whoever read our output is gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except BaseException as error:
+        if signals and not isinstance(error, SystemExit):
+            error = KeyboardInterrupt()  # a library may make something else of it, while it is imported above all
+        if not isinstance(error, STOPS):
+            raise
+        sys.exit(_complain(error, program, kept))
+
+
+def _complain(error: BaseException, program: str, kept: str) -> int:
+    words = {KeyboardInterrupt: "interrupted", MemoryError: "out of memory; try smaller batches or fewer heads"}
+    text = words.get(type(error), str(error))
+    if kept and isinstance(error, (KeyboardInterrupt, OSError)):
+        text = f"{text}: {kept}"
+    from pipeline.console import printable  # nothing else needs it here, and it is not quick to import
+
+    print(f"{program}: {printable(' '.join(text.split()))}", file=sys.stderr)
+    if isinstance(error, PipelineError):
+        return error.exit_status
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _listen_to_signals() -> list[int]:
+    """Once: finish cleanly. Twice: stop at once; stores are valid at any moment. Returns those that came."""
+    came: list[int] = []
+
+    def handle(number: int, frame: Any) -> None:
+        if came:
+            os._exit(INTERRUPTED)
+        came.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return came
