@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.assemble import find_head
 from pipeline.conv_base import preprocess
 from pipeline.decode import DecodeError, decode_image
-from pipeline.defaults import COMPARED
+from pipeline.defaults import COMPARED, FORMATS
 from pipeline.durable import sha256_of
 from pipeline.errors import ExportError, ImagesError, StoreError, StoreMismatch
 from pipeline.exported import ExportRecord, Predict, load_exported, read_record
@@ -74,7 +74,8 @@ def verify_model(
     Raises
     ------
     ExportError
-        The file is missing, hostile or not one of `export_model`, or its head was never saved.
+        The file is missing, hostile or no `.keras` file of `export_model`, its model takes or gives
+        other shapes than it says, or its head was never saved.
     StoreMismatch
         It was made of another store's features, other classes, or another head than is saved there now.
     HeadError
@@ -85,11 +86,13 @@ def verify_model(
         A row is not what was written.
     """
     file = Path(file)
-    record = read_record(file)
-    head = find_head(store, _checked(record, store, file).head)
+    record = check_record(store, file)
+    head = find_head(store, record.head)
     if head.model_sha256_ != record.head_sha256:
         raise _mismatch(file, store, f"{record.head} head", record.head_sha256, head.model_sha256_)
-    predict = load_exported(file, "keras")
+    sides = store.spec.height_width if record.form == "slides" else (None, None)
+    columns = len(record.classes) if len(record.classes) > 2 else 1
+    predict = load_exported(file, "keras", ((None, *sides, 3), (None, columns)))
     return compare(store, head, predict, record.form, images=images, on_progress=on_progress)
 
 
@@ -143,7 +146,23 @@ def compare(
     )
 
 
-def _checked(record: ExportRecord, store: FeatureStore, file: Path) -> ExportRecord:
+def check_record(store: FeatureStore, file: Path) -> ExportRecord:
+    """What an exported `.keras` file says of itself, which must be of this store; its model is not loaded.
+
+    Raises
+    ------
+    ExportError, StoreMismatch
+        See `verify_model`.
+    """
+    suffix = FORMATS["keras"]
+    export = f"python -m pipeline export {store.directory}"
+    if file.suffix != suffix:
+        raise ExportError(
+            f"{file}: only a {suffix} file can be verified; write one of the same head with `{export} FILE{suffix}`"
+        )
+    if not file.is_file():
+        raise ExportError(f"{file} is not a file; write it with `{export} {file}`")
+    record = read_record(file)
     if record.head_sha256 is None:
         raise ExportError(f"{file} was made of a {record.head} head that was never saved; save it and export it anew")
     if record.fingerprint != store.fingerprint:
@@ -165,12 +184,13 @@ def _mismatch(file: Path, store: FeatureStore, what: str, of_file: Any, of_store
 def _input(store: FeatureStore, member: int, form: str) -> np.ndarray:
     """An image of the store as the model takes it, float32: at its own size, or preprocessed for the slides' form."""
     path, spec = Path(store.images.root, store.images.ids[member]), store.spec
+    again = f"run `python -m pipeline features IMAGES --cache {store.directory}` again"
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ImagesError(f"{path} cannot be read ({error.strerror}); put it back, or run `features` again") from None
+        raise ImagesError(f"{path} cannot be read ({error.strerror}); put it back, or {again}") from None
     if sha256_of(data) != store.images.contents[member].tobytes().hex():
-        raise ImagesError(f"{path} is not the image that its features were made from; run `features` again")
+        raise ImagesError(f"{path} is not the image that its features were made from; {again}")
     try:
         if form == "slides":
             return preprocess(spec, decode_image(data, spec.height_width, spec.resize))

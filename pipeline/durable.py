@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -120,6 +121,25 @@ def make_directory(directory: Path) -> None:
     make_directory(directory.parent)
     directory.mkdir(exist_ok=True)
     sync_directory(directory.parent)
+
+
+def replaceable(path: Path, start: bytes) -> bool:
+    """Whether what is at `path` may give way to a new file of a kind: it is one too, or empty, or nothing.
+
+    Parameters
+    ----------
+    path : Path
+    start : bytes
+        A regular expression of how each file of the kind starts, within 64 bytes.
+    """
+    if not path.is_file():
+        return not path.exists()
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+    except OSError:
+        return False
+    return not head or re.match(start, head, re.DOTALL) is not None
 
 
 def remove_temporaries(directory: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pipeline.assemble import assemble_model, find_head
 from pipeline.conv_base.apart import one_line, run_apart
 from pipeline.conv_base.precision import with_precision
 from pipeline.defaults import FORMATS
-from pipeline.durable import make_directory, replace_directory, write_durably
+from pipeline.durable import make_directory, replace_directory, replaceable, write_durably
 from pipeline.errors import ExportError
 from pipeline.exported import EXTRAS, KEY, RECORD_FILE, ExportRecord, with_record
 from pipeline.progress import Progress
@@ -22,6 +23,8 @@ from pipeline.store import FeatureStore
 
 ONNX_PACKAGES = ("onnx", "tf2onnx")
 SAVED_MODEL = "saved_model.pb"  # in every SavedModel
+PARTS = {SAVED_MODEL, "fingerprint.pb", "keras_metadata.pb", "variables", "assets", EXTRAS}  # that it may have
+STARTS = {"keras": rb"PK\x03\x04", "tflite": rb".{4}TFL3", "onnx": rb"\x08"}  # of files, for `replaceable`
 
 
 def export_model(
@@ -41,7 +44,7 @@ def export_model(
     head : str or Head
         The name of a saved head, or a fitted one.
     file : path
-        Replaced if it exists; a directory for a SavedModel.
+        Replaced if it is a model of this format; a directory for a SavedModel.
     form : {"image", "slides"}
         See `assemble_model`.
     format : {"keras", "savedmodel", "tflite", "onnx"}, optional
@@ -67,12 +70,7 @@ def export_model(
         The disk is full, say; what was at `file` is still there.
     """
     file = Path(file)
-    format = format_of(file, format)
-    if form == "image" and format in ("tflite", "onnx") and store.spec.resize == "antialias":
-        raise ExportError(
-            f"{file}: {format} has no antialiased resizing, with which {store.directory} was made; write a .keras file "
-            "or a SavedModel, or make a store with --resize bilinear"
-        )
+    format = check_request(store, file, form=form, format=format)
     trained = find_head(store, head)
     model = assemble_model(store, trained, form=form, progress=progress)
     record = ExportRecord(
@@ -87,6 +85,25 @@ def export_model(
     make_directory(file.parent)
     _WRITERS[format](model, record, file)
     return record
+
+
+def check_request(store: FeatureStore, file: Path, *, form: str, format: str | None) -> str:
+    """The format to write a file in, after every check that needs no head and no conv base.
+
+    Raises
+    ------
+    ExportError
+        See `export_model`.
+    """
+    format = format_of(file, format)
+    if form == "image" and format in ("tflite", "onnx") and store.spec.resize == "antialias":
+        raise ExportError(
+            f"{file}: {format} has no antialiased resizing, with which {store.directory} was made; write a .keras file "
+            "or a SavedModel, or make a store with --resize bilinear"
+        )
+    if format == "onnx" and None in map(find_spec, ONNX_PACKAGES):
+        raise ExportError(f"{file}: ONNX needs packages that are not installed: pip install {' '.join(ONNX_PACKAGES)}")
+    return format
 
 
 def format_of(file: Path, format: str | None = None) -> str:
@@ -108,9 +125,18 @@ def format_of(file: Path, format: str | None = None) -> str:
         raise ExportError(f"{file}: Keras loads a model only from a name that ends in .keras")
     if format != "savedmodel" and file.is_dir():
         raise ExportError(f"{file} is a directory; give the name of a file")
-    if format == "savedmodel" and file.exists() and not (file / SAVED_MODEL).is_file():
-        raise ExportError(f"{file} exists and is no SavedModel; give another name, or remove it")
+    if not (_gives_way(file) if format == "savedmodel" else replaceable(file, STARTS[format])):
+        kind = "SavedModel alone" if format == "savedmodel" else f"{format} model"
+        raise ExportError(f"{file} exists and is no {kind}; give another name, or remove it")
     return format
+
+
+def _gives_way(directory: Path) -> bool:
+    """Whether nothing is there but a SavedModel."""
+    if not directory.is_dir():
+        return not directory.exists()
+    names = {path.name for path in directory.iterdir()}
+    return SAVED_MODEL in names and names <= PARTS
 
 
 def input_words(store: FeatureStore, form: str, format: str = "keras") -> str:
@@ -168,7 +194,7 @@ def _write_onnx(model: Any, record: ExportRecord, file: Path) -> None:
         import tf2onnx  # noqa: F401  # Keras imports it late and says less
     except ImportError as error:
         raise ExportError(
-            f"{file}: ONNX needs packages that are not installed: pip install {' '.join(ONNX_PACKAGES)} ({error})"
+            f"{file}: the packages of ONNX cannot be loaded: pip install {' '.join(ONNX_PACKAGES)} ({one_line(error)})"
         ) from None
     plain = run_apart(with_precision, model, "float32")
     with tempfile.TemporaryDirectory() as directory:

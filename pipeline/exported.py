@@ -28,6 +28,7 @@ EXTRAS = "assets.extra"  # of a SavedModel: where TensorFlow leaves room for oth
 FORMAT = 1  # of the record
 
 Predict = Callable[[np.ndarray], np.ndarray]
+Shape = tuple[int | None, ...]  # as Keras has it, None for any number
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,11 @@ def read_record(path: Path) -> ExportRecord:
     ExportError
         The file is missing or hostile, or was not written by `export`, or Keras has saved it anew since.
     """
-    if not path.is_file():
-        raise ExportError(f"{path} is not a file; write it with `python -m pipeline export DIR {path}`")
     try:
         refuse_hostile_archive(path)
         with zipfile.ZipFile(path) as archive:
             found = json.loads(archive.read(METADATA))[KEY]
-        record = ExportRecord(**{**found, "classes": tuple(found["classes"])})
+        record = ExportRecord(**{**found, "classes": _names(found["classes"])})
     except (KeyError, TypeError) as error:
         raise ExportError(
             f"{path} does not say which store and head it was made of ({one_line(error)}); it was not written by "
@@ -108,28 +107,44 @@ def read_record(path: Path) -> ExportRecord:
 _KINDS = {"form": str, "head": str, "head_sha256": str | None, "classes": tuple, "fingerprint": str}
 
 
-def load_exported(path: Path, format: str) -> Predict:
+def _names(classes: Any) -> Any:
+    whole = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    return tuple(classes) if whole else None
+
+
+def load_exported(path: Path, format: str, shapes: tuple[Shape, Shape] | None = None) -> Predict:
     """A function from one batch of images to probabilities, (1, h, w, 3) float32 -> (1, columns).
 
     Only a `.keras` file may come from a stranger, after `read_record` has checked it.
 
+    Parameters
+    ----------
+    path : Path
+    format : {"keras", "savedmodel", "tflite", "onnx"}
+    shapes : tuple of two tuples of int or None, optional
+        What a `.keras` file must take and give: (batch, height, width, channels) and (batch, columns).
+
     Raises
     ------
     ExportError
-        The file cannot be loaded, or a package for it is missing.
+        The file cannot be loaded or has other shapes, or a package for it is missing.
     """
     try:
-        return _LOADERS[format](path)
+        return _LOADERS[format](path) if shapes is None else _load_keras(path, shapes)
     except ImportError as error:
         raise ExportError(f"{path} cannot be run here: pip install onnxruntime ({one_line(error)})") from None
     except Exception as error:  # the libraries raise anything over a malformed file
         raise ExportError(f"{path} is refused: {one_line(error)}") from error
 
 
-def _load_keras(path: Path) -> Predict:
+def _load_keras(path: Path, shapes: tuple[Shape, Shape] | None = None) -> Predict:
     import tensorflow as tf
 
     model = import_keras().models.load_model(path, compile=False, safe_mode=True)
+    found = model.input_shape, model.output_shape
+    for does, its, expected in zip(("takes", "gives"), found, shapes or found, strict=True):
+        if its != expected:
+            raise ValueError(f"its model {does} arrays of shape {its}, not {expected}; export it anew")
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]  # one trace for images of any size
     forward = tf.function(lambda images: model(images, training=False), input_signature=signature, autograph=False)
     return lambda images: forward(images).numpy()

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pipeline.durable import make_directory
-from pipeline.errors import StoreBusy, StoreError
+from pipeline.errors import PipelineError, StoreBusy, StoreError
 
 LOCK = ".lock"
 HOLDER = ".writer.json"  # apart from the lock: opening a lock file may empty it
@@ -43,6 +43,30 @@ def writing(directory: Path, *, wait: float = 0) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             (directory / HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+@contextlib.contextmanager
+def writing_file(path: Path) -> Iterator[None]:
+    """Be the only one that makes the file at `path`; the lock is a hidden file beside it, until then.
+
+    Raises
+    ------
+    PipelineError
+        Another process is. Nothing was touched.
+    OSError
+        Nothing can be written there.
+    """
+    lock = FileLock(path.with_name(f".{path.name}{LOCK}"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise PipelineError(f"{path} is being written to by another process; wait for it or stop it") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows removes it at the release
+            Path(lock.lock_file).unlink()
         lock.release()
 
 

@@ -7,6 +7,7 @@ the same file; a label is never changed.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -15,12 +16,14 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.durable import canonical_json, sha256_of, sync_directory
+from pipeline.durable import canonical_json, replaceable, sha256_of, sync_directory
 from pipeline.errors import PipelineError
+from pipeline.lock import writing_file
 from pipeline.predict import Prediction
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
 ERROR = "error"  # the last column
+START = rb"path,label,probability,"  # of every header of `columns`
 
 
 def columns(classes: Sequence[str], *, distances: bool) -> list[str]:
@@ -59,13 +62,30 @@ def _cell(value: str | float | bool | None) -> str:
     return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
+def check_place(path: Path) -> None:
+    """Refuse to write predictions over something else.
+
+    Raises
+    ------
+    PipelineError
+        A folder is there, or a file that is neither empty nor a CSV file of predictions, or there is
+        no folder for it.
+    """
+    if path.is_dir():
+        raise PipelineError(f"{path} cannot be written: it is a folder; give another --out")
+    if not path.parent.is_dir():
+        raise PipelineError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    if not replaceable(path, START):
+        raise PipelineError(f"{path} exists and is no CSV file of predictions; give another --out, or remove it")
+
+
 class PredictionsFile:
     """A CSV file that has its name only when it is complete, and until then another one beside it.
 
     Parameters
     ----------
     path : path
-        Replaced if it exists, at the end.
+        Replaced at the end if it exists, see `check_place`.
     header : list of str
         See `columns`.
     made_by : list
@@ -79,17 +99,19 @@ class PredictionsFile:
     Raises
     ------
     PipelineError
-        The file cannot be written there.
+        The file cannot be written there, something else stands there, or another process writes it.
     """
 
     def __init__(self, path: str | Path, header: Sequence[str], made_by: Sequence[Any]):
         self.path, self.header = Path(path), list(header)
         key = sha256_of(canonical_json([self.header, list(made_by)]).encode())[:12]
         self.partial = self.path.with_name(f"{self.path.name}.partial-{key}")
+        check_place(self.path)
         try:
-            if self.path.is_dir():
-                raise IsADirectoryError(None, "it is a folder")
-            self._file: IO[bytes] = open(self.partial, "a+b")  # noqa: SIM115  # closed by finish or close
+            with contextlib.ExitStack() as opened:
+                opened.enter_context(writing_file(self.path))
+                self._file: IO[bytes] = opened.enter_context(open(self.partial, "a+b"))
+                self._opened = opened.pop_all()
         except OSError as error:
             raise PipelineError(f"{self.path} cannot be written: {error.strerror}; give another --out") from None
 
@@ -97,7 +119,7 @@ class PredictionsFile:
         """Keep what an interrupted run finished of the same images.
 
         Lines are kept as long as they name the paths in their order, and none of the images was
-        changed after the last line was written.
+        changed, or put there, after the last line was written.
 
         Parameters
         ----------
@@ -158,14 +180,16 @@ class PredictionsFile:
         prefix = f"{self.path.name}.partial-"
         for left in [path for path in self.path.parent.iterdir() if path.name.startswith(prefix)]:
             left.unlink()
+        self.close()
 
     def close(self) -> None:
-        """Leave the lines where they are."""
-        self._file.close()
+        """Leave the lines where they are, and let others write."""
+        self._opened.close()
 
 
 def _is_newer(path: str, written: int) -> bool:
     try:
-        return os.stat(path).st_mtime_ns > written  # noqa: PTH116  # what is no path at all is found out there
+        found = os.stat(path)  # noqa: PTH116  # what is no path at all is found out there
     except (OSError, ValueError):
         return True
+    return max(found.st_mtime_ns, found.st_ctime_ns) > written  # an older file that is moved here keeps its mtime

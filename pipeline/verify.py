@@ -30,11 +30,11 @@ from pipeline.store.reading import SHARDS
 TOLERANCE = 1e-4  # relative L2 error of a row that is computed again at the same precision
 
 REPAIR = "`python -m pipeline repair {}`"
-FEATURES = "run `features` again on {}"
-TOUCH = "`touch` the images that were edited, then run `features` again on {}"
+FEATURES = "run `python -m pipeline features IMAGES --cache {}` again"
+TOUCH = "`touch` the images that were edited, then run `python -m pipeline features IMAGES --cache {}` again"
 HEADS = "`python -m pipeline heads {}`"
-VIEWS = "drop the views of {} with `features --views 1` and make them again"
-SOURCES = "put the conv base back that {} was made with, or start over with `features --rebuild`"
+VIEWS = "drop the views with `python -m pipeline features IMAGES --cache {} --views 1` and make them again"
+SOURCES = "put the conv base back, or start over with `python -m pipeline features IMAGES --cache {} --rebuild`"
 
 OnProgress = Callable[[str, int, int], None]
 OnRecomputed = Callable[[int, float], None]

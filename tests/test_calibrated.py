@@ -47,6 +47,16 @@ def test_labels_with_a_gap_give_the_probabilities_of_labels_without(name, params
 
 
 @pytest.mark.parametrize(("name", "params"), HEADS)
+def test_class_weights_by_label_reach_their_class_where_labels_have_a_gap(name, params):
+    X, y = blobs((0, 1))
+    plain = make_head(name, class_weight={0: 50.0, 1: 2.0}, **params).fit(X, y)
+    gaps = make_head(name, class_weight={1: 50.0, 2: 2.0}, **params).fit(X, y + 1)
+    np.testing.assert_array_equal(gaps.predict_proba(X), plain.predict_proba(X))
+    with pytest.raises(ValueError, match="class_weight"):
+        make_head(name, class_weight={0: 50.0}, **params).fit(X, y + 1)
+
+
+@pytest.mark.parametrize(("name", "params"), HEADS)
 def test_probabilities_of_new_rows_are_better_than_those_of_any_other_temperature_by_far(name, params):
     X, y = blobs((0, 1), 2000)
     new, truth = blobs((0, 1), 2000, seed=1)

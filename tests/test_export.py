@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 import zipfile
+from importlib.machinery import ModuleSpec
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pipeline import ExportError, ImagesError, StoreMismatch, export_model, load
 from pipeline.agreement import compare, verify_model
 from pipeline.cli import main
 from pipeline.decode import decode_image
+from pipeline.export import format_of
 from pipeline.exported import KEY, load_exported, read_record, with_record
 from tests.exporting import KERAS_HEADS, tiny_store
 
@@ -103,10 +105,10 @@ def test_the_slides_form_takes_preprocessed_images(store, tmp_path):
     assert "24x20" in read_record(tmp_path / "slides.keras").input
 
 
-def test_onnx_without_its_packages_says_what_to_install(store, tmp_path, monkeypatch):
+def test_onnx_without_its_packages_says_what_to_install_before_anything_is_loaded(store, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ExportError, match="pip install onnx tf2onnx"):
-        export_model(store, "ridge", tmp_path / "model.onnx")
+        export_model(store, "no such head", tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -117,7 +119,9 @@ def test_what_a_converter_cannot_do_is_one_line_and_no_file(store, tmp_path, mon
         raise KeyError("no such\noperation")
 
     for name in ("onnx", "tf2onnx"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+        module = types.ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None)
+        monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(keras.Model, "export", fail)
     with pytest.raises(ExportError, match="converter to ONNX cannot express this model: 'no such"):
         export_model(store, "ridge", tmp_path / "model.onnx")
@@ -164,6 +168,25 @@ def test_names_that_fit_no_format_are_refused_before_anything_is_loaded(store, t
         (tmp_path / taken).mkdir()
     with pytest.raises(ExportError, match=words):
         export_model(store, "no such head", tmp_path / name, format=format)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.tflite", "model"])
+def test_what_is_no_model_of_the_format_is_never_replaced(store, tmp_path, name):
+    notes = tmp_path / name
+    if name == "model":
+        export_model(store, "ridge", notes)
+        notes /= "notes.txt"
+    notes.write_text("mine")
+    with pytest.raises(ExportError, match=r"exists and is no .*; give another name, or remove it"):
+        export_model(store, "no such head", tmp_path / name)
+    assert notes.read_text() == "mine"
+
+
+def test_an_empty_file_and_models_of_the_format_may_be_replaced(tmp_path):
+    for name, start in (("a.keras", b"PK\x03\x04"), ("a.tflite", b"\x1c\0\0\0TFL3"), ("a.onnx", b"\x08\x08\x12\x07")):
+        for content in (b"", start + b"more"):
+            (tmp_path / name).write_bytes(content)
+            assert format_of(tmp_path / name) == name[2:]
 
 
 def test_a_file_and_a_savedmodel_are_replaced_whole_or_not_at_all(store, tmp_path, monkeypatch):
@@ -213,6 +236,7 @@ def test_a_hostile_or_foreign_file_is_refused(store, tmp_path):
     file.write_bytes(b"PK but no zip")
     with pytest.raises(ExportError, match="is refused"):
         verify_model(store, file)
+    file.unlink()
     record = export_model(store, "ridge", file)
     hostile = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Lambda(lambda x: x)])
     hostile.save(tmp_path / "hostile.keras")
@@ -230,7 +254,35 @@ def test_a_file_that_keras_saved_again_has_lost_its_record(store, tmp_path):
         verify_model(store, tmp_path / "again.keras")
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"head": 5}, {"classes": None}, {"surprise": 1}])
+@pytest.mark.parametrize("name", ["model", "model.tflite", "model.onnx", "."])
+def test_only_keras_files_can_be_verified_and_that_is_said_with_the_way_to_one(store, tmp_path, name):
+    with pytest.raises(ExportError, match=rf"only a \.keras file.*pipeline export {store.directory} FILE\.keras`"):
+        verify_model(store, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("sides", "columns", "words"),
+    [
+        ((None, None), 7, r"gives arrays of shape \(None, 7\), not \(None, 1\)"),
+        ((8, 8), 1, r"takes arrays of shape \(None, 8, 8, 3\), not \(None, None, None, 3\)"),
+    ],
+)
+def test_a_model_of_other_shapes_than_its_record_says_is_refused(store, tmp_path, sides, columns, words):
+    import keras
+
+    file = tmp_path / "model.keras"
+    record = export_model(store, "ridge", file)
+    images = keras.Input((*sides, 3))
+    scores = keras.layers.Dense(columns)(keras.layers.GlobalAveragePooling2D()(images))
+    keras.Model(images, scores).save(tmp_path / "other.keras")
+    file.write_bytes(with_record((tmp_path / "other.keras").read_bytes(), record))
+    with pytest.raises(ExportError, match=words):
+        verify_model(store, file)
+
+
+@pytest.mark.parametrize(
+    "change", [{"format": 2}, {"head": 5}, {"classes": None}, {"classes": [1, 2]}, {"classes": "ab"}, {"surprise": 1}]
+)
 def test_a_garbled_record_is_refused(store, tmp_path, change):
     file = tmp_path / "model.keras"
     export_model(store, "ridge", file)
@@ -273,8 +325,11 @@ def test_the_command_line_takes_the_best_head_writes_and_checks(store, tmp_path,
 def test_the_command_line_refuses_with_status_2(store, tmp_path, capsys):
     assert main(["export", str(store.directory), str(tmp_path / "m.keras"), "--head", "knn"]) == 2
     assert "no head 'knn'" in capsys.readouterr().err
-    assert main(["verify", str(store.directory), "--model", str(tmp_path / "gone.keras")]) == 2
-    assert "is not a file" in capsys.readouterr().err
+    gone = str(tmp_path / "gone.keras")
+    assert main(["verify", str(store.directory), "--model", gone]) == 2
+    out, err = capsys.readouterr()
+    assert f"is not a file; write it with `python -m pipeline export {store.directory} {gone}`" in err
+    assert out == ""  # refused before the store is checked
 
 
 def test_a_model_that_says_something_else_is_found(store, tmp_path, capsys):

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import ConvBaseSpec, extract_features, predict_images, scan_images, train_heads
 from pipeline.cli import main
+from pipeline.errors import PipelineError
 from pipeline.predictions import PredictionsFile, columns, csv_line
 from tests.fakes import FakeConvBase, photo, photo_folder
 from tests.test_cli import one_line, own_signal_handlers  # noqa: F401  # a fixture
@@ -124,9 +125,12 @@ def test_paths_may_come_from_standard_input(run, cache, photos, new, monkeypatch
     [
         (["{cache}", "{photos}/nothing.png"], "no such image, folder or CSV file: "),
         (["{cache}", "{photos}", "--head", "svm"], "no head 'svm' is saved in"),
-        (["{cache}", "{photos}", "--out", "{photos}/none/x.csv"], "cannot be written: No such file or directory"),
+        (["{cache}", "{photos}", "--out", "{photos}/none/x.csv"], "cannot be written: there is no folder"),
         (["{cache}", "{photos}", "--out", "{photos}"], "cannot be written: it is a folder"),
+        (["{cache}", "{photos}", "--out", "{photos}/cats/000.png"], "is no CSV file of predictions; give another"),
+        (["{cache}", "{photos}", "--out", "{photos}/t.csv"], "is no CSV file of predictions; give another"),
         (["{cache}", "{photos}", "--unknown", "2"], "not a fraction"),
+        (["--unknown", "{cache}", "{photos}"], "put --unknown last, or a number behind it: --unknown 0.99"),
         (["{photos}", "{photos}"], "no store at"),
         (["{cache}", "{photos}/empty"], "no images in"),
         (["{cache}", "{photos}/t.csv"], "no column 'path'"),
@@ -138,6 +142,23 @@ def test_wrong_requests_end_in_one_line_and_status_2(run, cache, photos, argumen
     status, out, err = run(*(argument.format(cache=cache, photos=photos) for argument in arguments))
     assert status == 2 and out == b"" and complaint in one_line(err)
     assert FakeConvBase.loads == 0
+
+
+def test_a_file_that_is_no_predictions_is_refused_before_a_head_is_loaded_and_keeps_its_bytes(
+    run, cache, photos, monkeypatch
+):
+    monkeypatch.setattr("pipeline.verbs.predict.Predictor", None)
+    photo_bytes = (photos / "cats/000.png").read_bytes()
+    status, _, err = run(cache, photos, "--out", photos / "cats/000.png")
+    assert status == 2 and "000.png exists" in one_line(err)
+    assert (photos / "cats/000.png").read_bytes() == photo_bytes
+
+
+@pytest.mark.parametrize("old", [b"", b'path,label,probability,"p_a,b",error\n'])
+def test_an_empty_file_and_older_predictions_are_replaced(run, tmp_path, cache, photos, old):
+    (tmp_path / "labels.csv").write_bytes(old)
+    assert run(cache, photos, "--out", tmp_path / "labels.csv")[0] == 0
+    assert list(read_csv((tmp_path / "labels.csv").read_bytes())[0]) == HEADER
 
 
 def test_random_weights_and_the_choice_of_the_head_are_said(run, tmp_path, photos, fake_conv_base):
@@ -208,6 +229,29 @@ class TestInterruption:
         assert run(*arguments)[0] == 0 and FakeConvBase.seen == 25
         self.check(tmp_path, cache, new)
 
+    def test_an_older_file_that_is_moved_to_the_place_of_an_image_is_computed(
+        self, run, tmp_path, cache, new, interrupted
+    ):
+        arguments, _ = interrupted
+        (tmp_path / "older.png").write_bytes(photo(31))
+        os.utime(tmp_path / "older.png", (10**9, 10**9))
+        (tmp_path / "older.png").replace(new / "005.png")
+        assert run(*arguments)[0] == 0 and FakeConvBase.seen == 25
+        self.check(tmp_path, cache, new)
+
+    def test_a_second_run_into_the_same_file_is_refused_and_takes_nothing_away(self, run, tmp_path, cache, new):
+        first = PredictionsFile(tmp_path / "labels.csv", HEADER, ["the first"])
+        list(first.go_on(["a"], pytest.fail))
+        for made_by in (["the first"], ["another"]):
+            with pytest.raises(PipelineError, match="is being written to by another process"):
+                PredictionsFile(tmp_path / "labels.csv", HEADER, made_by)
+        assert run(cache, new, "--out", tmp_path / "labels.csv")[0] == 2
+        assert list(tmp_path.glob("*.partial-*")) == [first.partial]
+        first.write(["a", "cats", "1", "1", "0", ""])
+        first.finish()
+        assert len(read_csv((tmp_path / "labels.csv").read_bytes())) == 1
+        assert not list(tmp_path.glob("*.lock")) and run(cache, new, "--out", tmp_path / "labels.csv")[0] == 0
+
     def test_another_head_starts_over_and_clears_away(self, run, tmp_path, cache, new, interrupted):
         arguments, _ = interrupted
         default = "knn" if "knn" in run(cache, new / "000.png")[2] else "ridge"
@@ -228,10 +272,11 @@ class TestInterruption:
         assert FakeConvBase.seen == 22
 
     def test_the_old_file_stays_until_the_new_one_is_whole(self, run, tmp_path, cache, new, monkeypatch):
-        (tmp_path / "labels.csv").write_text("old")
+        old = "path,label,probability,p_cats,error\n"
+        (tmp_path / "labels.csv").write_text(old)
         monkeypatch.setattr("pipeline.conv_base.load_conv_base", Interrupted)
         assert run(cache, new, "--batch-size", "4", "--out", tmp_path / "labels.csv")[0] == 130
-        assert (tmp_path / "labels.csv").read_text() == "old"
+        assert (tmp_path / "labels.csv").read_text() == old
 
     def test_a_run_that_finished_nothing_leaves_nothing(self, run, tmp_path, cache, new, monkeypatch):
         monkeypatch.setattr(FakeConvBase, "seen", 8)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
+from sklearn.utils.class_weight import compute_class_weight
 
 from pipeline.heads.grouping import first_rows, folds
 from pipeline.heads.pipelines import PipelineHead
@@ -63,8 +64,11 @@ class CalibratedHead(PipelineHead):
     def _fit(
         self, classifier: Any, scaled: np.ndarray, y: np.ndarray, groups: np.ndarray | None
     ) -> CalibratedClassifierCV:
+        # The loss takes labels for column numbers, which labels with a gap, 0 and 2, are not.
+        if isinstance(classifier.class_weight, Mapping):
+            weights = compute_class_weight(classifier.class_weight, classes=self.classes_, y=y)
+            classifier.set_params(class_weight=dict(enumerate(weights.tolist())))
         calibrated = _calibrated(classifier).set_params(cv=self._folds(y, groups))
-        # Its loss takes labels for column numbers, which labels with a gap, 0 and 2, are not.
         calibrated.fit(scaled, np.searchsorted(self.classes_, y))
         calibrated.classes_ = self.classes_
         return calibrated.set_params(cv=None)  # of no use in a saved head

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from pipeline import console, display
-from pipeline.agreement import verify_model
+from pipeline.agreement import check_record, verify_model
 from pipeline.store import FeatureStore, open_features, view_numbers
 from pipeline.verify import head_directories, verify_store
 
@@ -13,6 +14,8 @@ from pipeline.verify import head_directories, verify_store
 def run(options: argparse.Namespace) -> int:
     """Look for what is wrong with a store."""
     store = open_features(options.store)
+    if options.model is not None:
+        check_record(store, Path(options.model))  # before every byte is read
     if options.recompute:
         console.start_tensorflow_quietly()
     with console.meters() as on_progress:
