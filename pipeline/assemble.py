@@ -17,8 +17,8 @@ from pipeline.errors import HeadError, StoreMismatch
 from pipeline.extract import load_stored_conv_base
 from pipeline.heads import KERAS_HEADS
 from pipeline.heads.files import load_head
-from pipeline.heads.metrics import choose_head
 from pipeline.progress import Progress
+from pipeline.saved import choose_head
 from pipeline.store import FeatureStore
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def assemble_model(
         raise HeadError(f"the slides' model ends in a dense head, not {trained.name}; export it in the image form")
     if trained.name not in KERAS_HEADS:
         raise HeadError(
-            f"a {trained.name} head cannot be expressed as Keras layers; `python -m pipeline predict` works with it, "
-            f"and {', '.join(KERAS_HEADS)} can be exported"
+            f"a {trained.name} head cannot be expressed as Keras layers; `python -m pipeline predict {store.directory} "
+            f"IMAGES` works with it, and {', '.join(KERAS_HEADS)} can be exported"
         )
     conv_base = load_stored_conv_base(store, progress or Progress())
     build: Callable[..., keras.Model] = _image_model if form == "image" else _slides_model
@@ -95,7 +95,7 @@ def find_head(store: FeatureStore, head: Any) -> Any:
         It was trained on other classes, or on other features.
     """
     if isinstance(head, str):
-        name = choose_head(store.heads_directory, store.fingerprint, head)
+        name = choose_head(store, head).name
         head = load_head(store.heads_directory / name, fingerprint=store.fingerprint)
     if not hasattr(head, "classes_"):
         raise HeadError(f"the {head.name} head is not trained yet; call fit first")
@@ -110,7 +110,7 @@ def find_head(store: FeatureStore, head: Any) -> Any:
         if its != the_stores:
             raise StoreMismatch(
                 f"the {head.name} head was trained on {what} {its}, {store.directory} has {the_stores}; train it "
-                "again with `python -m pipeline heads`",
+                f"again with `python -m pipeline heads {store.directory}`",
                 [(what, the_stores, its)],
             )
     return head

@@ -64,7 +64,7 @@ def pack_store(
     members = store.members()
     _check_place(store, path)
     if not len(members):
-        raise StoreError(f"{store.directory}: no image has features yet; run `features` first")
+        raise StoreError(f"{store.directory}: no image has features yet; run `python -m pipeline features` first")
     with open_durably(path) as raw:
         sink = _Sink(raw, path)
         try:

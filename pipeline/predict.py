@@ -16,13 +16,13 @@ from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import HeadError
 from pipeline.extract import load_stored_conv_base
 from pipeline.heads.files import load_head
-from pipeline.heads.metrics import TRAIN_IT, choose_head
 from pipeline.heads.sharing import SharedFeatures
 from pipeline.images.finding import find_images
 from pipeline.matching import views_to_be
 from pipeline.neighbours import Neighbours
 from pipeline.progress import Progress
 from pipeline.rows import Row, Task, compute_rows, decode_ahead
+from pipeline.saved import choose_head
 from pipeline.status import Status
 from pipeline.store import NO_ROW, FeatureStore, open_features
 from pipeline.store.by_content import RowsByContent
@@ -156,11 +156,12 @@ class Predictor:
     ):
         self.store, self.batch_size, self.progress = store, batch_size, progress or Progress()
         self.workers = workers or os.cpu_count() or 1
-        self.head_name = choose_head(store.heads_directory, store.fingerprint, head)
+        self.head_name = choose_head(store, head).name
         place = store.heads_directory / self.head_name
         self.head = load_head(place, fingerprint=store.fingerprint)
         if not hasattr(self.head, "predict_proba"):
-            raise HeadError(f"the head in {place} has no probabilities; {TRAIN_IT}")
+            again = f"train it again with `python -m pipeline heads {store.directory}`"
+            raise HeadError(f"the head in {place} has no probabilities; {again}")
         self.classes = tuple(sorted({*store.classes, *self.head.class_names_}))
         self._columns = [self.classes.index(self.head.class_names_[label]) for label in self.head.classes_]
         self._neighbours = None if unknown is None else Neighbours(store, unknown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,26 @@ class Repeats:
             "min": min(self.accuracies),
             "max": max(self.accuracies),
         }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Repeats:
+        """What `to_json` made.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            It did not make it.
+        """
+        seeds, accuracies = tuple(document["seeds"]), tuple(map(float, document["accuracies"]))
+        if len(accuracies) != max(1, len(seeds)):
+            raise ValueError(f"{len(accuracies)} accuracies of {len(seeds)} seeds")
+        return cls(seeds, accuracies)
+
+    def __str__(self) -> str:
+        """Mean, standard deviation and range: `0.8487 ± 0.0178 (0.830-0.865)`."""
+        if len(self.seeds) < 2:
+            return "no spread"
+        return "{mean:.4f} ± {std:.4f} ({min:.3f}-{max:.3f})".format(**self.to_json())
 
 
 def seeds_of(head: Any, repeats: int) -> Sequence[int | None]:

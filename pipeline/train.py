@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,14 +13,14 @@ import numpy as np
 from pipeline.defaults import MAX_BAD
 from pipeline.errors import HeadError, StoreError, TooManyBadImages
 from pipeline.heads import head_names, make_head
-from pipeline.heads.files import save_head
 from pipeline.heads.memory import available_memory, pooled_bytes
+from pipeline.heads.rows import Kept
 from pipeline.heads.sharing import SharedFeatures
-from pipeline.plots import save_plots
 from pipeline.repeats import Repeats, seeds_of
-from pipeline.scoring import Report, evaluate
+from pipeline.scoring import evaluate
 from pipeline.store import FeatureStore, stack_views
 from pipeline.table import SPLITS
+from pipeline.trained import TrainedHead, save_trained
 
 logger = logging.getLogger(__name__)
 AT_HAND = 2**29  # bytes of features that the dense head holds while it reads them from disk
@@ -34,49 +33,6 @@ class Split(NamedTuple):
     y: np.ndarray
     rows: np.ndarray  # of the shards: equal images share one
     groups: np.ndarray | None = None  # of rows that are views of one image
-
-
-@dataclass(frozen=True)
-class TrainedHead:
-    """A fitted head and what it is worth.
-
-    Attributes
-    ----------
-    name : str
-    head : estimator
-    report : Report
-        On the validation images.
-    test_report : Report, optional
-        On the test images, if there are any.
-    fit_seconds : float
-    parameters : int
-        Learned numbers.
-    repeats : Repeats, optional
-        The accuracies of other seeds, if they were asked for.
-    views : int
-        Views of each train image that it was trained on.
-    """
-
-    name: str
-    head: Any
-    report: Report
-    test_report: Report | None
-    fit_seconds: float
-    parameters: int
-    repeats: Repeats | None = None
-    views: int = 1
-
-    def metrics(self) -> dict[str, Any]:
-        """All of it but the head, for JSON."""
-        return {
-            "head": self.name,
-            **self.report.to_json(),
-            "test": self.test_report and self.test_report.to_json(),
-            "fit_seconds": round(self.fit_seconds, 3),
-            "parameters": self.parameters,
-            "repeats": self.repeats and self.repeats.to_json(),
-            "views": self.views,
-        }
 
 
 def train_heads(
@@ -209,12 +165,12 @@ def _make(heads: Sequence[str] | None, params: Mapping[str, Mapping[str, Any]] |
 
 def _features(store: FeatureStore, split: str, whole: bool) -> Split:
     features, y = store.on_demand(split)
-    return Split(SharedFeatures(features[:] if whole else features), y, features.rows)
+    return Split(SharedFeatures(Kept(features[:]) if whole else features), y, features.rows)
 
 
 def _features_in_views(store: FeatureStore, views: int, whole: bool) -> Split:
     features, y, groups = stack_views(store, "train", views)
-    return Split(SharedFeatures(features[:] if whole else features), y, groups, groups)
+    return Split(SharedFeatures(Kept(features[:]) if whole else features), y, groups, groups)
 
 
 def check_ready(store: FeatureStore, max_bad: float = MAX_BAD) -> None:
@@ -227,7 +183,7 @@ def check_ready(store: FeatureStore, max_bad: float = MAX_BAD) -> None:
     if store.pending:
         raise StoreError(
             f"{store.directory}: {store.pending} of {len(store.images)} images have no features yet; "
-            "run `features` again, it goes on where it was interrupted"
+            f"run `python -m pipeline features IMAGES --cache {store.directory}` again, it goes on"
         )
     if len(store.bad) > max_bad * len(store.images):
         first = ", ".join(f"{bad.id} ({bad.reason})" for bad in store.bad[:3])
@@ -283,36 +239,3 @@ def _fit(head: Any, splits: Mapping[str, Split], on_epoch: Callable[..., None] |
     except (ValueError, TypeError) as error:  # a parameter out of range, as scikit-learn or Keras says it
         raise HeadError(f"{head.name} cannot be trained: {error}") from error
     return time.perf_counter() - start
-
-
-def save_trained(trained: TrainedHead, store: FeatureStore, train_images: int) -> None:
-    """Save a head below the store, with its metrics and plots."""
-    directory = store.heads_directory / trained.name
-    about = {
-        "random_weights": store.random_weights,
-        "train_images": train_images,
-        "history": _history(trained.head),
-    }
-    save_head(
-        trained.head,
-        directory,
-        classes=store.classes,
-        fingerprint=store.fingerprint,
-        metrics={**trained.metrics(), **about},
-    )
-    history = getattr(trained.head, "history_", None)
-    save_plots(trained.report, history, directory, title=title_of(trained.name, store))
-
-
-def _history(head: Any) -> dict[str, list[float | None]] | None:
-    """Losses and accuracies, a value an epoch; None where one is not finite, for which JSON has no word."""
-    history = getattr(head, "history_", None)
-    return history and {
-        name: [float(value) if math.isfinite(value) else None for value in values] for name, values in history.items()
-    }
-
-
-def title_of(name: str, store: FeatureStore) -> str:
-    """The heading of anything that shows a head's scores."""
-    random = ", RANDOM WEIGHTS" if store.random_weights else ""
-    return f"{name} on {store.manifest.spec['conv_base']}{random}"

@@ -248,7 +248,7 @@ class TestWhatCannotBeSaved:
 
 class TestDamage:
     def test_no_head(self, tmp_path):
-        with pytest.raises(HeadError, match=r"no trained head in .*none; train one with `python -m pipeline heads`"):
+        with pytest.raises(HeadError, match=r"no trained head in .*none; train one with `.* heads DIR`"):
             load_head(tmp_path / "none")
 
     @pytest.mark.parametrize("name", ["ridge", "dense"])

@@ -8,8 +8,10 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +24,9 @@ from pipeline.durable import read_json, write_json
 from pipeline.page import calibration, data, detail, feature_map, material, scores, write_report
 from pipeline.page.figures import Figures
 from pipeline.page.html import VOID, Markup, join, tag
-from pipeline.page.scores import saved_scores
 from pipeline.page.thumbnails import SIDE, thumbnails
+from pipeline.repeats import Repeats
+from pipeline.saved import OTHER_IMAGES, data_digest, saved_heads
 from pipeline.similar import Duplicates
 from pipeline.similar.pairs import Pair
 from tests.fakes import FakeConvBase, photo, photo_folder
@@ -175,11 +178,62 @@ class TestWhatIsMissing:
         assert "&lt;b&gt;best&lt;/b&gt;" in text and "<b>best" not in text
         assert "not as this version writes it" in Page(text).text
 
-    def test_scores_of_other_images_are_called_old(self, root, no_map):
+    def test_scores_of_other_images_are_called_so_and_nothing_is_drawn_of_them(self, root, no_map):
         path = root / "cache/heads/forest/metrics.json"
-        assert "since these heads were scored" not in page_of(root)
-        write_json(path, {**read_json(path), "n": 3})
-        assert "since these heads were scored: forest (on 3)" in Page(page_of(root)).text
+        assert OTHER_IMAGES not in page_of(root)
+        write_json(path, {**read_json(path), "data_sha256": "of others"})
+        text = Page(page_of(root)).text
+        assert f"forest: {OTHER_IMAGES}; train it with python -m pipeline heads cache" in text.replace("`", "")
+        assert "forest see below" in text and "knn see below" not in text
+        assert "there are no photos" in Page(page_of(root, head="forest")).text
+
+    def test_without_validation_images_there_is_a_page_that_says_so(self, root, no_map):
+        table = open_features(root / "cache").images
+        only_train = replace(table, split_codes=np.zeros(len(table), np.int8))
+        extract_features(only_train, root / "cache", ConvBaseSpec(size=8))
+        text = Page(page_of(root)).text
+        assert "The store has no validation images now" in text and "are no validation images, so there are no" in text
+        assert all(name in text for name in QUICK) and "What the store holds" in text and OTHER_IMAGES in text
+        assert not re.search("always |nan|Most wrong|Calibration on", text)
+
+    @pytest.mark.parametrize("split", [0, 1])
+    def test_validation_images_of_one_class_have_a_page(self, root, no_map, split):
+        table = open_features(root / "cache").images
+        one_class = replace(table, split_codes=(table.labels == split).astype(np.int8))
+        store = extract_features(one_class, root / "cache", ConvBaseSpec(size=8))
+        for path in (root / "cache/heads").glob("*/metrics.json"):  # as of heads that were scored on these
+            write_json(path, {**read_json(path), "data_sha256": data_digest(store)})
+        text = Page(page_of(root)).text
+        assert "Calibration on" in text and "At every threshold" not in text
+
+    def test_heads_with_and_without_intervals_and_seeds_stand_together(self, root, no_map):
+        repeats = {
+            "knn": Repeats((), (0.5,)),
+            "forest": Repeats((0, 1), (0.5, 0.75)),
+        }
+        for name, found in repeats.items():
+            path = root / f"cache/heads/{name}/metrics.json"
+            metrics = {**read_json(path), "repeats": found.to_json()}
+            del metrics["accuracy_interval"]
+            write_json(path, metrics)
+        text = Page(page_of(root)).text
+        assert "no spread" in text and "0.6250 ± 0.1768 (0.500-0.750)" in text and "(0)" not in text
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"repeats": {"seeds": [0, 1], "accuracies": []}},
+            {"repeats": {"seeds": [], "accuracies": ["<b>"]}},
+            {"history": {"loss": [1.0, 2.0], "val_loss": [1.0]}},
+            {"history": {"loss": 1.0}},
+            {"history": [1.0]},
+            {"test": [1.0]},
+        ],
+    )
+    def test_metrics_of_another_shape_are_listed(self, root, no_map, more):
+        path = root / "cache/heads/knn/metrics.json"
+        write_json(path, {**read_json(path), **more})
+        assert re.search("knn: its metrics.json is not as this version writes it", Page(page_of(root)).text)
 
     def test_a_head_without_probabilities_still_has_curves(self, root, no_map, monkeypatch):
         class Scorer:
@@ -214,13 +268,40 @@ class TestWhatIsMissing:
         assert "too few images" in page_of(tmp_path)
 
 
+class TestTheTitle:
+    def title_of(self, source, cache) -> str:
+        return data.title_of(extract_features(scan_images(source), cache, ConvBaseSpec(size=8)))
+
+    def test_it_is_the_folder_of_the_photos_also_of_a_list_that_is_elsewhere(self, tmp_path, fake_conv_base):
+        photo_folder(tmp_path / "work" / "photos", 5, ("cats", "dogs"))
+        assert self.title_of(tmp_path / "work" / "photos", tmp_path / "cache") == "photos"
+        lines = [f"photos/{name}/{at:03d}.png,{name}" for name in ("cats", "dogs") for at in range(5)]
+        (tmp_path / "work" / "list.csv").write_text("\n".join(["path,label", *lines]))
+        assert self.title_of(tmp_path / "work" / "list.csv", tmp_path / "cache") == "photos"
+        (tmp_path / "lists").mkdir()
+        lines = [f"../work/{line}" for line in lines]
+        (tmp_path / "lists" / "list.csv").write_text("\n".join(["path,label", *lines]))
+        assert self.title_of(tmp_path / "lists" / "list.csv", tmp_path / "cache") == "photos"
+
+    def test_a_folder_of_train_images_alone_is_no_title(self, tmp_path, fake_conv_base):
+        photo_folder(tmp_path / "photos" / "train", 5, ("cats", "dogs"))
+        assert self.title_of(tmp_path / "photos", tmp_path / "cache") == "photos"
+
+    def test_a_store_that_is_the_current_directory_has_its_name(self, root, no_map, monkeypatch):
+        monkeypatch.chdir(root / "cache")
+        next(Path("heads/knn").glob("model-*")).write_bytes(b"no model")
+        text = Page(write_report(open_features("."), "page.html").read_text()).text
+        assert "store cache of " in text and "pipeline duplicates cache" in text
+        assert re.search(r"knn: heads/knn/model-\S+\.skops was changed or damaged", text)
+
+
 def test_pairs_across_splits_are_said_to_be_a_leak():
     pair = Pair(("a/1.png", "a/2.png"), ("train", "validation"), ("a", "a"), "near", 0.97, 0.99)
     shown = [(pair, tag("img", src="data:,1", alt="1"), tag("img", src="data:,2", alt="2"))]
-    leak = Page(data.duplicates(Duplicates((pair,), 9, 9, 0.9), shown, Path("cache"))).text
+    leak = Page(data.duplicates(Duplicates((pair,), 9, 9, 0.9), shown, "cache")).text
     assert "Heads are scored on pictures that they were trained on" in leak and "similarity 0.970: two splits" in leak
     assert "One of two labels" not in leak and "pipeline duplicates" not in leak
-    assert "python -m pipeline duplicates cache" in Page(data.duplicates(Duplicates((), 9), [], Path("cache"))).text
+    assert "python -m pipeline duplicates cache" in Page(data.duplicates(Duplicates((), 9), [], "cache")).text
 
 
 class TestWriting:
@@ -242,8 +323,12 @@ class TestWriting:
         again = write_report(open_features(trained / "cache"), tmp_path / "again.html")
         assert undated(again) == undated(trained / "page.html")
 
-    def test_a_place_that_is_no_file_is_refused(self, trained):
+    def test_a_place_that_is_no_file_or_holds_something_else_is_refused(self, trained, tmp_path):
         store = open_features(trained / "cache")
+        (tmp_path / "notes.txt").write_text("mine")
+        with pytest.raises(StoreError, match="exists and is no report"):
+            write_report(store, tmp_path / "notes.txt")
+        assert (tmp_path / "notes.txt").read_text() == "mine"
         with pytest.raises(StoreError, match="is a directory"):
             write_report(store, trained)
         with pytest.raises(StoreError, match="make it first"):
@@ -261,7 +346,7 @@ class TestWriting:
         assert done[0] == 3 and done[-1] == len(whole.y)
         np.testing.assert_allclose(parts.probabilities["logistic"], whole.probabilities["logistic"], rtol=1e-5)
         right = whole.probabilities["logistic"].argmax(axis=1) == whole.y
-        (logistic,) = (one for one in saved_scores(store)[0] if one.name == "logistic")
+        (logistic,) = (one.scores for one in saved_heads(store) if one.name == "logistic")
         assert right.mean() == logistic.accuracy
 
 
@@ -351,6 +436,7 @@ class TestInABrowser:
     PROBE = """<script>addEventListener("load", () => { document.body.dataset.seen = JSON.stringify({
         width: innerWidth, needed: document.documentElement.scrollWidth,
         broken: [...document.images].filter(image => !image.naturalWidth).length, images: document.images.length,
+        scrolls: [...document.querySelectorAll("table.wide")].map(one => one.scrollWidth > one.parentNode.clientWidth),
         requested: performance.getEntriesByType("resource").map(entry => entry.name).filter(n => !/^data:/.test(n)),
     })})</script>"""
 
@@ -369,15 +455,26 @@ class TestInABrowser:
 
         return run
 
+    @pytest.fixture
+    def look(self, browse, tmp_path):
+        def run(text: str, width: int) -> dict[str, Any]:
+            probe = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', self.PROBE, text)
+            (tmp_path / "frame.html").write_text(self.FRAME.format(width, html.escape(probe)))
+            dumped = Page(browse(tmp_path / "frame.html", "--window-size=1400,1000", "--dump-dom"))
+            (seen,) = (json.loads(body["data-seen"]) for body in dumped.all("body"))
+            return seen
+
+        return run
+
+    def test_the_leaderboard_with_every_column_fits_a_wide_window(self, root, no_map, look):
+        for path in (root / "cache/heads").glob("*/metrics.json"):
+            more = {"test": {"accuracy": 0.5}, "repeats": Repeats((0, 1), (0.5, 0.75)).to_json()}
+            write_json(path, {**read_json(path), **more, "fit_seconds": 1234.5, "parameters": 3_137_351})
+        assert look(page_of(root), 1200)["scrolls"] == [False]
+
     @pytest.mark.parametrize("width", [1280, 390])
-    def test_it_fits_the_window_shows_every_picture_and_asks_the_network_for_nothing(
-        self, trained, browse, tmp_path, width
-    ):
-        text = (trained / "page.html").read_text()
-        probe = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', self.PROBE, text)
-        (tmp_path / "frame.html").write_text(self.FRAME.format(width, html.escape(probe)))
-        dumped = Page(browse(tmp_path / "frame.html", "--window-size=1400,1000", "--dump-dom"))
-        (seen,) = (json.loads(body["data-seen"]) for body in dumped.all("body"))
+    def test_it_fits_the_window_shows_every_picture_and_asks_the_network_for_nothing(self, trained, look, width):
+        seen = look((trained / "page.html").read_text(), width)
         assert seen["width"] == width and seen["needed"] <= width
         assert seen["images"] > 5 and seen["broken"] == 0
         assert seen["requested"] == []

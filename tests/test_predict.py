@@ -28,6 +28,7 @@ from pipeline import (
     train_heads,
 )
 from pipeline.heads import head_names
+from pipeline.heads.metrics import read_metrics
 from pipeline.images.finding import check_sources, find_images
 from pipeline.neighbours import K
 from pipeline.predict import BLOCK_ROWS, Predictor
@@ -196,14 +197,17 @@ class TestHeads:
         store = open_features(cache)
         head = load_head(cache / "heads" / "logistic")
         about = {"classes": store.classes, "fingerprint": store.fingerprint}
-        scored = {"classes": list(store.classes)}
-        save_head(head, cache / "heads" / "good", metrics={"accuracy": 0.99, **scored}, **about)
+        scored = read_metrics(cache / "heads" / "logistic")
+        save_head(head, cache / "heads" / "good", metrics={**scored, "accuracy": 1.0}, **about)
+        save_head(head, cache / "heads" / "worse", metrics={**scored, "accuracy": 0.1}, **about)
         save_head(head, cache / "heads" / "unscored", **about)
         stale = {**about, "fingerprint": "0" * 64}
-        save_head(head, cache / "heads" / "stale", metrics={"accuracy": 1.0, **scored}, **stale)
+        save_head(head, cache / "heads" / "stale", metrics={**scored, "accuracy": 1.0}, **stale)
         assert Predictor(store).head_name == "good"
         assert Predictor(store, "unscored").head_name == "unscored"
-        with pytest.raises(HeadError, match=r"no head 'knn' is saved in .*heads; there are good, logistic, stale"):
+        with pytest.raises(
+            HeadError, match=r"no head 'knn' is saved in .*heads; there are good, logistic, stale, unscored, worse"
+        ):
             predict_images(cache, photos, "knn")
 
     def test_without_heads_the_call_itself_says_what_to_do(self, tmp_path, photos, cache):

@@ -21,7 +21,7 @@ from pipeline import (
     train_heads,
 )
 from pipeline.heads import memory, training
-from pipeline.heads.metrics import read_metrics, saved_metrics
+from pipeline.heads.metrics import read_metrics
 from pipeline.heads.sharing import SharedFeatures
 from pipeline.store import on_demand
 from tests.fakes import photo_folder
@@ -214,7 +214,7 @@ class TestRepeats:
 
     def test_the_spread_is_kept_with_the_scores(self, store):
         train_heads(store, ["forest"], params=QUICK, repeats=3)
-        (metrics,) = saved_metrics(store.heads_directory)
+        metrics = read_metrics(store.heads_directory / "forest")
         accuracies = metrics["repeats"]["accuracies"]
         assert metrics["repeats"] == {
             "seeds": [0, 1, 2],

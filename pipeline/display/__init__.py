@@ -1,8 +1,16 @@
 """What the command line shows of images, stores and heads."""
 
+from pipeline.display.leaderboard import leaderboard
 from pipeline.display.progress import ConsoleProgress, HeadsProgress
-from pipeline.display.tables import leaderboard, show_agreement, show_findings, show_images, show_info
-from pipeline.display.words import MOST_LISTED, duplicates_words, list_some, warn_of_leaks, warn_random_weights
+from pipeline.display.tables import show_agreement, show_findings, show_images, show_info
+from pipeline.display.words import (
+    MOST_LISTED,
+    duplicates_words,
+    list_some,
+    warn_of_heads,
+    warn_of_leaks,
+    warn_random_weights,
+)
 
 __all__ = [
     "MOST_LISTED",
@@ -15,6 +23,7 @@ __all__ = [
     "show_findings",
     "show_images",
     "show_info",
+    "warn_of_heads",
     "warn_of_leaks",
     "warn_random_weights",
 ]

@@ -17,7 +17,7 @@ from pipeline.spec import ConvBaseSpec
 from pipeline.store import FeatureStore
 
 if TYPE_CHECKING:
-    from pipeline.train import TrainedHead
+    from pipeline.trained import TrainedHead
 
 
 class ConsoleProgress(Progress):

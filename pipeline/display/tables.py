@@ -11,8 +11,15 @@ from rich.text import Text
 
 from pipeline import console
 from pipeline.augment import View
-from pipeline.display.words import MOST_LISTED, duplicates_words, list_some, precision_words, warn_random_weights
-from pipeline.scoring import with_interval
+from pipeline.display.leaderboard import leaderboard
+from pipeline.display.words import (
+    MOST_LISTED,
+    duplicates_words,
+    list_some,
+    precision_words,
+    warn_of_heads,
+    warn_random_weights,
+)
 from pipeline.table import SPLITS, ImageTable
 
 if TYPE_CHECKING:
@@ -72,8 +79,11 @@ def show_info(document: dict[str, Any]) -> None:
         table.add_row(Text(console.printable(name)), *(str(n) for n in counts.values()))
     console.out().print(table)
     if document["heads"]:
-        rows = sorted(document["heads"], key=lambda row: -row["accuracy"])
-        console.out().print(leaderboard("heads, on validation images", rows))
+        with_scores = [row for row in document["heads"] if "accuracy" in row]
+        console.out().print(leaderboard("heads, on validation images", with_scores))
+        warn_of_heads(
+            {row["head"]: row["problem"] for row in document["heads"] if row["problem"]}, Path(document["directory"])
+        )
 
 
 def show_findings(looked_at: str, findings: Sequence[Finding], directory: Path) -> int:
@@ -84,39 +94,6 @@ def show_findings(looked_at: str, findings: Sequence[Finding], directory: Path) 
     for remedy in dict.fromkeys(finding.remedy for finding in findings):
         console.say(f"what to do: {remedy.format(directory)}")
     return 1 if findings else 0
-
-
-def leaderboard(title: str, rows: Sequence[dict[str, Any]]) -> Table:
-    """A line a head, from its metrics; scores with their 95 % intervals, if they have them."""
-    with_auc = any(row.get("auc") is not None for row in rows)
-    with_test = any(row.get("test") for row in rows)
-    with_repeats = any(row.get("repeats") for row in rows)
-    with_views = any(row.get("views", 1) > 1 for row in rows)
-    table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="")
-    table.add_column("head")
-    columns = ["accuracy", *(["over seeds"] if with_repeats else []), "balanced"]
-    columns += [*(["AUC"] if with_auc else []), *(["test"] if with_test else [])]
-    for name in (*columns, "seconds", "parameters", *(["views"] if with_views else [])):
-        table.add_column(name, justify="right", overflow="fold")  # in a narrow window nothing is cut off
-    for row in rows:
-        accuracy = with_interval(row["accuracy"], row.get("accuracy_interval"))
-        scores = [accuracy, *([_over_seeds(row)] if with_repeats else []), f"{row['balanced_accuracy']:.4f}"]
-        if with_auc:
-            scores.append("" if row["auc"] is None else with_interval(row["auc"], row.get("auc_interval")))
-        if with_test:
-            scores.append(f"{row['test']['accuracy']:.4f}" if row.get("test") else "")
-        views = [str(row.get("views", 1))] if with_views else []
-        table.add_row(row["head"], *scores, f"{row['fit_seconds']:.2f}", f"{row['parameters']:,}", *views)
-    return table
-
-
-def _over_seeds(row: dict[str, Any]) -> str:
-    repeats = row.get("repeats")
-    if not repeats:
-        return ""
-    if len(repeats["seeds"]) < 2:
-        return "no spread"
-    return f"{repeats['mean']:.4f} ± {repeats['std']:.4f} ({repeats['min']:.3f}-{repeats['max']:.3f})"
 
 
 def show_agreement(file: str, agreement: Agreement, precision: str) -> int:

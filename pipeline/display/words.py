@@ -35,6 +35,13 @@ def warn_of_leaks(found: Duplicates, directory: Path) -> None:
         )
 
 
+def warn_of_heads(problems: Mapping[str, str], store: Path) -> None:
+    """A line a problem, with the heads that have it."""
+    for problem in dict.fromkeys(problems.values()):
+        names = ", ".join(name for name in problems if problems[name] == problem)
+        console.warn(f"{names}: {problem}; train again with `python -m pipeline heads {store}`")
+
+
 def list_some(heading: str, lines: Sequence[str]) -> None:
     """The first lines of a list, on standard error."""
     for line in lines[:MOST_LISTED]:

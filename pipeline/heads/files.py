@@ -67,7 +67,7 @@ def save_head(
     fingerprint : str
         Of the spec that the features were made from.
     metrics : mapping, optional
-        Scores of this head, fit for JSON; see `pipeline.heads.metrics`.
+        Scores of this head, fit for JSON: those of `TrainedHead.metrics`, or the head is on no leaderboard.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def load_head(directory: str | Path, *, fingerprint: str | None = None) -> Any:
     if fingerprint is not None and fingerprint != record["fingerprint"]:
         raise StoreMismatch(
             f"the head in {directory} was trained on features {record['fingerprint'][:12]}, these are "
-            f"{fingerprint[:12]}; train it on these with `python -m pipeline heads`",
+            f"{fingerprint[:12]}; train it on these with `python -m pipeline heads DIR`",
             [("fingerprint", record["fingerprint"], fingerprint)],
         )
     head = make_head(record["head"], **_with_tuples(record["params"]))
@@ -172,7 +172,7 @@ def _read_record(directory: Path) -> dict[str, Any]:
     try:
         record = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise HeadError(f"no trained head in {directory}; train one with `python -m pipeline heads`") from None
+        raise HeadError(f"no trained head in {directory}; train one with `python -m pipeline heads DIR`") from None
     except ValueError as error:
         raise HeadError(f"{error}; {TRAIN_IT}") from None
     if record.get("format") != FORMAT:

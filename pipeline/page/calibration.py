@@ -44,6 +44,7 @@ def expected_calibration_error(happened: np.ndarray, probability: np.ndarray) ->
 def mean_brier_score(y: np.ndarray, probabilities: np.ndarray) -> float:
     """The mean squared error of the probabilities: of two classes that of the second, from 0 to 1; of more
     summed over the classes, from 0 to 2 (Brier, 1950)."""
-    truth = np.eye(probabilities.shape[1])[y]
-    per_image = np.square(probabilities - truth).sum(axis=1)
+    of_truth = np.take_along_axis(probabilities, y[:, None], axis=1)[:, 0].astype(np.float64)
+    # As sum (p - truth)², but that truth is no second table of n rows and k columns.
+    per_image = np.einsum("ij,ij->i", probabilities, probabilities, dtype=np.float64) - 2 * of_truth + 1
     return float(per_image.mean() / (2 if probabilities.shape[1] == 2 else 1))

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from pipeline.page.calibration import expected_calibration_error, mean_brier_score, reliability_pairs
 from pipeline.page.figures import DASHES, Figures, corner_of
 from pipeline.page.html import Markup, join, table, tag
-from pipeline.page.scores import Interval, Predictions, Scores
+from pipeline.page.scores import Predictions
 from pipeline.page.style import LIGHT
+from pipeline.saved import Interval, Scores
+from pipeline.scoring import with_interval
 
 
-def leaderboard(scores: Sequence[Scores], labels: np.ndarray, classes: Sequence[str]) -> Markup:
+def leaderboard(
+    scores: Sequence[Scores], problems: Collection[str], labels: np.ndarray, classes: Sequence[str]
+) -> Markup:
     """Accuracy and the rest, a line a head, above what guessing the largest class gives.
 
     Parameters
     ----------
     scores : sequence of Scores
         The best first.
+    problems : collection of str
+        The names of heads that more is said of below.
     labels : ndarray of shape (n,)
-        Of all validation images.
+        Of all validation images; there may be none.
     classes : sequence of str
     """
     counts = np.bincount(labels, minlength=len(classes))
-    baseline = float(counts.max() / len(labels))
+    baseline = float(counts.max() / len(labels)) if len(labels) else 0.0
     lowest = _lowest(scores, baseline)
     with_auc, with_test, with_repeats = (
         any(getattr(one, name) is not None for one in scores) for name in ("auc", "test_accuracy", "repeats")
@@ -36,16 +43,19 @@ def leaderboard(scores: Sequence[Scores], labels: np.ndarray, classes: Sequence[
     rows: list[list[object]] = []
     for one in scores:
         name = tag("a", one.name, href=f"#{anchor(scores, one)}")
-        row = [name, _with_interval(one.accuracy, one.accuracy_interval), _whisker(one, lowest), f"{one.balanced:.4f}"]
-        optional = [_with_interval(one.auc, one.auc_interval)] * with_auc
-        optional += [join(_score(one.test_accuracy))] * with_test + [join(_spread(one))] * with_repeats
+        name = join(name, [tag("span", " see below", class_="range")] * (one.name in problems))
+        row = [name, _score(one.accuracy, one.accuracy_interval), _whisker(one, lowest), f"{one.balanced:.4f}"]
+        optional = [_score(one.auc, one.auc_interval)] * with_auc + [_score(one.test_accuracy)] * with_test
+        optional += [_in_two_lines(str(one.repeats or ""))] * with_repeats
         rows.append([*row, *optional, f"{one.seconds:.2f}", f"{one.parameters:,}"])
-    chance = [f"{1 / np.count_nonzero(counts):.4f}", *["0.5000"] * with_auc, *[""] * (with_test + with_repeats)]
-    rows.append([f"always {classes[int(counts.argmax())]}", f"{baseline:.4f}", "", *chance, "", ""])
+    if len(labels):
+        chance = [f"{1 / np.count_nonzero(counts):.4f}", *["0.5000"] * with_auc, *[""] * (with_test + with_repeats)]
+        rows.append([f"always {classes[int(counts.argmax())]}", f"{baseline:.4f}", "", *chance, "", ""])
+    heads = f"Heads on {len(labels):,} validation images" if len(labels) else "Heads"
     return join(
-        table(f"Heads on {len(labels):,} validation images, best accuracy first", header, rows, class_="wide"),
-        tag("p", _reading(scores), class_="soft"),
-        _stale(scores, len(labels)),
+        table(f"{heads}, best accuracy first", header, rows, class_="wide"),
+        tag("p", _reading(scores, len(labels)), class_="soft"),
+        None if len(labels) else _no_validation(),
     )
 
 
@@ -54,8 +64,8 @@ def anchor(scores: Sequence[Scores], one: Scores) -> str:
     return f"head-{scores.index(one) + 1}"
 
 
-def _reading(scores: Sequence[Scores]) -> str:
-    text = "The last line is the baseline: what guessing the largest class gets. "
+def _reading(scores: Sequence[Scores], n: int) -> str:
+    text = "The last line is the baseline: what guessing the largest class gets. " if n else ""
     if any(one.accuracy_interval for one in scores):
         text += (
             "Brackets are 95 % bootstrap intervals: heads whose intervals overlap widely may well change places on "
@@ -63,36 +73,30 @@ def _reading(scores: Sequence[Scores]) -> str:
         )
     if any(one.repeats for one in scores):
         text += (
-            "Over seeds: mean and standard deviation of the accuracy over several trainings; the first one is kept. "
+            "Over seeds: mean, standard deviation and range of the accuracy over several trainings; the first one is "
+            "kept. "
         )
     return text + "Seconds are those of training on the cached features."
 
 
-def _stale(scores: Sequence[Scores], n: int) -> Markup | None:
-    old = [one for one in scores if one.n != n]
-    if not old:
-        return None
-    names = ", ".join(f"{one.name} (on {one.n:,})" for one in old)
-    text = f"Images have come or gone since these heads were scored: {names}; there are {n:,} validation images now. "
-    return tag("p", text, "Train the heads again.", class_="warning")
+def _no_validation() -> Markup:
+    text = "The store has no validation images now, so there are no curves and no photos: give some the split "
+    return tag("p", text, "`validation` and run `features` again.", class_="warning")
 
 
-def _score(score: float | None) -> str:
-    return "" if score is None else f"{score:.4f}"
+def _score(score: float | None, interval: Interval | None = None) -> Markup:
+    return join() if score is None else _in_two_lines(with_interval(score, interval))
 
 
-def _with_interval(score: float | None, interval: Interval | None) -> Markup:
-    text = None if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
-    return join(_score(score), tag("span", text, class_="range") if text else None)
-
-
-def _spread(one: Scores) -> str:
-    return "" if one.repeats is None else "{:.4f} ± {:.4f} ({})".format(*one.repeats)
+def _in_two_lines(text: str) -> Markup:
+    """A score, and the range that follows it below, smaller."""
+    score, *ranges = re.split(r" (?=[\[(])", text, maxsplit=1)
+    return join(score, [tag("span", f" {range}", class_="range") for range in ranges])
 
 
 def _lowest(scores: Sequence[Scores], baseline: float) -> float:
     """Where the whiskers' scale begins: a round number below everything but the baseline."""
-    lows = [min(one.accuracy, *(one.accuracy_interval or ())) for one in scores]
+    lows = [min([one.accuracy, *(one.accuracy_interval or ())]) for one in scores]
     return math.floor(max(0.0, min(lows) - 0.01) * 20) / 20 if min(lows) > baseline else 0.0
 
 
@@ -104,17 +108,17 @@ def _whisker(one: Scores, lowest: float) -> Markup:
     """A dot on a line from `lowest` to 1, and the interval."""
 
     def at(score: float) -> str:
-        return f"{4 + 182 * min(1.0, max(0.0, (score - lowest) / (1 - lowest))):.1f}" if lowest < 1 else "4"
+        return f"{4 + 142 * min(1.0, max(0.0, (score - lowest) / (1 - lowest))):.1f}" if lowest < 1 else "4"
 
     colour = "var(--tint)"
     low, high = one.accuracy_interval or (one.accuracy, one.accuracy)
     return tag(
         "svg",
-        tag("line", x1=4, x2=186, y1=9, y2=9, stroke="var(--line)", stroke_width=1),
+        tag("line", x1=4, x2=146, y1=9, y2=9, stroke="var(--line)", stroke_width=1),
         tag("line", x1=at(low), x2=at(high), y1=9, y2=9, stroke=colour, stroke_width=3, opacity=0.55),
         tag("circle", cx=at(one.accuracy), cy=9, r=4, fill=colour),
         class_="whisker",
-        viewBox="0 0 190 18",
+        viewBox="0 0 150 18",
         aria_hidden="true",
     )
 
@@ -155,7 +159,7 @@ def _stroke(number: int) -> Markup:
 def calibrations(found: Predictions, scores: Sequence[Scores]) -> Markup | None:
     """How far the probabilities of each head can be taken at their word."""
     rows = []
-    for one in scores:
+    for one in scores if len(found.y) else ():
         if one.name in found.probabilities:
             p = found.probabilities[one.name]
             error = expected_calibration_error(*reliability_pairs(found.y, p))
@@ -180,7 +184,7 @@ def problems(found: Mapping[str, str]) -> Markup | None:
         return None
     return tag(
         "div",
-        tag("p", tag("b", "Without curves and photos, for these heads cannot be loaded:")),
+        tag("p", tag("b", "Heads without curves and photos:")),
         tag("ul", [tag("li", tag("b", name), f": {reason}") for name, reason in found.items()]),
         class_="warning",
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pipeline import console
+from pipeline.images.listing import SPLIT_FOLDERS
 from pipeline.page.feature_map import DIMENSIONS, FeatureMap
 from pipeline.page.figures import MARKERS, Figures
 from pipeline.page.html import Markup, join, table, tag
@@ -22,8 +24,22 @@ MOST_CLASSES = 200
 SYMBOLS = dict(zip(MARKERS, "●▲■◆▼✚✖★", strict=True))
 
 
-def duplicates(found: Duplicates, shown: Sequence[tuple[Pair, Markup, Markup]], directory: Path) -> Markup:
-    """The pairs, the worrying ones first, with pictures of the first few."""
+def title_of(store: FeatureStore) -> str:
+    """The folder that all the images lie in: a CSV file that lists them may be anywhere."""
+    ids, root = store.images.ids, store.images.root  # in order, so that all lie below what these two have in common
+    folder = Path(os.path.commonpath([os.path.abspath(root / id) for id in (ids[0], ids[-1])]))  # noqa: PTH100  # no links
+    while folder.name.lower() in SPLIT_FOLDERS:
+        folder = folder.parent
+    return folder.name or name_of(store)
+
+
+def name_of(store: FeatureStore) -> str:
+    """The store's directory, without those above it; of `.` too."""
+    return store.directory.resolve().name
+
+
+def duplicates(found: Duplicates, shown: Sequence[tuple[Pair, Markup, Markup]], name: str) -> Markup:
+    """The pairs, the worrying ones first, with pictures of the first few; `name` is the store's."""
     exact = sum(pair.kind == "exact" for pair in found.pairs)
     summary = (
         f"{console.counted(len(found.pairs), 'pair')} of images show the same picture ({exact:,} of equal files, "
@@ -41,17 +57,17 @@ def duplicates(found: Duplicates, shown: Sequence[tuple[Pair, Markup, Markup]], 
         summary_part = tag("p", summary, advice, class_="warning" if advice else None)
     return join(
         summary_part,
-        None if found.near else _search(directory),
+        None if found.near else _search(name),
         tag("ul", [_pair(*one) for one in shown], class_="gallery pairs") if shown else None,
         _left_out(len(found.pairs) - len(shown), "pair"),
     )
 
 
-def _search(directory: Path) -> Markup:
+def _search(name: str) -> Markup:
     return tag(
         "p",
         "Only equal files were looked for. To find pictures that were saved again, resized or mirrored: ",
-        tag("code", f"python -m pipeline duplicates {directory.name}"),
+        tag("code", f"python -m pipeline duplicates {name}"),
         class_="soft",
     )
 

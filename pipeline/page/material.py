@@ -12,8 +12,9 @@ from pipeline.errors import HeadError
 from pipeline.page import data, detail
 from pipeline.page.feature_map import FeatureMap, map_features
 from pipeline.page.html import Markup
-from pipeline.page.scores import Predictions, Scores, predict_validation, saved_scores
+from pipeline.page.scores import Predictions, predict_validation
 from pipeline.page.thumbnails import thumbnails
+from pipeline.saved import SavedHead, Scores, saved_heads, train_it
 from pipeline.similar.kept import known_duplicates
 from pipeline.similar.pairs import Duplicates
 from pipeline.store import FeatureStore
@@ -55,9 +56,10 @@ class Material:
 
 def gather(store: FeatureStore, head: str | None, on_progress: OnProgress) -> Material:
     """Read and compute all that goes into the page; see `write_report` for the rest."""
-    scores, problems = saved_scores(store)
-    shown = _choose(store, scores, problems, head)
-    predictions = predict_validation(store, [one.name for one in scores], on_progress)
+    heads = saved_heads(store)
+    problems = {one.name: f"{one.problem}; {train_it(store)}" for one in heads if one.problem}
+    shown = _choose(store, heads, head)
+    predictions = predict_validation(store, [one.name for one in heads if not one.problem], on_progress)
     if head in predictions.problems:
         raise HeadError(f"the head {head} cannot be shown: {predictions.problems[head]}")
     on_progress("maps", 0, 1)
@@ -70,20 +72,22 @@ def gather(store: FeatureStore, head: str | None, on_progress: OnProgress) -> Ma
     wanted = predictions.members[np.concatenate(gallery)].tolist() if gallery else []
     pictures = thumbnails(store, [*members_of(store, found), *wanted], on_progress)
     problems |= predictions.problems
-    problems = {name: text.replace(str(store.directory), store.directory.name) for name, text in problems.items()}
+    if store.directory.name:  # whoever gets the page need not know the folders above
+        problems = {name: text.replace(str(store.directory), store.directory.name) for name, text in problems.items()}
+    scores = [one.scores for one in heads if one.scores]
     return Material(store, scores, shown, problems, predictions, found, mapped, gallery, pictures)
 
 
-def _choose(store: FeatureStore, scores: list[Scores], problems: dict[str, str], head: str | None) -> Scores | None:
-    if head is None:
-        return scores[0] if scores else None
-    if head in problems:
-        raise HeadError(f"the head {head} cannot be shown: {problems[head]}")
-    for one in scores:
-        if one.name == head:
-            return one
-    names = ", ".join(one.name for one in scores) or "none"
-    raise HeadError(f"there is no head {head!r} in {store.heads_directory}; there are: {names}")
+def _choose(store: FeatureStore, heads: list[SavedHead], name: str | None) -> Scores | None:
+    if name is None:
+        return heads[0].scores if heads else None
+    for one in heads:
+        if one.name == name and one.scores:
+            return one.scores
+        if one.name == name:
+            raise HeadError(f"the head {name} cannot be shown: {one.problem}")
+    names = ", ".join(one.name for one in heads) or "none"
+    raise HeadError(f"there is no head {name!r} in {store.heads_directory}; there are: {names}")
 
 
 def members_of(store: FeatureStore, found: Duplicates) -> list[int]:

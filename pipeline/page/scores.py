@@ -1,18 +1,15 @@
-"""The heads of a store: the scores saved with them, and what they say of the validation images."""
+"""What the heads of a store say of its validation images."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.errors import HeadError, StoreMismatch
 from pipeline.heads.files import load_head
-from pipeline.heads.metrics import read_metrics
 from pipeline.heads.sharing import SharedFeatures
 from pipeline.store import FeatureStore
 
@@ -20,113 +17,6 @@ MOST_SCORED = 20_000  # validation images that heads are asked about; of more, a
 BLOCK_BYTES = 64 << 20  # of features in memory
 
 OnProgress = Callable[[str, int, int], None]
-Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What `metrics.json` says of a head; `None` where it says nothing.
-
-    Attributes
-    ----------
-    name : str
-        The head's directory.
-    accuracy, balanced : float
-    accuracy_interval, auc_interval : (float, float), optional
-    auc, test_accuracy : float, optional
-    n : int
-        Validation images it was scored on.
-    confusion : ndarray of shape (k, k), int64
-        Rows are true classes.
-    per_class : list of (precision, recall, f1, n)
-    seconds : float
-    parameters : int
-    repeats : (mean, standard deviation, runs), optional
-        Of the accuracy over several seeds.
-    history : dict of str to list of float
-        A value an epoch; NaN where one was not finite.
-    """
-
-    name: str
-    accuracy: float
-    balanced: float
-    accuracy_interval: Interval | None
-    auc: float | None
-    auc_interval: Interval | None
-    test_accuracy: float | None
-    n: int
-    confusion: np.ndarray
-    per_class: list[tuple[float, float, float, int]]
-    seconds: float
-    parameters: int
-    repeats: tuple[float, float, int] | None
-    history: dict[str, list[float]] = field(default_factory=dict)
-
-
-def saved_scores(store: FeatureStore) -> tuple[list[Scores], dict[str, str]]:
-    """The scores of each saved head, the best accuracy first, and why the others have none, by name."""
-    scores, problems = [], {}
-    for directory in sorted(path for path in store.heads_directory.glob("*") if path.is_dir()):
-        try:
-            scores.append(_parsed(directory, store.classes))
-        except HeadError as error:
-            problems[directory.name] = str(error)
-    return sorted(scores, key=lambda one: (-one.accuracy, one.name)), problems
-
-
-def _parsed(directory: Path, classes: tuple[str, ...]) -> Scores:
-    metrics = read_metrics(directory)
-    if metrics is None:
-        raise HeadError("no scores were saved with it")
-    if metrics.get("classes") != list(classes):
-        raise HeadError("it was trained on other classes than the store has now; train it again")
-    try:
-        return _scores(directory.name, metrics, len(classes))
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise HeadError(f"its metrics.json is not as this version writes it ({error!r}); train it again") from None
-
-
-def _scores(name: str, metrics: dict[str, Any], k: int) -> Scores:
-    repeats, test = metrics.get("repeats"), metrics.get("test")
-    confusion = np.array(metrics["confusion"], np.int64)
-    if confusion.shape != (k, k) or len(metrics["per_class"]) != k:
-        raise ValueError(f"a confusion matrix of shape {confusion.shape} for {k} classes")
-    return Scores(
-        name=name,
-        accuracy=_number(metrics["accuracy"]),
-        balanced=_number(metrics["balanced_accuracy"]),
-        accuracy_interval=_interval(metrics.get("accuracy_interval")),
-        auc=None if metrics.get("auc") is None else _number(metrics["auc"]),
-        auc_interval=_interval(metrics.get("auc_interval")),
-        test_accuracy=_number(test["accuracy"]) if test else None,
-        n=int(metrics["n"]),
-        confusion=confusion,
-        per_class=[
-            (_number(row["precision"]), _number(row["recall"]), _number(row["f1"]), int(row["n"]))
-            for row in metrics["per_class"]
-        ],
-        seconds=_number(metrics["fit_seconds"]),
-        parameters=int(metrics["parameters"]),
-        repeats=(_number(repeats["mean"]), _number(repeats["std"]), len(repeats["seeds"])) if repeats else None,
-        history={
-            str(key): [math.nan if value is None else float(value) for value in values]
-            for key, values in (metrics.get("history") or {}).items()
-        },
-    )
-
-
-def _number(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value!r} is no score")
-    return number
-
-
-def _interval(value: Any) -> Interval | None:
-    if value is None:
-        return None
-    low, high = value
-    return _number(low), _number(high)
 
 
 @dataclass

@@ -30,6 +30,7 @@ body { margin: 0; background: var(--paper); color: var(--ink); overflow-wrap: an
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif; }
 main, header, footer { max-width: 1120px; margin: 0 auto; padding: 0 20px; }
 header { padding-top: 32px; }
+header > p { max-width: none; }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 4px; letter-spacing: -0.01em; }
 h2 { font-size: 1.3rem; margin: 0 0 4px; line-height: 1.3; }
 h3 { font-size: 1.02rem; margin: 24px 0 8px; }
@@ -56,8 +57,9 @@ caption { text-align: left; font-size: 0.86rem; padding-bottom: 6px; }
 th, td { padding: 6px 12px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { font-weight: 600; }
 th:first-child { text-align: left; padding-left: 0; max-width: 22rem; white-space: normal; min-width: 5rem; }
+table.wide th:first-child { overflow-wrap: anywhere; min-width: 6rem; }
 thead th { color: var(--soft); font-weight: 500; font-size: 0.86rem; vertical-align: bottom; }
-.range { color: var(--soft); font-weight: 400; font-size: 0.86em; }
+.range { display: block; color: var(--soft); font-weight: 400; font-size: 0.86em; }
 table.facts thead th { text-align: left; }
 td.words { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 9rem; }
 table.matrix td { text-align: center; min-width: 3.4rem; padding: 9px 10px; border: 1px solid var(--line); }
@@ -75,8 +77,8 @@ figcaption { font-size: 0.86rem; max-width: 75ch; margin-top: 4px; }
   font-size: 0.9rem; }
 .stroke { display: inline-block; width: 1.9em; height: 0; border-top: 3px solid; margin: 0 0.5em 0.25em 0; }
 .mark { margin-right: 0.45em; }
-.whisker { display: block; width: 190px; height: 18px; }
-.scale { display: flex; justify-content: space-between; width: 190px; }
+.whisker { display: block; width: 150px; height: 18px; }
+.scale { display: flex; justify-content: space-between; width: 150px; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(132px, 1fr)); gap: 14px 12px;
   list-style: none; margin: 8px 0; padding: 0; }
 .gallery.pairs { grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
@@ -100,6 +102,8 @@ footer { color: var(--soft); font-size: 0.86rem; padding-bottom: 40px; }
   section { padding: 16px 14px; }
   h1 { font-size: 1.6rem; }
   th, td { padding: 6px 8px; }
+  th[scope="row"] { position: sticky; left: 0; background: var(--card); }
+  .whisker, .scale { width: 96px; }
   .tiles { grid-template-columns: 1fr 1fr; }
   .gallery { grid-template-columns: repeat(auto-fill, minmax(100px, 1fr)); }
 }

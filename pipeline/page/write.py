@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.durable import write_durably
+from pipeline.durable import replaceable, write_durably
 from pipeline.errors import StoreError
 from pipeline.page import comparison, data, detail
 from pipeline.page.figures import Figures
 from pipeline.page.html import Markup, join, tag
 from pipeline.page.material import Material, OnProgress, gather, members_of
-from pipeline.page.scores import Predictions, Scores
+from pipeline.page.scores import Predictions
 from pipeline.page.style import CSS
+from pipeline.saved import Scores
 from pipeline.store import FeatureStore
 
 # Nothing is loaded from anywhere and nothing runs, whatever the names in the page hold.
@@ -40,7 +41,7 @@ def write_report(
     ----------
     store : FeatureStore
     file : path
-        Replaced in one step if it exists.
+        Replaced in one step if it is a report; anything else there is refused.
     head : str, optional
         The saved head to show in detail; the one of the best validation accuracy if not given.
     on_progress : callable
@@ -67,12 +68,14 @@ def write_report(
         raise StoreError(f"{path} is a directory; give the name of a file")
     if not path.parent.is_dir():
         raise StoreError(f"{path.parent} is no directory to put {path.name} into; make it first")
+    if not replaceable(path, rb"<!DOCTYPE html>"):
+        raise StoreError(f"{path} exists and is no report; give another name, or remove it")
     write_durably(path, _document(gather(store, head, on_progress)).encode())
     return path
 
 
 def _document(material: Material) -> Markup:
-    name = material.store.images.root.name
+    title = data.title_of(material.store)
     sections = _sections(material)
     return join(
         Markup("<!DOCTYPE html>\n"),
@@ -84,17 +87,17 @@ def _document(material: Material) -> Markup:
                 tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
                 tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
                 tag("meta", name="color-scheme", content="light dark"),
-                tag("title", f"{name}: report"),
+                tag("title", f"{title}: report"),
                 tag("link", rel="icon", href="data:,"),
                 tag("style", Markup(CSS)),
             ),
-            tag("body", _header(material, name, sections), tag("main", [part for _, _, part in sections]), _footer()),
+            tag("body", _header(material, title, sections), tag("main", [part for _, _, part in sections]), _footer()),
             lang="en",
         ),
     )
 
 
-def _header(material: Material, name: str, sections: Sequence[tuple[str, str, Markup]]) -> Markup:
+def _header(material: Material, title: str, sections: Sequence[tuple[str, str, Markup]]) -> Markup:
     store, best = material.store, material.scores[0] if material.scores else None
     tiles = [
         (f"{len(store.images):,}", f"images, {len(store.members()):,} with features"),
@@ -104,17 +107,18 @@ def _header(material: Material, name: str, sections: Sequence[tuple[str, str, Ma
     if best:
         tiles.insert(0, (f"{best.accuracy:.4f}", f"validation accuracy of the best head, {best.name}"))
     written = time.strftime("%d %B %Y", time.gmtime((store.directory / "manifest.json").stat().st_mtime))
+    made = f"store {data.name_of(store)} of {written}"
     return tag(
         "header",
-        tag("h1", name),
-        tag("p", f"Features of a frozen conv base and the heads trained on them; store of {written}", class_="soft"),
+        tag("h1", title),
+        tag("p", f"Features of a frozen conv base and the heads trained on them; {made}", class_="soft"),
         _alarm() if store.random_weights else None,
         tag(
             "div",
             [_tile(number, words) for number, words in tiles],
             class_="tiles",
         ),
-        tag("nav", [tag("a", title, href=f"#{id}") for id, title, _ in sections], aria_label="sections"),
+        tag("nav", [tag("a", words, href=f"#{id}") for id, words, _ in sections], aria_label="sections"),
     )
 
 
@@ -136,7 +140,7 @@ def _sections(material: Material) -> list[tuple[str, str, Markup]]:
         pairs = material.found.pairs[: data.MOST_PAIRS]
         pictures = iter([material.pictures[member] for member in members_of(store, material.found)])
         shown = [(pair, next(pictures), next(pictures)) for pair in pairs]
-        parts.append(("duplicates", "Duplicates", data.duplicates(material.found, shown, store.directory)))
+        parts.append(("duplicates", "Duplicates", data.duplicates(material.found, shown, data.name_of(store))))
     if material.shown:
         title = f"{'Best head' if material.shown is material.scores[0] else 'Head'}: {material.shown.name}"
         parts.append((comparison.anchor(material.scores, material.shown), title, _shown(material, figures)))
@@ -150,11 +154,11 @@ def _sections(material: Material) -> list[tuple[str, str, Markup]]:
 def _heads(material: Material, figures: Figures) -> Markup:
     store, scores, found = material.store, material.scores, material.predictions
     if not scores:
-        advice = tag("code", f"python -m pipeline heads {store.directory.name}")
+        advice = tag("code", f"python -m pipeline heads {data.name_of(store)}")
         return join(tag("p", "No head has been trained yet: ", advice), comparison.problems(material.problems))
     labels = store.images.labels[store.members("validation")]
     return join(
-        comparison.leaderboard(scores, labels[labels >= 0], store.classes),
+        comparison.leaderboard(scores, material.problems, labels[labels >= 0], store.classes),
         comparison.problems(material.problems),
         comparison.thresholds(figures, found, scores, store.classes),
         comparison.calibrations(found, scores),
@@ -175,7 +179,9 @@ def _shown(material: Material, figures: Figures) -> Markup:
         return Markup()
     whole = detail.head_detail(figures, one, found, store.classes)
     if material.gallery is None:
-        return join(whole, tag("p", "It gives no probabilities, so there are no photos to look at.", class_="soft"))
+        why = "It gives no probabilities" if len(found.y) else "There are no validation images"
+        why = "Its scores are of other images" if one.name in material.problems and len(found.y) else why
+        return join(whole, tag("p", f"{why}, so there are no photos to look at.", class_="soft"))
 
     def photos(rows: np.ndarray) -> Markup:
         return detail.photos(rows, found, one.name, store.images.ids, store.classes, material.pictures)

@@ -9,10 +9,10 @@ from pipeline import console, display
 from pipeline.agreement import compare
 from pipeline.assemble import find_head
 from pipeline.errors import ExportError, ImagesError
-from pipeline.export import export_model, format_of
+from pipeline.export import check_request, export_model
 from pipeline.exported import load_exported
 from pipeline.heads import KERAS_HEADS
-from pipeline.heads.metrics import choose_head, read_metrics
+from pipeline.saved import choose_head
 from pipeline.store import FeatureStore, open_features
 
 CHECKED = 8  # images that a written file is tried on
@@ -21,7 +21,7 @@ CHECKED = 8  # images that a written file is tried on
 def run(options: argparse.Namespace) -> int:
     """One model to hand on."""
     store, file = open_features(options.store), Path(options.file)
-    format = format_of(file, options.format)
+    format = check_request(store, file, form=options.form, format=options.format)
     name = _choose(store, options.head, options.form)
     console.start_tensorflow_quietly()
     head = find_head(store, name)
@@ -42,11 +42,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _choose(store: FeatureStore, name: str | None, form: str) -> str:
     fit = ("dense",) if form == "slides" else KERAS_HEADS
-    chosen = choose_head(store.heads_directory, store.fingerprint, name, among=fit)
-    if name is None:
-        accuracy = (read_metrics(store.heads_directory / chosen) or {}).get("accuracy", float("nan"))
+    chosen, scores, _, problem = choose_head(store, name, among=fit)
+    if name is None and scores:
         those = "the slides' form can hold" if form == "slides" else "Keras can express"
-        console.say(f"head       {chosen}: the best validation accuracy, {accuracy:.4f}, of those that {those}")
+        console.say(f"head       {chosen}: the best validation accuracy, {scores.accuracy:.4f}, of those that {those}")
+    if problem:
+        display.warn_of_heads({chosen: problem}, store.directory)
     return chosen
 
 

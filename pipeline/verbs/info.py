@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import display
-from pipeline.heads.metrics import saved_metrics
+from pipeline.saved import SavedHead, saved_heads
 from pipeline.similar import known_duplicates
 from pipeline.store import FeatureStore, open_features
 from pipeline.table import SPLITS
@@ -18,7 +18,7 @@ from pipeline.table import SPLITS
 def run(options: argparse.Namespace) -> int:
     """What a store holds."""
     store = open_features(options.store)
-    document = _describe(store, list(saved_metrics(store.heads_directory)))
+    document = _describe(store, saved_heads(store))
     if options.json:
         json.dump(document, sys.stdout, indent=1, sort_keys=True)
         print()
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _describe(store: FeatureStore, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+def _describe(store: FeatureStore, heads: list[SavedHead]) -> dict[str, Any]:
     counts = store.images.counts()
     files = [path for path in Path(store.directory).rglob("*") if path.is_file()]
     return {
@@ -53,5 +53,5 @@ def _describe(store: FeatureStore, metrics: list[dict[str, Any]]) -> dict[str, A
         ],
         "made_with": dict(store.manifest.made_with),
         "duplicates": known_duplicates(store).counts(),
-        "heads": metrics,
+        "heads": [{**head.metrics, "head": head.name, "problem": head.problem} for head in heads],
     }

@@ -8,15 +8,16 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from pipeline import console, display
 from pipeline.errors import ImagesError
 from pipeline.heads import TUNED_HEADS
-from pipeline.heads.metrics import choose_head, read_metrics
 from pipeline.images.finding import check_sources, find_images
 from pipeline.neighbours import neighbours_memory
 from pipeline.predict import Predictor
-from pipeline.predictions import PredictionsFile, cells_of, columns, csv_line
+from pipeline.predictions import PredictionsFile, cells_of, check_place, columns, csv_line
+from pipeline.saved import choose_head
 from pipeline.store import FeatureStore, open_features
 from pipeline.table import Skipped
 
@@ -27,6 +28,8 @@ def run(options: argparse.Namespace) -> int:
     """Label new images."""
     check_sources(source for source in options.images if source != STDIN)
     store = open_features(options.store)
+    if options.out is not None:
+        check_place(Path(options.out))  # before a head is loaded
     total = _count(options.images)
     predictor = _predictor(store, options)
     header = columns(predictor.classes, distances=options.unknown is not None)
@@ -98,10 +101,11 @@ def _count(given: Sequence[str]) -> int | None:
 
 
 def _predictor(store: FeatureStore, options: argparse.Namespace) -> Predictor:
-    name = choose_head(store.heads_directory, store.fingerprint, options.head)
-    accuracy = (read_metrics(store.heads_directory / name) or {}).get("accuracy")
-    why = "" if options.head else " (the best of those saved)"
-    console.note(f"head       {name}{'' if accuracy is None else f', validation accuracy {accuracy:.4f}'}{why}")
+    name, scores, _, problem = choose_head(store, options.head)
+    accuracy = f", validation accuracy {scores.accuracy:.4f}" if scores else ""
+    console.note(f"head       {name}{accuracy}{'' if options.head else ' (the best of those saved)'}")
+    if problem:
+        display.warn_of_heads({name: problem}, store.directory)
     if store.random_weights:
         display.warn_random_weights()
     if options.unknown is not None:
@@ -109,7 +113,7 @@ def _predictor(store: FeatureStore, options: argparse.Namespace) -> Predictor:
         console.note(f"unknown    is judged by {rows} train images, {console.size(memory)} of memory")
     if name in {"dense", *TUNED_HEADS}:
         console.start_tensorflow_quietly()
-    predictor = Predictor(
+    return Predictor(
         store,
         name,
         unknown=options.unknown,
@@ -118,9 +122,6 @@ def _predictor(store: FeatureStore, options: argparse.Namespace) -> Predictor:
         workers=options.workers,
         progress=display.ConsoleProgress(),
     )
-    if tuple(predictor.head.class_names_) != store.classes:
-        console.warn(f"{name} was trained when the store had other classes: run `python -m pipeline heads` again")
-    return predictor
 
 
 def _write_line(cells: Sequence[str]) -> None:

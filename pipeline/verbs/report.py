@@ -10,8 +10,7 @@ from pipeline import console, display
 from pipeline.page import write_report
 from pipeline.page.feature_map import MOST
 from pipeline.store import open_features
-
-FILE = "report.html"
+from pipeline.store.writing import REPORT
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     console.say(f"{store.directory}: the map of {images} takes the most time, up to half a minute")
     if (store.heads_directory / "dense").is_dir():
         console.start_tensorflow_quietly()
-    file = Path(options.out or store.directory / FILE)
+    file = Path(options.out or store.directory / REPORT)
     with console.meters(maps="drawing", thumbnails="making") as on_progress:
         write_report(store, file, head=options.head, on_progress=on_progress)
     took = console.duration(time.monotonic() - start)

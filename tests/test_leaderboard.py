@@ -1,0 +1,83 @@
+"""The leaderboard of the console: whole in any window."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from rich.console import Console
+
+from pipeline.display.leaderboard import FIRST_TO_GO, leaderboard
+from pipeline.repeats import Repeats
+
+
+def row(head="dense", **more):
+    return {
+        "head": head,
+        "accuracy": 0.9707,
+        "accuracy_interval": [0.959, 0.982],
+        "balanced_accuracy": 0.9704,
+        "auc": 0.9956,
+        "auc_interval": [0.993, 0.998],
+        "fit_seconds": 1124.58,
+        "parameters": 3_137_351,
+        **more,
+    }
+
+
+FULL = row(
+    "finetuned", test={"accuracy": 0.95}, views=8, repeats=Repeats((0, 1), (0.9707, 0.9653)).to_json()
+)  # every column
+
+
+def drawn(rows, width, title="785 validation images") -> str:
+    console = Console(width=width, soft_wrap=True, highlight=False)
+    with console.capture() as capture:
+        console.print(leaderboard(title, rows, width))
+    return capture.get()
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+@pytest.mark.parametrize("kept", list(itertools.product([True, False], repeat=4)))
+def test_no_line_is_wider_than_the_window_and_no_score_is_torn_apart(width, kept):
+    optional = [name for name, keep in zip(("repeats", "test", "views", "auc"), kept, strict=True) if not keep]
+    out = drawn([{**FULL, **dict.fromkeys(optional), "views": 8 if "views" not in optional else 1}], width)
+    assert max(map(len, out.splitlines())) <= width
+    for words in ("finetuned", "accuracy", "0.9707", "[0.959, 0.982]"):
+        assert words in out
+    assert ("[0.993, 0.998]" in out) == ("auc" not in optional)
+    assert ("0.9680 ± 0.0038" in out and "(0.965-0.971)" in out) == ("repeats" not in optional)
+
+
+def test_where_there_is_room_each_head_has_one_line_with_everything():
+    lines = drawn([FULL, row()], 200).splitlines()
+    (line,) = (line for line in lines if "finetuned" in line)
+    for words in ("0.9707 [0.959, 0.982]", "0.9956 [0.993, 0.998]", "0.9680 ± 0.0038 (0.965-0.971)", "0.9500"):
+        assert words in line
+    assert "3,137,351" in line and "1124.58" in line and " 8 " in line
+    assert not any("no room" in line for line in lines)
+
+
+def test_intervals_go_below_their_scores_before_a_column_goes():
+    out = drawn([FULL], 120)
+    assert "parameters" in out and "no room" not in out
+    assert "0.9707 [" not in out and "[0.959, 0.982]" in out
+
+
+def test_columns_are_left_out_in_the_order_that_is_stated_and_named_below():
+    said = [drawn([FULL], width).partition("no room for ")[2].partition(":")[0] for width in range(120, 60, -1)]
+    assert list(dict.fromkeys(said)) == ["", *(", ".join(FIRST_TO_GO[:n]) for n in range(1, len(FIRST_TO_GO) + 1))]
+
+
+def test_columns_in_which_no_head_has_anything_are_not_there():
+    out = drawn([row(auc=None, auc_interval=None, repeats=None, views=1)], 200)
+    assert not any(name in out for name in ("AUC", "over seeds", "test", "views"))
+
+
+def test_heads_in_which_no_seed_changes_anything_have_no_spread():
+    assert "no spread" in drawn([FULL, row("ridge", repeats=Repeats((), (0.95,)).to_json())], 200)
+
+
+def test_names_from_files_are_neither_markup_nor_control_a_terminal():
+    out = drawn([row("[bold]x[/bold]\x1b[2J")], 200, title="photos\x1b[2J on [red]base")
+    assert "[bold]x[/bold]\\x1b[2J" in out and "[red]base" in out and "\x1b[2J" not in out

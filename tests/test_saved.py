@@ -1,0 +1,156 @@
+"""Heads whose scores are of other images than the store holds now, and the choice among heads."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline import StoreMismatch, extract_features, open_features, scan_images, train_heads
+from pipeline.cli import main
+from pipeline.durable import read_json, write_json
+from pipeline.errors import HeadError
+from pipeline.predict import Predictor
+from pipeline.saved import OTHER_IMAGES, choose_head, data_digest, saved_heads
+from pipeline.spec import ConvBaseSpec
+from pipeline.status import Status
+from tests.fakes import photo, photo_folder
+
+SPEC = ConvBaseSpec("vgg16", weights="random", size=32)
+
+
+@pytest.fixture
+def images(tmp_path, fake_conv_base):
+    return scan_images(photo_folder(tmp_path / "photos", per_class=20), validation=0.3)
+
+
+@pytest.fixture
+def store(images, tmp_path):
+    store = extract_features(images, tmp_path / "store", SPEC)
+    train_heads(store, ["ridge", "knn"])
+    return store
+
+
+def names_and_problems(store):
+    return {head.name: head.problem for head in saved_heads(store)}
+
+
+class TestOutdatedHeads:
+    def test_heads_just_trained_have_no_problem(self, store):
+        assert names_and_problems(store) == {"ridge": None, "knn": None}
+
+    def test_a_new_image_makes_scores_outdated(self, store, images):
+        (images.root / "cats" / "new.png").write_bytes(photo(99))
+        assert names_and_problems(
+            extract_features(scan_images(images.root, validation=0.3), store.directory, SPEC)
+        ) == {
+            "ridge": OTHER_IMAGES,
+            "knn": OTHER_IMAGES,
+        }
+
+    @pytest.mark.parametrize("column", ["labels", "split_codes"])
+    def test_another_label_or_split_makes_scores_outdated(self, store, images, column):
+        changed = getattr(images, column).copy()
+        changed[[0, -1]] = changed[[-1, 0]] if column == "labels" else 1 - changed[[0, -1]]
+        after = extract_features(replace(images, **{column: changed}), store.directory, SPEC)
+        assert set(names_and_problems(after).values()) == {OTHER_IMAGES}
+
+    def test_a_renamed_image_does_not(self, store, images):
+        (images.root / "cats" / "000.png").rename(images.root / "cats" / "zzz.png")
+        after = extract_features(scan_images(images.root, validation=0.3), store.directory, SPEC)
+        assert data_digest(after) == data_digest(store)
+        assert names_and_problems(after) == {"ridge": None, "knn": None}
+
+    def test_the_digest_of_a_store_without_features_is_there_too(self, store):
+        empty = open_features(store.directory)
+        empty.status = np.full(len(empty.images), Status.UNDECODABLE, np.uint8)
+        assert data_digest(empty) != data_digest(store)
+
+    def test_heads_of_other_features_have_no_scores(self, store, images):
+        after = extract_features(images, store.directory, replace(SPEC, preprocessing="tf"), rebuild=True)
+        assert all("other features" in head.problem and head.scores is None for head in saved_heads(after))
+
+    def test_heads_of_other_classes_have_no_scores(self, store, images):
+        (images.root / "birds").mkdir()
+        for number in range(8):
+            (images.root / "birds" / f"{number}.png").write_bytes(photo(200 + number))
+        after = extract_features(scan_images(images.root, validation=0.3), store.directory, SPEC)
+        assert all("other classes" in head.problem and head.scores is None for head in saved_heads(after))
+
+    @pytest.mark.parametrize(
+        ("field", "value"), [("accuracy", "x"), ("accuracy", None), ("confusion", [[1]]), ("repeats", 3), ("test", 7)]
+    )
+    def test_metrics_of_another_kind_are_a_problem_of_that_head_alone(self, store, field, value):
+        file = store.heads_directory / "knn" / "metrics.json"
+        write_json(file, {**read_json(file), field: value})
+        assert [head.name for head in saved_heads(store) if head.scores] == ["ridge"]
+        assert "metrics.json is not as this version writes it" in names_and_problems(store)["knn"]
+
+    def test_damaged_metrics_are_a_problem_of_that_head_alone(self, store):
+        (store.heads_directory / "knn" / "metrics.json").write_text("{")
+        assert [head.name for head in saved_heads(store) if head.scores] == ["ridge"]
+
+
+class TestTheChoice:
+    def test_the_best_is_chosen(self, store):
+        accuracies = {head.name: head.scores.accuracy for head in saved_heads(store)}
+        assert choose_head(store).scores.accuracy == max(accuracies.values())
+
+    def test_a_head_of_the_images_there_are_goes_before_a_better_one_of_others(self, store):
+        file = store.heads_directory / "knn" / "metrics.json"
+        write_json(file, {**read_json(file), "accuracy": 1.0, "data_sha256": "of others"})
+        other = store.heads_directory / "ridge" / "metrics.json"
+        write_json(other, {**read_json(other), "accuracy": 0.1})
+        assert choose_head(store).name == "ridge"
+        assert choose_head(store, among=["knn"]).problem == OTHER_IMAGES
+
+    def test_an_outdated_head_is_used_with_a_warning_where_there_is_no_other(self, store, images, caplog):
+        after = extract_features(scan_images(images.root, validation=0.1), store.directory, SPEC)
+        with caplog.at_level(logging.WARNING, "pipeline"):
+            chosen = choose_head(after)
+        assert chosen.problem == OTHER_IMAGES
+        assert OTHER_IMAGES in caplog.text
+        assert f"heads {store.directory}" in caplog.text
+
+    def test_a_head_of_other_features_is_never_chosen(self, store, images):
+        after = extract_features(images, store.directory, replace(SPEC, preprocessing="tf"), rebuild=True)
+        with pytest.raises(HeadError, match="no trained head"):
+            choose_head(after)
+        with pytest.raises(StoreMismatch):
+            Predictor(after, "knn")
+
+    def test_an_unknown_name_is_refused_with_those_there_are(self, store):
+        with pytest.raises(HeadError, match=r"no head 'forest' is saved in .* there are knn, ridge"):
+            choose_head(store, "forest")
+
+
+class TestTheCommands:
+    @pytest.fixture
+    def outdated(self, store, images):
+        extract_features(scan_images(images.root, validation=0.1), store.directory, SPEC)
+        return str(store.directory)
+
+    def test_info_says_which_heads_are_outdated(self, outdated, capsys):
+        assert main(["info", outdated]) == 0
+        shown = " ".join(capsys.readouterr().err.split())
+        assert OTHER_IMAGES in shown
+        assert f"train again with `python -m pipeline heads {outdated}`" in shown
+
+    def test_info_gives_the_problem_of_each_head_as_json(self, outdated, capsys):
+        assert main(["info", outdated, "--json"]) == 0
+        heads = json.loads(capsys.readouterr().out)["heads"]
+        assert {head["head"]: head["problem"] for head in heads} == {"ridge": OTHER_IMAGES, "knn": OTHER_IMAGES}
+
+    def test_predict_warns(self, outdated, images, capsys):
+        assert main(["predict", outdated, str(images.root / "cats")]) == 0
+        assert OTHER_IMAGES in " ".join(capsys.readouterr().err.split())
+
+    def test_the_report_names_them_and_asks_them_nothing(self, outdated, tmp_path):
+        assert main(["report", outdated, "--out", str(tmp_path / "page.html")]) == 0
+        page = (tmp_path / "page.html").read_text()
+        assert page.count(OTHER_IMAGES) == 2
+        assert "At every threshold" not in page
+        assert "Most wrong" not in page
