@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from pipeline import defaults
-from pipeline.arguments.kinds import count, fraction, units
+from pipeline.arguments.kinds import count
+from pipeline.arguments.stage_two import hidden_layers, max_bad
 
 
 def finetune(verb: argparse.ArgumentParser) -> None:
@@ -21,13 +22,7 @@ def finetune(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--batch-size", type=count, default=defaults.HEAD_BATCH, metavar="N", help="images a step")
     verb.add_argument("--balanced", action="store_true", help="weight classes by their rarity")
-    verb.add_argument(
-        "--max-bad",
-        type=fraction,
-        default=defaults.MAX_BAD,
-        metavar="F",
-        help="largest fraction of images without features",
-    )
+    max_bad(verb)
     verb.add_argument(
         "--views",
         type=count,
@@ -38,17 +33,4 @@ def finetune(verb: argparse.ArgumentParser) -> None:
     head = verb.add_argument_group("the dense head, first trained on frozen features")
     head.add_argument("--head-epochs", type=count, default=defaults.EPOCHS, metavar="N", help="passes")
     head.add_argument("--head-learning-rate", type=float, default=defaults.LEARNING_RATE, metavar="F", help="of Adam")
-    head.add_argument(
-        "--units",
-        type=units,
-        default=",".join(map(str, defaults.UNITS)),
-        metavar="N,N",
-        help="sizes of the hidden layers",
-    )
-    head.add_argument(
-        "--dropout",
-        type=fraction,
-        default=defaults.DROPOUT,
-        metavar="F",
-        help="fraction dropped after each hidden layer",
-    )
+    hidden_layers(head)

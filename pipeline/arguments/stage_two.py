@@ -1,4 +1,4 @@
-"""Options of `heads`."""
+"""Options of `heads`, and those that `finetune` shares."""
 
 from __future__ import annotations
 
@@ -24,13 +24,7 @@ def heads(verb: argparse.ArgumentParser) -> None:
         help="a parameter of one head, such as logistic.C=0.1; may be given again",
     )
     verb.add_argument("--balanced", action="store_true", help="weight classes by their rarity, in heads that can")
-    verb.add_argument(
-        "--max-bad",
-        type=fraction,
-        default=defaults.MAX_BAD,
-        metavar="F",
-        help="largest fraction of images without features",
-    )
+    max_bad(verb)
     verb.add_argument(
         "--repeats",
         type=count,
@@ -49,6 +43,27 @@ def heads(verb: argparse.ArgumentParser) -> None:
     dense = verb.add_argument_group("the dense head")
     dense.add_argument("--epochs", type=count, default=defaults.EPOCHS, metavar="N", help="passes over the images")
     dense.add_argument("--batch-size", type=count, default=defaults.HEAD_BATCH, metavar="N", help="images a step")
+    hidden_layers(dense)
+    dense.add_argument("--learning-rate", type=float, default=defaults.LEARNING_RATE, metavar="F", help="of Adam")
+    dense.add_argument(
+        "--early-stopping",
+        type=count,
+        metavar="N",
+        help="stop after N epochs without a better validation loss and keep the best weights",
+    )
+
+
+def max_bad(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--max-bad",
+        type=fraction,
+        default=defaults.MAX_BAD,
+        metavar="F",
+        help="largest fraction of images without features",
+    )
+
+
+def hidden_layers(dense: argparse._ArgumentGroup) -> None:
     dense.add_argument(
         "--units",
         type=units,
@@ -62,11 +77,4 @@ def heads(verb: argparse.ArgumentParser) -> None:
         default=defaults.DROPOUT,
         metavar="F",
         help="fraction dropped after each hidden layer",
-    )
-    dense.add_argument("--learning-rate", type=float, default=defaults.LEARNING_RATE, metavar="F", help="of Adam")
-    dense.add_argument(
-        "--early-stopping",
-        type=count,
-        metavar="N",
-        help="stop after N epochs without a better validation loss and keep the best weights",
     )
