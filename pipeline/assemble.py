@@ -77,7 +77,7 @@ def assemble_model(
     if trained.name not in KERAS_HEADS:
         raise HeadError(
             f"a {trained.name} head cannot be expressed as Keras layers; `python -m pipeline predict {store.directory} "
-            f"IMAGES` works with it, and {', '.join(KERAS_HEADS)} can be exported"
+            f"IMAGES` works with it; of the others, {', '.join(KERAS_HEADS)}, Keras can"
         )
     conv_base = load_stored_conv_base(store, progress or Progress())
     build: Callable[..., keras.Model] = _image_model if form == "image" else _slides_model

@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 from pipeline.errors import PipelineError
 
 INTERRUPTED = 130
+AGAIN = 0.05  # seconds until an interruption that was lost comes back
 STOPS = (PipelineError, KeyboardInterrupt, MemoryError, OSError)
 
 
@@ -42,6 +45,7 @@ def in_one_line(program: str, kept: str = "") -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except BaseException as error:
+        exec("")  # CPython would end by the signal, and not with a status, if this had come out of another `exec`
         if signals and not isinstance(error, SystemExit):
             error = KeyboardInterrupt()  # a library may make something else of it, while it is imported above all
         if not isinstance(error, STOPS):
@@ -72,6 +76,14 @@ def _listen_to_signals() -> list[int]:
         came.append(number)
         raise KeyboardInterrupt
 
+    def again(unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+            sys.__unraisablehook__(unraisable)
+        else:  # it met a callback, of an import say, which lets nothing through
+            came.clear()
+            threading.Timer(AGAIN, _thread.interrupt_main).start()
+
+    sys.unraisablehook = again
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)
     return came

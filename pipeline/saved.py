@@ -18,6 +18,7 @@ from pipeline.durable import read_json, sha256_of
 from pipeline.errors import HeadError
 from pipeline.heads.metrics import METRICS, RECORD, read_metrics
 from pipeline.repeats import Repeats
+from pipeline.scoring import rank
 from pipeline.store import FeatureStore
 
 logger = logging.getLogger(__name__)
@@ -87,14 +88,14 @@ class SavedHead(NamedTuple):
 
 
 def saved_heads(store: FeatureStore) -> list[SavedHead]:
-    """All heads of a store: the best validation accuracy first, those with a problem after the others."""
+    """All heads of a store, the best first, those with a problem after the others; see `pipeline.scoring.rank`."""
     digest = data_digest(store)
     heads = [_saved_head(path.parent.name, store, digest) for path in store.heads_directory.glob(f"*/{RECORD}")]
     return sorted(heads, key=_rank)
 
 
 def choose_head(store: FeatureStore, name: str | None = None, among: Sequence[str] | None = None) -> SavedHead:
-    """The saved head to use: the one called `name`, or that of the best validation accuracy.
+    """The saved head to use: the one called `name`, or the best of them.
 
     Parameters
     ----------
@@ -130,8 +131,11 @@ def choose_head(store: FeatureStore, name: str | None = None, among: Sequence[st
     return fit[0]
 
 
-def _rank(head: SavedHead) -> tuple[bool, float, str]:
-    return head.problem is not None, -head.scores.accuracy if head.scores else 0.0, head.name
+def _rank(head: SavedHead) -> tuple[Any, ...]:
+    scores = head.scores
+    if scores is None:
+        return True, True, head.name
+    return head.problem is not None, False, *rank(head.name, scores.accuracy, scores.auc, scores.parameters)
 
 
 def train_it(store: FeatureStore) -> str:

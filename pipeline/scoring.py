@@ -78,6 +78,11 @@ class Report:
         return "\n".join(lines)
 
 
+def rank(name: str, accuracy: float, auc: float | None, parameters: int) -> tuple[float, float, int, str]:
+    """What heads are sorted by: accuracy, then AUC, the best first; then the fewest parameters, then the name."""
+    return -accuracy, -(auc or 0.0), parameters, name
+
+
 def evaluate(
     head: Any,
     X: Any,

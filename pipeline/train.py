@@ -17,7 +17,7 @@ from pipeline.heads.memory import available_memory, pooled_bytes
 from pipeline.heads.rows import Kept
 from pipeline.heads.sharing import SharedFeatures
 from pipeline.repeats import Repeats, seeds_of
-from pipeline.scoring import evaluate
+from pipeline.scoring import evaluate, rank
 from pipeline.store import FeatureStore, stack_views
 from pipeline.table import SPLITS
 from pipeline.trained import TrainedHead, save_trained
@@ -73,7 +73,7 @@ def train_heads(
     Returns
     -------
     list of TrainedHead
-        Best validation accuracy first. Each is saved under `store.heads_directory / name`.
+        The best first; see `pipeline.scoring.rank`. Each is saved under `store.heads_directory / name`.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def train_heads(
         trained.append(replace(one, views=views))
         save_trained(trained[-1], store, len(store.members("train")))
         on_trained(trained[-1])
-    return sorted(trained, key=lambda one: -one.report.accuracy)
+    return sorted(trained, key=lambda one: rank(one.name, one.report.accuracy, one.report.auc, one.parameters))
 
 
 def memory_needed(

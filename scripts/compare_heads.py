@@ -1,4 +1,4 @@
-"""Compare heads on your own photos: python scripts/compare_heads.py PHOTOS [CONV_BASE] [WEIGHTS].
+"""Compare heads on your own photos: python scripts/compare_heads.py PHOTOS [--conv-base NAME] [--weights FILE].
 
 The features are computed once; each idea for a head then costs seconds.
 """
@@ -6,7 +6,7 @@ The features are computed once; each idea for a head then costs seconds.
 import argparse
 from pathlib import Path
 
-from pipeline import ConvBaseSpec, extract_features, scan_images, train_heads
+from pipeline import ConvBaseSpec, console, extract_features, scan_images, train_heads
 from pipeline.ending import in_one_line
 
 IDEAS = {
@@ -21,6 +21,7 @@ IDEAS = {
 def main(photos: str, conv_base: str, weights: str) -> None:
     """Extract, train every idea, print the best first."""
     images = scan_images(photos)
+    console.start_tensorflow_quietly()
     store = extract_features(images, Path("cache") / f"compare-{conv_base}", ConvBaseSpec(conv_base, weights=weights))
     print(f"{len(store.members('train'))} train and {len(store.members('validation'))} validation images")
     for trained in train_heads(store, list(IDEAS), params=IDEAS):
@@ -32,8 +33,8 @@ def main(photos: str, conv_base: str, weights: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Compare heads on a folder of photos.")
     parser.add_argument("photos")
-    parser.add_argument("conv_base", nargs="?", default="vgg16")
-    parser.add_argument("weights", nargs="?", default="imagenet")
+    parser.add_argument("--conv-base", default="vgg16")
+    parser.add_argument("--weights", default="imagenet")
     options = parser.parse_args()
     with in_one_line("compare_heads"):
         main(options.photos, options.conv_base, options.weights)

@@ -1,4 +1,4 @@
-"""Both stages in ten lines: python scripts/ten_lines.py PHOTOS [WEIGHTS]."""
+"""Both stages in ten lines: python scripts/ten_lines.py PHOTOS [--weights FILE]."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from pipeline.ending import in_one_line
 
 parser = argparse.ArgumentParser(description="Extract features and train a head.")
 parser.add_argument("photos")
-parser.add_argument("weights", nargs="?", default="imagenet")
+parser.add_argument("--weights", default="imagenet")
 options = parser.parse_args()
 
 with in_one_line("ten_lines"):

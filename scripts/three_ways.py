@@ -37,13 +37,14 @@ from pipeline import (
 from pipeline.arguments.kinds import key_value, size
 from pipeline.decode import decode_image
 from pipeline.defaults import EPOCHS, HEAD_BATCH, LEARNING_RATE, TUNING_EPOCHS, TUNING_RATE, UNITS
+from pipeline.display.finetuning import ConsoleWatch
 from pipeline.ending import in_one_line
 from pipeline.extract import load_stored_conv_base
 from pipeline.progress import Progress
 from pipeline.scoring import with_interval
+from pipeline.spec import WEIGHTS_WORDS
 from pipeline.store import stack_views
 from pipeline.table import ImageTable
-from pipeline.verbs.finetune import ConsoleWatch
 from scripts.augmentation import random_layers
 
 Forward = Callable[[Any, bool], Any]
@@ -150,7 +151,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the dense head (default: %(default)s)")
     parser.add_argument("--timed", type=int, default=256, help="train images of a timed epoch (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="timed epochs of either kind (default: %(default)s)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.weights not in WEIGHTS_WORDS and not Path(options.weights).is_file():  # said now, not after the scan
+        parser.error(f"there is no weights file {options.weights}")
+    return options
 
 
 def _some_images(images: ImageTable, train: int | None) -> ImageTable:

@@ -316,7 +316,7 @@ def test_the_command_line_takes_the_best_head_writes_and_checks(store, tmp_path,
         KERAS_HEADS,
         key=lambda name: json.loads((store.heads_directory / name / "metrics.json").read_text())["accuracy"],
     )
-    assert read_record(file).head == best and f"head {best}: the best validation accuracy" in said
+    assert read_record(file).head == best and f"head {best}: the best, validation accuracy" in said
     assert "output the probability of dogs" in said and "against features and head on 8 images" in said
     assert main(["verify", str(store.directory), "--model", str(file), "--images", "3"]) == 0
     assert "on 3 images" in capsys.readouterr().out

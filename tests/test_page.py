@@ -166,7 +166,7 @@ class TestWhatIsMissing:
         (model,) = (root / "cache/heads/knn").glob("model-*")
         model.write_bytes(b"no model")
         text = page_of(root)
-        assert re.search(r"knn</b>: cache/heads/knn/model\S+ was changed or damaged", text)
+        assert re.search(r"knn</b>: .../cache/heads/knn/model\S+ was changed or damaged", text)
         assert "Most wrong" in text
         with pytest.raises(HeadError, match=r"knn cannot be shown: .*damaged"):
             page_of(root, head="knn")
@@ -183,7 +183,7 @@ class TestWhatIsMissing:
         assert OTHER_IMAGES not in page_of(root)
         write_json(path, {**read_json(path), "data_sha256": "of others"})
         text = Page(page_of(root)).text
-        assert f"forest: {OTHER_IMAGES}; train it with python -m pipeline heads cache" in text.replace("`", "")
+        assert f"forest: {OTHER_IMAGES}; train it with python -m pipeline heads .../cache" in text.replace("`", "")
         assert "forest see below" in text and "knn see below" not in text
         assert "there are no photos" in Page(page_of(root, head="forest")).text
 
@@ -291,7 +291,7 @@ class TestTheTitle:
         monkeypatch.chdir(root / "cache")
         next(Path("heads/knn").glob("model-*")).write_bytes(b"no model")
         text = Page(write_report(open_features("."), "page.html").read_text()).text
-        assert "store cache of " in text and "pipeline duplicates cache" in text
+        assert "store cache of " in text and "pipeline duplicates .../cache" in text
         assert re.search(r"knn: heads/knn/model-\S+\.skops was changed or damaged", text)
 
 

@@ -151,6 +151,15 @@ class TestTheCommands:
     def test_the_report_names_them_and_asks_them_nothing(self, outdated, tmp_path):
         assert main(["report", outdated, "--out", str(tmp_path / "page.html")]) == 0
         page = (tmp_path / "page.html").read_text()
-        assert page.count(OTHER_IMAGES) == 2
+        assert f"knn, ridge</b>: {OTHER_IMAGES}" in page
         assert "At every threshold" not in page
         assert "Most wrong" not in page
+
+    def test_the_same_head_is_the_best_everywhere_when_accuracies_tie(self, store, capsys):
+        for name, auc, parameters in (("ridge", 0.7, 9), ("knn", 0.8, 99)):
+            file = store.heads_directory / name / "metrics.json"
+            write_json(file, {**read_json(file), "accuracy": 0.9, "auc": auc, "parameters": parameters})
+        assert [head.name for head in saved_heads(store)] == ["knn", "ridge"]
+        file = store.heads_directory / "knn" / "metrics.json"
+        write_json(file, {**read_json(file), "auc": 0.7})
+        assert [head.name for head in saved_heads(store)] == ["ridge", "knn"]

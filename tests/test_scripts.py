@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.parametrize(
     ("script", "arguments", "words"),
     [
-        ("ten_lines.py", ["random"], ("accuracy", "cats", "dogs")),
+        ("ten_lines.py", ["--weights", "random"], ("accuracy", "cats", "dogs")),
         (
             "augmentation.py",
             ["--weights", "random", "--size", "32", "--train", "8", "--views", "2", "--seeds", "1", "--epochs", "1"],
@@ -32,7 +32,11 @@ ROOT = Path(__file__).parent.parent
                 "| online, the slides' way | `dense` |",
             ),
         ),
-        ("compare_heads.py", ["mobilenet_v2", "random"], ("ridge", "logistic", "dense", "parameters")),
+        (
+            "compare_heads.py",
+            ["--conv-base", "mobilenet_v2", "--weights", "random"],
+            ("ridge", "logistic", "dense", "parameters"),
+        ),
     ],
 )
 def test_a_script_runs_on_a_folder_of_photos(tmp_path, script, arguments, words):

@@ -17,7 +17,6 @@ from pipeline.display.words import (
     duplicates_words,
     list_some,
     precision_words,
-    warn_of_heads,
     warn_random_weights,
 )
 from pipeline.table import SPLITS, ImageTable
@@ -81,9 +80,6 @@ def show_info(document: dict[str, Any]) -> None:
     if document["heads"]:
         with_scores = [row for row in document["heads"] if "accuracy" in row]
         console.out().print(leaderboard("heads, on validation images", with_scores))
-        warn_of_heads(
-            {row["head"]: row["problem"] for row in document["heads"] if row["problem"]}, Path(document["directory"])
-        )
 
 
 def show_findings(looked_at: str, findings: Sequence[Finding], directory: Path) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from pipeline import console
 from pipeline.store import FeatureStore
 
 if TYPE_CHECKING:
+    from pipeline.saved import SavedHead
     from pipeline.similar import Duplicates
 
 MOST_LISTED = 20  # bad or skipped files that are named
@@ -35,11 +36,14 @@ def warn_of_leaks(found: Duplicates, directory: Path) -> None:
         )
 
 
-def warn_of_heads(problems: Mapping[str, str], store: Path) -> None:
+def warn_of_heads(heads: Iterable[SavedHead], store: Path) -> None:
     """A line a problem, with the heads that have it."""
-    for problem in dict.fromkeys(problems.values()):
-        names = ", ".join(name for name in problems if problems[name] == problem)
-        console.warn(f"{names}: {problem}; train again with `python -m pipeline heads {store}`")
+    names: dict[str, list[str]] = {}
+    for head in heads:
+        if head.problem:
+            names.setdefault(head.problem, []).append(head.name)
+    for problem, having in names.items():
+        console.warn(f"{', '.join(having)}: {problem}; train again with `python -m pipeline heads {store}`")
 
 
 def list_some(heading: str, lines: Sequence[str]) -> None:

@@ -182,9 +182,12 @@ def problems(found: Mapping[str, str]) -> Markup | None:
     """Heads that are not shown, and why."""
     if not found:
         return None
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in found.items():
+        by_reason.setdefault(reason, []).append(name)
     return tag(
         "div",
         tag("p", tag("b", "Heads without curves and photos:")),
-        tag("ul", [tag("li", tag("b", name), f": {reason}") for name, reason in found.items()]),
+        tag("ul", [tag("li", tag("b", ", ".join(names)), f": {reason}") for reason, names in by_reason.items()]),
         class_="warning",
     )

@@ -38,8 +38,13 @@ def name_of(store: FeatureStore) -> str:
     return store.directory.resolve().name
 
 
-def duplicates(found: Duplicates, shown: Sequence[tuple[Pair, Markup, Markup]], name: str) -> Markup:
-    """The pairs, the worrying ones first, with pictures of the first few; `name` is the store's."""
+def place_of(store: FeatureStore) -> str:
+    """The store in a command, `.../photos`: whoever gets the page need not know the folders above."""
+    return f".../{name_of(store)}"
+
+
+def duplicates(found: Duplicates, shown: Sequence[tuple[Pair, Markup, Markup]], place: str) -> Markup:
+    """The pairs, the worrying ones first, with pictures of the first few; `place` is the store's."""
     exact = sum(pair.kind == "exact" for pair in found.pairs)
     summary = (
         f"{console.counted(len(found.pairs), 'pair')} of images show the same picture ({exact:,} of equal files, "
@@ -57,17 +62,17 @@ def duplicates(found: Duplicates, shown: Sequence[tuple[Pair, Markup, Markup]], 
         summary_part = tag("p", summary, advice, class_="warning" if advice else None)
     return join(
         summary_part,
-        None if found.near else _search(name),
+        None if found.near else _search(place),
         tag("ul", [_pair(*one) for one in shown], class_="gallery pairs") if shown else None,
         _left_out(len(found.pairs) - len(shown), "pair"),
     )
 
 
-def _search(name: str) -> Markup:
+def _search(place: str) -> Markup:
     return tag(
         "p",
         "Only equal files were looked for. To find pictures that were saved again, resized or mirrored: ",
-        tag("code", f"python -m pipeline duplicates {name}"),
+        tag("code", f"python -m pipeline duplicates {place}"),
         class_="soft",
     )
 

@@ -72,8 +72,9 @@ def gather(store: FeatureStore, head: str | None, on_progress: OnProgress) -> Ma
     wanted = predictions.members[np.concatenate(gallery)].tolist() if gallery else []
     pictures = thumbnails(store, [*members_of(store, found), *wanted], on_progress)
     problems |= predictions.problems
-    if store.directory.name:  # whoever gets the page need not know the folders above
-        problems = {name: text.replace(str(store.directory), store.directory.name) for name, text in problems.items()}
+    if store.directory.name:  # or it is `.`, which stands in any text
+        place = data.place_of(store)
+        problems = {name: text.replace(str(store.directory), place) for name, text in problems.items()}
     scores = [one.scores for one in heads if one.scores]
     return Material(store, scores, shown, problems, predictions, found, mapped, gallery, pictures)
 

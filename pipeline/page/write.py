@@ -105,7 +105,8 @@ def _header(material: Material, title: str, sections: Sequence[tuple[str, str, M
         (data.base_words(store), f"conv base; weights: {data.weights_words(store)}"),
     ]
     if best:
-        tiles.insert(0, (f"{best.accuracy:.4f}", f"validation accuracy of the best head, {best.name}"))
+        on_others = ", on images of before" if best.name in material.problems else ""
+        tiles.insert(0, (f"{best.accuracy:.4f}", f"validation accuracy of the best head, {best.name}{on_others}"))
     written = time.strftime("%d %B %Y", time.gmtime((store.directory / "manifest.json").stat().st_mtime))
     made = f"store {data.name_of(store)} of {written}"
     return tag(
@@ -140,7 +141,7 @@ def _sections(material: Material) -> list[tuple[str, str, Markup]]:
         pairs = material.found.pairs[: data.MOST_PAIRS]
         pictures = iter([material.pictures[member] for member in members_of(store, material.found)])
         shown = [(pair, next(pictures), next(pictures)) for pair in pairs]
-        parts.append(("duplicates", "Duplicates", data.duplicates(material.found, shown, data.name_of(store))))
+        parts.append(("duplicates", "Duplicates", data.duplicates(material.found, shown, data.place_of(store))))
     if material.shown:
         title = f"{'Best head' if material.shown is material.scores[0] else 'Head'}: {material.shown.name}"
         parts.append((comparison.anchor(material.scores, material.shown), title, _shown(material, figures)))
@@ -154,7 +155,7 @@ def _sections(material: Material) -> list[tuple[str, str, Markup]]:
 def _heads(material: Material, figures: Figures) -> Markup:
     store, scores, found = material.store, material.scores, material.predictions
     if not scores:
-        advice = tag("code", f"python -m pipeline heads {data.name_of(store)}")
+        advice = tag("code", f"python -m pipeline heads {data.place_of(store)}")
         return join(tag("p", "No head has been trained yet: ", advice), comparison.problems(material.problems))
     labels = store.images.labels[store.members("validation")]
     return join(

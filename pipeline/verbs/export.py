@@ -42,13 +42,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _choose(store: FeatureStore, name: str | None, form: str) -> str:
     fit = ("dense",) if form == "slides" else KERAS_HEADS
-    chosen, scores, _, problem = choose_head(store, name, among=fit)
-    if name is None and scores:
+    chosen = choose_head(store, name, among=fit)
+    if name is None and chosen.scores:
         those = "the slides' form can hold" if form == "slides" else "Keras can express"
-        console.say(f"head       {chosen}: the best validation accuracy, {scores.accuracy:.4f}, of those that {those}")
-    if problem:
-        display.warn_of_heads({chosen: problem}, store.directory)
-    return chosen
+        accuracy = f"validation accuracy {chosen.scores.accuracy:.4f}"
+        console.say(f"head       {chosen.name}: the best, {accuracy}, of those that {those}")
+    display.warn_of_heads([chosen], store.directory)
+    return chosen.name
 
 
 def _bytes(file: Path) -> int:

@@ -18,12 +18,14 @@ from pipeline.table import SPLITS
 def run(options: argparse.Namespace) -> int:
     """What a store holds."""
     store = open_features(options.store)
-    document = _describe(store, saved_heads(store))
+    heads = saved_heads(store)
+    document = _describe(store, heads)
     if options.json:
         json.dump(document, sys.stdout, indent=1, sort_keys=True)
         print()
         return 0
     display.show_info(document)
+    display.warn_of_heads(heads, store.directory)
     return 0
 
 

@@ -101,21 +101,20 @@ def _count(given: Sequence[str]) -> int | None:
 
 
 def _predictor(store: FeatureStore, options: argparse.Namespace) -> Predictor:
-    name, scores, _, problem = choose_head(store, options.head)
-    accuracy = f", validation accuracy {scores.accuracy:.4f}" if scores else ""
-    console.note(f"head       {name}{accuracy}{'' if options.head else ' (the best of those saved)'}")
-    if problem:
-        display.warn_of_heads({name: problem}, store.directory)
+    head = choose_head(store, options.head)
+    accuracy = f", validation accuracy {head.scores.accuracy:.4f}" if head.scores else ""
+    console.note(f"head       {head.name}{accuracy}{'' if options.head else ' (the best of those saved)'}")
+    display.warn_of_heads([head], store.directory)
     if store.random_weights:
         display.warn_random_weights()
     if options.unknown is not None:
         rows, memory = neighbours_memory(store)
         console.note(f"unknown    is judged by {rows} train images, {console.size(memory)} of memory")
-    if name in {"dense", *TUNED_HEADS}:
+    if head.name in {"dense", *TUNED_HEADS}:
         console.start_tensorflow_quietly()
     return Predictor(
         store,
-        name,
+        head.name,
         unknown=options.unknown,
         views=options.views,
         batch_size=options.batch_size,

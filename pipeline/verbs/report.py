@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline import console, display
 from pipeline.page import write_report
 from pipeline.page.feature_map import MOST
+from pipeline.saved import saved_heads
 from pipeline.store import open_features
 from pipeline.store.writing import REPORT
 
@@ -26,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
     file = Path(options.out or store.directory / REPORT)
     with console.meters(maps="drawing", thumbnails="making") as on_progress:
         write_report(store, file, head=options.head, on_progress=on_progress)
+    display.warn_of_heads(saved_heads(store), store.directory)
     took = console.duration(time.monotonic() - start)
     console.say(f"wrote {file}, {console.size(file.stat().st_size)}, in {took}; open it in a browser")
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline import console, display
 from pipeline.agreement import check_record, verify_model
+from pipeline.saved import saved_heads
 from pipeline.store import FeatureStore, open_features, view_numbers
 from pipeline.verify import head_directories, verify_store
 
@@ -40,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
         f"checked {depth}{', '.join(console.counted(n, noun) for noun, n in counts.items() if n or noun != 'view')}"
     )
     status = display.show_findings(looked_at, findings, store.directory)
+    display.warn_of_heads(saved_heads(store), store.directory)
     return status if options.model is None else max(status, _verify_model(store, options.model, options.images))
 
 
