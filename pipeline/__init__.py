@@ -19,7 +19,7 @@ _WHERE = {
     "Report": "scoring",
     "Duplicates": "similar",
     "FeatureStore": "store",
-    "assemble_model": "assemble",
+    "assemble_model": "export",
     "evaluate": "scoring",
     "export_model": "export",
     "extract_features": "extract",

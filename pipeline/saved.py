@@ -17,8 +17,7 @@ import numpy as np
 from pipeline.durable import read_json, sha256_of
 from pipeline.errors import HeadError
 from pipeline.heads.metrics import METRICS, RECORD, read_metrics
-from pipeline.repeats import Repeats
-from pipeline.scoring import rank
+from pipeline.scoring import Repeats, rank
 from pipeline.store import FeatureStore
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,7 @@ from pipeline.heads import head_names, make_head
 from pipeline.heads.memory import available_memory, pooled_bytes
 from pipeline.heads.rows import Kept
 from pipeline.heads.sharing import SharedFeatures
-from pipeline.repeats import Repeats, seeds_of
-from pipeline.scoring import evaluate, rank
+from pipeline.scoring import Repeats, evaluate, rank, seeds_of
 from pipeline.store import FeatureStore, stack_views
 from pipeline.table import SPLITS
 from pipeline.trained import TrainedHead, save_trained

@@ -8,9 +8,8 @@ from typing import Any
 
 from pipeline.heads.files import save_head
 from pipeline.plots import save_plots
-from pipeline.repeats import Repeats
 from pipeline.saved import data_digest
-from pipeline.scoring import Report
+from pipeline.scoring import Repeats, Report
 from pipeline.store import FeatureStore
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from pipeline import ExportError, ImagesError, StoreMismatch, export_model, load_head, make_head, train_heads
-from pipeline.agreement import compare, verify_model
 from pipeline.cli import main
 from pipeline.decode import decode_image
-from pipeline.export import format_of
-from pipeline.exported import KEY, load_exported, read_record, with_record
+from pipeline.export.agreement import compare, verify_model
+from pipeline.export.files import format_of
+from pipeline.export.record import KEY, load_exported, read_record, with_record
 from tests.exporting import KERAS_HEADS, tiny_store
 
 STRANGER = """

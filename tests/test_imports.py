@@ -13,17 +13,18 @@ PACKAGE = Path(__file__).parent.parent / "pipeline"
 
 # A module imports only from the rows above its own, or from inside its own package.
 LAYERS = (
-    {"errors", "status", "defaults", "durable", "bootstrap", "repeats"},
+    {"errors", "status", "defaults", "durable"},
     {"augment"},
     {"spec", "table", "hostile", "resize", "lock"},
     {"images", "store", "decode", "conv_base", "heads", "sample"},
-    {"plan", "matching", "scoring", "pack", "neighbours", "exported", "saved"},
+    {"plan", "matching", "scoring", "pack"},
+    {"saved"},
     {"progress"},
     {"rows"},
     {"extract", "plots", "similar"},
     {"trained"},
-    {"train", "verify", "predict", "assemble"},
-    {"repair", "finetune", "predictions", "export", "agreement"},
+    {"train", "verify", "predict"},
+    {"repair", "finetune", "export"},
     {"console", "arguments"},
     {"ending"},
     {"display", "page"},

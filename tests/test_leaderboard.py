@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.display.leaderboard import FIRST_TO_GO, leaderboard
-from pipeline.repeats import Repeats
+from pipeline.scoring import Repeats
 
 
 def row(head="dense", **more):

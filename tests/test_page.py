@@ -25,8 +25,8 @@ from pipeline.page import calibration, data, detail, feature_map, material, scor
 from pipeline.page.figures import Figures
 from pipeline.page.html import VOID, Markup, join, tag
 from pipeline.page.thumbnails import SIDE, thumbnails
-from pipeline.repeats import Repeats
 from pipeline.saved import OTHER_IMAGES, data_digest, saved_heads
+from pipeline.scoring import Repeats
 from pipeline.similar import Duplicates
 from pipeline.similar.pairs import Pair
 from tests.fakes import FakeConvBase, photo, photo_folder

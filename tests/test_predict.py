@@ -30,8 +30,8 @@ from pipeline import (
 from pipeline.heads import head_names
 from pipeline.heads.metrics import read_metrics
 from pipeline.images.finding import check_sources, find_images
-from pipeline.neighbours import K
-from pipeline.predict import BLOCK_ROWS, Predictor
+from pipeline.predict.predictor import BLOCK_ROWS, Predictor
+from pipeline.predict.unknown import K
 from pipeline.rows import MOST_WAITING
 from pipeline.store import NO_ROW
 from pipeline.store.by_content import RowsByContent
@@ -335,7 +335,7 @@ class TestUnknown:
         assert next(predict_images(tinted.directory, paths)).unknown is None
 
     def test_a_sample_of_the_training_images_is_fixed_and_as_large_as_said(self, tinted, monkeypatch):
-        from pipeline import neighbours
+        from pipeline.predict import unknown as neighbours
 
         monkeypatch.setattr(neighbours, "MOST_ROWS", 12)
         monkeypatch.setattr(neighbours, "MOST_MEASURED", 7)
@@ -346,7 +346,7 @@ class TestUnknown:
     def test_no_fraction_and_too_little_memory_are_refused_before_anything_is_read(self, photos, tinted, monkeypatch):
         with pytest.raises(StoreError, match=r"quantile of unknown images is 1.5"):
             predict_images(tinted.directory, photos, unknown=1.5)
-        monkeypatch.setattr("pipeline.neighbours.available_memory", lambda: 100)
+        monkeypatch.setattr("pipeline.predict.unknown.available_memory", lambda: 100)
         with pytest.raises(StoreError, match="train images to compare with take"):
             predict_images(tinted.directory, photos, unknown=0.99)
 
@@ -358,7 +358,7 @@ def save_tinted(path: Path, colour: tuple[int, int, int], seed: int) -> None:
 
 
 def test_a_head_without_probabilities_says_so(photos, cache, monkeypatch):
-    monkeypatch.setattr("pipeline.predict.load_head", lambda *args, **kwargs: make_head("logistic"))
+    monkeypatch.setattr("pipeline.predict.predictor.load_head", lambda *args, **kwargs: make_head("logistic"))
     monkeypatch.delattr("pipeline.heads.pipelines.PipelineHead.predict_proba")
     with pytest.raises(HeadError, match="has no probabilities; train it again"):
         predict_images(cache, photos)

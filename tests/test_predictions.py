@@ -13,7 +13,7 @@ import pytest
 from pipeline import ConvBaseSpec, extract_features, predict_images, scan_images, train_heads
 from pipeline.cli import main
 from pipeline.errors import PipelineError
-from pipeline.predictions import PredictionsFile, columns, csv_line
+from pipeline.predict.csv_file import PredictionsFile, columns, csv_line
 from tests.fakes import FakeConvBase, photo, photo_folder
 from tests.test_cli import one_line, own_signal_handlers  # noqa: F401  # a fixture
 

@@ -13,7 +13,7 @@ from pipeline import StoreMismatch, extract_features, open_features, scan_images
 from pipeline.cli import main
 from pipeline.durable import read_json, write_json
 from pipeline.errors import HeadError
-from pipeline.predict import Predictor
+from pipeline.predict.predictor import Predictor
 from pipeline.saved import OTHER_IMAGES, choose_head, data_digest, saved_heads
 from pipeline.spec import ConvBaseSpec
 from pipeline.status import Status

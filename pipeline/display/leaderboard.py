@@ -9,8 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import console
-from pipeline.repeats import Repeats
-from pipeline.scoring import with_interval
+from pipeline.scoring import Repeats, with_interval
 
 Row = Mapping[str, Any]
 

@@ -22,7 +22,7 @@ from pipeline.display.words import (
 from pipeline.table import SPLITS, ImageTable
 
 if TYPE_CHECKING:
-    from pipeline.agreement import Agreement
+    from pipeline.export.agreement import Agreement
     from pipeline.verify import Finding
 
 

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 
 from pipeline import console, display
-from pipeline.agreement import compare
-from pipeline.assemble import find_head
 from pipeline.errors import ExportError, ImagesError
-from pipeline.export import check_request, export_model
-from pipeline.exported import load_exported
+from pipeline.export.agreement import compare
+from pipeline.export.assemble import find_head
+from pipeline.export.files import check_request, export_model
+from pipeline.export.record import load_exported
 from pipeline.heads import KERAS_HEADS
 from pipeline.saved import choose_head
 from pipeline.store import FeatureStore, open_features

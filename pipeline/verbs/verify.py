@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pipeline import console, display
-from pipeline.agreement import check_record, verify_model
+from pipeline.export.agreement import check_record, verify_model
 from pipeline.saved import saved_heads
 from pipeline.store import FeatureStore, open_features, view_numbers
 from pipeline.verify import head_directories, verify_store

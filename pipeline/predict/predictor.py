@@ -19,7 +19,7 @@ from pipeline.heads.files import load_head
 from pipeline.heads.sharing import SharedFeatures
 from pipeline.images.finding import find_images
 from pipeline.matching import views_to_be
-from pipeline.neighbours import Neighbours
+from pipeline.predict.unknown import Neighbours
 from pipeline.progress import Progress
 from pipeline.rows import Row, Task, compute_rows, decode_ahead
 from pipeline.saved import choose_head

@@ -19,7 +19,7 @@ from typing import IO, Any
 from pipeline.durable import canonical_json, replaceable, sha256_of, sync_directory
 from pipeline.errors import PipelineError
 from pipeline.lock import writing_file
-from pipeline.predict import Prediction
+from pipeline.predict.predictor import Prediction
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
 ERROR = "error"  # the last column
