@@ -25,7 +25,9 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
 	@echo
 	@echo 'variables: DATA=folder CACHE=dir CONV_BASE=name CONV_BASE_ARGS="alpha=0.35" WEIGHTS={imagenet,random,file}'
-	@echo '           SIZE=150 CUT=top1 VIEWS=8 HEADS=dense,logistic FEATURES_ARGS=, HEADS_ARGS=, FINETUNE_ARGS=, VERIFY_ARGS=, TORTURE_ARGS="any other option"'
+	@echo '           SIZE=150 CUT=top1 VIEWS=8 HEADS=dense,logistic; NEW=folder OUT=labels.csv HEAD=name FILE=model.keras'
+	@echo '           any other option: FEATURES_ARGS HEADS_ARGS FINETUNE_ARGS PREDICT_ARGS EXPORT_ARGS REPORT_ARGS'
+	@echo '           VERIFY_ARGS DUPLICATES_ARGS TORTURE_ARGS BENCH_ARGS WAYS_ARGS'
 
 features: .venv/installed $(SAMPLE) ## stage one: compute and keep the features of DATA (default: handwritten digits)
 	@$(RUN) features "$(IMAGES)" --cache "$(CACHE)" --conv-base "$(CONV_BASE)" --size $(SIZE) $(if $(CUT),--cut "$(CUT)") $(if $(VIEWS),--views $(VIEWS)) \

@@ -24,8 +24,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pipeline.durable import canonical_json, open_durably
+from pipeline.durable import canonical_json, open_durably, replaceable
 from pipeline.errors import StoreError
+from pipeline.hostile import refuse_hostile_hdf5
 from pipeline.store import FeatureStore, open_features
 
 FORMAT = 1
@@ -128,6 +129,19 @@ def _check_place(store: FeatureStore, path: Path) -> None:
         raise StoreError(f"{path} is a directory; give the name of a file")
     if not path.parent.is_dir():
         raise StoreError(f"{path.parent} is no directory to put {path.name} into; make it first")
+    if path.exists() and not _is_packed(path):
+        raise StoreError(f"{path} exists and is no packed store; give another name, or remove it")
+
+
+def _is_packed(path: Path) -> bool:
+    if not replaceable(path, rb"\x89HDF"):
+        return False
+    try:
+        refuse_hostile_hdf5(path)
+        with h5py.File(path, "r") as packed:
+            return "fingerprint" in packed.attrs
+    except (OSError, ValueError):
+        return not path.stat().st_size
 
 
 def _describe(packed: h5py.File, store: FeatureStore) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from pipeline.augment import View, augment
 from pipeline.decode import DecodeError, Size, decode_image
+from pipeline.errors import StoreError
 from pipeline.progress import Progress
 from pipeline.status import Status
 from pipeline.store import NO_ROW, BadRow, FeatureStore, Index, ShardContent, StoreWriter
@@ -238,5 +239,7 @@ def write_shards(
             else:
                 features[row.task.row - start] = row.features
             progress.image_done()
+        if not status.all():
+            raise StoreError(f"{store.directory}: images ended before rows {start} to {stop} were full")
         # Not in a thread of its own: a kill would cost the shard being written besides the one being computed.
         writer.put_shard(ShardContent(start, features, status, store.index.contents[start:stop]), tuple(bad))

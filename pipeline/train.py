@@ -30,7 +30,7 @@ class Split(NamedTuple):
 
     X: SharedFeatures
     y: np.ndarray
-    rows: np.ndarray  # of the shards: equal images share one
+    units: np.ndarray  # equal where images are drawn as one
     groups: np.ndarray | None = None  # of rows that are views of one image
 
 
@@ -164,7 +164,7 @@ def _make(heads: Sequence[str] | None, params: Mapping[str, Mapping[str, Any]] |
 
 def _features(store: FeatureStore, split: str, whole: bool) -> Split:
     features, y = store.on_demand(split)
-    return Split(SharedFeatures(Kept(features[:]) if whole else features), y, features.rows)
+    return Split(SharedFeatures(Kept(features[:]) if whole else features), y, store.units(split))
 
 
 def _features_in_views(store: FeatureStore, views: int, whole: bool) -> Split:
@@ -206,7 +206,7 @@ def _train(
 ) -> TrainedHead:
     seconds = _fit(head, splits, on_epoch)
     reports = {
-        split: evaluate(head, part.X, part.y, classes=store.classes, groups=part.rows)
+        split: evaluate(head, part.X, part.y, classes=store.classes, groups=part.units)
         for split, part in splits.items()
         if split != "train"
     }

@@ -12,10 +12,12 @@ from importlib.machinery import ModuleSpec
 import numpy as np
 import pytest
 
-from pipeline import ExportError, ImagesError, StoreMismatch, export_model, load_head, make_head, train_heads
+from pipeline import ExportError, HeadError, ImagesError, StoreMismatch, export_model, load_head, make_head, train_heads
 from pipeline.cli import main
 from pipeline.decode import decode_image
+from pipeline.export import record as record_module
 from pipeline.export.agreement import compare, verify_model
+from pipeline.export.assemble import find_head
 from pipeline.export.files import format_of
 from pipeline.export.record import KEY, load_exported, read_record, with_record
 from tests.exporting import KERAS_HEADS, tiny_store
@@ -330,6 +332,32 @@ def test_the_command_line_refuses_with_status_2(store, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert f"is not a file; write it with `python -m pipeline export {store.directory} {gone}`" in err
     assert out == ""  # refused before the store is checked
+
+
+@pytest.mark.parametrize("when", ["loading", "calling"])
+def test_a_written_file_that_does_not_run_makes_the_status_1(store, tmp_path, capsys, monkeypatch, when):
+    def broken(*args):
+        raise RuntimeError("bad operation")
+
+    monkeypatch.setitem(record_module._LOADERS, "keras", broken if when == "loading" else lambda path: broken)
+    assert main(["export", str(store.directory), str(tmp_path / "m.keras"), "--head", "logistic"]) == 1
+    assert "does not run" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_written_file_that_nothing_here_can_run_is_said_to_be_untried(store, tmp_path, capsys, monkeypatch):
+    def missing(path):
+        raise ImportError("no onnxruntime")
+
+    monkeypatch.setitem(record_module._LOADERS, "keras", missing)
+    assert main(["export", str(store.directory), str(tmp_path / "m.keras"), "--head", "logistic"]) == 0
+    assert "was not tried" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_head_trained_on_names_is_refused(store):
+    X, y = store.load("train")
+    head = make_head("logistic").fit(X, np.array(store.classes)[y])
+    with pytest.raises(HeadError, match="not on numbers of classes"):
+        find_head(store, head)
 
 
 def test_a_model_that_says_something_else_is_found(store, tmp_path, capsys):

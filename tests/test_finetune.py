@@ -283,7 +283,9 @@ class TestTraining:
         upper.get_layer("block_3_conv").kernel.assign(np.full((3, 3, 4, 4), np.inf))
         maps = {"train": store.on_demand("train")}
         with (
-            pytest.raises(StoreError, match=r"store: above block_1_add, features of 15 of 15 train images are not"),
+            pytest.raises(
+                StoreError, match=r"store: above block_1_add, features of 15 of 15 train images in a row are not"
+            ),
             frozen_features(upper, store, maps, on_disk=False, on_rows=lambda *done: None),
         ):
             pass

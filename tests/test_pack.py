@@ -103,6 +103,20 @@ def test_images_that_wait_for_features_are_left_out(cache, tmp_path):
     assert not (tmp_path / "none.h5").exists()
 
 
+def test_a_file_that_is_no_packed_store_is_refused_and_kept(cache, tmp_path):
+    notes, other = tmp_path / "notes.txt", tmp_path / "other.h5"
+    notes.write_text("mine")
+    with h5py.File(other, "w") as file:
+        file["mine"] = 1
+    for path in (notes, other):
+        before = path.read_bytes()
+        with pytest.raises(StoreError, match="exists and is no packed store"):
+            pack_store(cache, path)
+        assert path.read_bytes() == before
+    other.write_bytes(b"")
+    assert pack_store(cache, other) == 25 == pack_store(cache, other)
+
+
 @pytest.mark.parametrize(
     ("file", "words"),
     [
@@ -119,13 +133,19 @@ def test_a_file_that_cannot_be_there_is_refused(cache, tmp_path, file, words):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def an_older_one(path):
+    with h5py.File(path, "w") as packed:
+        packed.attrs["fingerprint"] = "old"
+    return path.read_bytes()
+
+
 def test_fault_09_a_damaged_shard_is_never_packed_and_the_old_file_stays(cache, tmp_path):
-    (tmp_path / "photos.h5").write_bytes(b"old")
+    old = an_older_one(tmp_path / "photos.h5")
     shard = sorted((cache / "shards").iterdir())[2]
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     with pytest.raises(StoreDamaged, match="sha256"):
         pack_store(cache, tmp_path / "photos.h5")
-    assert (tmp_path / "photos.h5").read_bytes() == b"old"
+    assert (tmp_path / "photos.h5").read_bytes() == old
     assert not list(tmp_path.glob(".tmp-*"))
 
 
@@ -140,12 +160,15 @@ def test_fault_03_a_packed_file_is_synced_then_named_then_its_directory_synced(c
 
 FULL_DISK = """
 import resource, sys
+import h5py
 from pathlib import Path
 from pipeline.pack import pack_store
 cache, file = Path(sys.argv[1]), Path(sys.argv[2])
 pack_store(cache, file)
 whole = file.read_bytes()
-file.write_bytes(b"old")
+with h5py.File(file, "w") as packed:
+    packed.attrs["fingerprint"] = "old"
+old = file.read_bytes()
 for limit in range(0, len(whole), len(whole) // 40):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
@@ -153,7 +176,7 @@ for limit in range(0, len(whole), len(whole) // 40):
         sys.exit(f"no error at {limit} bytes")
     except OSError as error:
         assert error.strerror == "File too large" and error.filename == str(file), error
-    assert file.read_bytes() == b"old" and len(list(file.parent.iterdir())) == 1
+    assert file.read_bytes() == old and len(list(file.parent.iterdir())) == 1
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 pack_store(cache, file)
 assert file.read_bytes() == whole
@@ -174,7 +197,7 @@ def test_fault_04_a_full_disk_is_an_os_error_wherever_it_strikes_and_no_crash_at
 
 def test_the_verb_packs_and_replaces(cache, tmp_path, capsys):
     packed = tmp_path / "photos.h5"
-    packed.write_bytes(b"old")
+    an_older_one(packed)
     assert main(["pack", str(cache), str(packed)]) == 0
     assert "packed 25 of 26 images" in capsys.readouterr().out
     check_same(packed, cache)

@@ -213,6 +213,12 @@ class TestInterruption:
         assert status == 0 and FakeConvBase.seen == 22 and "8 images were labelled before" in err
         self.check(tmp_path, cache, new)
 
+    def test_files_of_the_user_with_such_a_name_stay(self, run, tmp_path, cache, new, interrupted):
+        arguments, _ = interrupted
+        notes = tmp_path / "labels.csv.partial-notes.txt"
+        notes.write_text("mine")
+        assert run(*arguments)[0] == 0 and notes.read_text() == "mine"
+
     def test_a_line_that_was_cut_off_is_computed_again(self, run, tmp_path, cache, new, interrupted):
         arguments, partial = interrupted
         partial.write_bytes(partial.read_bytes()[:-5])
@@ -291,6 +297,19 @@ class TestInterruption:
         assert read_csv(file.partial.read_bytes())[0]["label"] == "cats"
         file.finish()
         assert len(read_csv((tmp_path / "x.csv").read_bytes())) == 1
+
+    def test_a_path_that_is_gone_costs_no_line_after_it(self, tmp_path):
+        paths = [str(tmp_path / name) for name in ("a", "gone", "b")]
+        for path in paths[::2]:
+            Path(path).write_bytes(b"image")
+        file = PredictionsFile(tmp_path / "x.csv", HEADER, [])
+        list(file.go_on(paths, pytest.fail))
+        for path in paths:
+            file.write([path, "", "", "", "", "no such file"])
+        file.close()
+        kept = []
+        assert list(PredictionsFile(tmp_path / "x.csv", HEADER, []).go_on([*paths, "c"], kept.append)) == ["c"]
+        assert len(kept) == 3
 
     def test_a_partial_file_of_something_else_is_not_trusted(self, tmp_path):
         file = PredictionsFile(tmp_path / "x.csv", HEADER, [])

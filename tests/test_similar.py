@@ -439,6 +439,23 @@ class TestVerb:
         assert main(["duplicates", str(cache), "--groups", "nowhere/groups.csv"]) == 2
         assert "there is no folder nowhere" in capsys.readouterr().err
 
+    @pytest.mark.parametrize(
+        ("option", "text", "words"),
+        [
+            ("--csv", "path,label\na.png,cats\n", "is no list of pairs"),
+            ("--groups", "path,label,split,group\na.png,cats,,\n", "exists already"),
+        ],
+    )
+    def test_a_file_of_the_user_is_not_overwritten(self, cache, tmp_path, capsys, option, text, words):
+        file = tmp_path / "mine.csv"
+        file.write_text(text)
+        assert main(["duplicates", str(cache), option, str(file)]) == 2
+        assert words in capsys.readouterr().err and file.read_text() == text
+
+    def test_a_list_of_pairs_is_replaced(self, cache, tmp_path):
+        for _ in range(2):
+            assert main(["duplicates", str(cache), "--csv", str(tmp_path / "pairs.csv")]) == 1
+
     def test_info_shows_the_exact_ones_and_after_a_search_all(self, cache, capsys):
         def said():
             assert main(["info", str(cache), "--json"]) == 0

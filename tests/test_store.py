@@ -107,6 +107,16 @@ def test_fault_32_an_index_comes_back_as_it_was(names):
         assert bytes(back.to_bytes()) == data
 
 
+@pytest.mark.parametrize("where", ["images", "index"])
+def test_contents_of_another_dtype_are_refused(where):
+    index = index_of(ODD)
+    wide = index.contents.astype(np.int64)
+    images = replace(index.images, contents=wide if where == "images" else index.images.contents)
+    index = replace(index, images=images, contents=wide if where == "index" else index.contents)
+    with pytest.raises(StoreDamaged):
+        read_index(bytes(index.to_bytes()), Path("/photos"), Path("index"))
+
+
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_equal_rows_make_equal_bytes(compression):
     index = index_of(ODD)

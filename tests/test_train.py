@@ -248,6 +248,15 @@ def test_equal_images_are_drawn_together_for_the_intervals(store, monkeypatch):
     np.testing.assert_array_equal(seen["groups"], store.index.rows[store.members("validation")])
 
 
+def test_images_of_one_group_of_the_user_are_drawn_together(store):
+    members = store.members("validation")
+    rows = store.units("validation")
+    store.images.groups[members[:3]] = 7
+    units = store.units("validation")
+    assert len(set(units[:3])) == 1 and units[0] not in rows
+    np.testing.assert_array_equal(units[3:], rows[3:])
+
+
 def test_shared_features_of_a_store_serve_a_sweep(store, read):
     rows, y = store.on_demand("train")
     shared = SharedFeatures(rows)

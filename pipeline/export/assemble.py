@@ -101,7 +101,9 @@ def find_head(store: FeatureStore, head: Any) -> Any:
         raise HeadError(f"the {head.name} head is not trained yet; call fit first")
     labels, shape = head.classes_, tuple(head.feature_shape_)
     names = getattr(head, "class_names_", list(store.classes))
-    numbers = labels.dtype.kind in "iu" and labels[0] >= 0 and labels[-1] < len(names)
+    if labels.dtype.kind not in "iu":
+        raise HeadError(f"the {head.name} head was trained on labels {labels.tolist()}, not on numbers of classes")
+    numbers = labels[0] >= 0 and labels[-1] < len(names)
     for what, its, the_stores in (
         ("classes", names if numbers else labels.tolist(), list(store.classes)),
         ("features of shape", shape, tuple(store.feature_shape)),

@@ -7,10 +7,11 @@ Each format has a place for what a file says of itself, which readers that do no
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -127,12 +128,29 @@ def load_exported(path: Path, format: str, shapes: tuple[Shape, Shape] | None = 
     Raises
     ------
     ExportError
-        The file cannot be loaded or has other shapes, or a package for it is missing.
+        The file cannot be loaded or has other shapes, or, when it is called, cannot be run; CannotBeTried
+        where a package for it is missing.
     """
+    with _refusing(path):
+        predict = _LOADERS[format](path) if shapes is None else _load_keras(path, shapes)
+
+    def refusing(images: np.ndarray) -> np.ndarray:
+        with _refusing(path):
+            return predict(images)
+
+    return refusing
+
+
+class CannotBeTried(ExportError):
+    """A package that would run the file is not installed; the file may be good."""
+
+
+@contextlib.contextmanager
+def _refusing(path: Path) -> Iterator[None]:
     try:
-        return _LOADERS[format](path) if shapes is None else _load_keras(path, shapes)
+        yield
     except ImportError as error:
-        raise ExportError(f"{path} cannot be run here: pip install onnxruntime ({one_line(error)})") from None
+        raise CannotBeTried(f"{path} cannot be run here: pip install onnxruntime ({one_line(error)})") from None
     except Exception as error:  # the libraries raise anything over a malformed file
         raise ExportError(f"{path} is refused: {one_line(error)}") from error
 

@@ -74,8 +74,8 @@ def _refuse_other_than_finite(features: np.ndarray, split: str, store: FeatureSt
     if bad := sum(not np.isfinite(row).all() for row in features):
         other = "another --cut" if features.dtype == np.float32 else "--store-dtype float32"
         raise StoreError(
-            f"{store.directory}: above {store.spec.cut}, features of {bad} of {len(features)} {split} images are not "
-            f"finite in {features.dtype}, which they must be to train on them; make a store with {other}"
+            f"{store.directory}: above {store.spec.cut}, features of {bad} of {len(features)} {split} images in a "
+            f"row are not finite in {features.dtype}, which they must be to train on them; make a store with {other}"
         )
 
 

@@ -184,7 +184,7 @@ class Tuning:
         )
 
     def _evaluate(self, head: Any, split: str, data: tuple[Any, np.ndarray]) -> Any:
-        return evaluate(head, *data, classes=self.store.classes, groups=self.maps.of[split][0].rows)
+        return evaluate(head, *data, classes=self.store.classes, groups=self.store.units(split))
 
     def identity_of(self, head: Any) -> str:
         """The sha256 of what training this head depends on, but for what it starts from."""

@@ -11,6 +11,7 @@ import contextlib
 import csv
 import io
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -177,8 +178,8 @@ class PredictionsFile:
         self._file.close()
         os.replace(self.partial, self.path)
         sync_directory(self.path.parent)
-        prefix = f"{self.path.name}.partial-"
-        for left in [path for path in self.path.parent.iterdir() if path.name.startswith(prefix)]:
+        ours = re.compile(re.escape(f"{self.path.name}.partial-") + "[0-9a-f]{12}")
+        for left in [path for path in self.path.parent.iterdir() if ours.fullmatch(path.name)]:
             left.unlink()
         self.close()
 
@@ -191,5 +192,5 @@ def _is_newer(path: str, written: int) -> bool:
     try:
         found = os.stat(path)  # noqa: PTH116  # what is no path at all is found out there
     except (OSError, ValueError):
-        return True
+        return False  # gone is not newer; one that comes back is
     return max(found.st_mtime_ns, found.st_ctime_ns) > written  # an older file that is moved here keeps its mtime

@@ -18,6 +18,7 @@ from pipeline.store import FeatureStore
 from pipeline.table import NO_GROUP, SPLITS, ImageTable
 
 COLUMNS = ("path", "label", "split", "group")
+PAIRS_START = rb"kind,similarity,"  # of what `write_pairs` wrote, for `replaceable`
 
 
 def write_groups(store: FeatureStore, found: Duplicates, file: str | Path) -> int:
@@ -34,7 +35,7 @@ def write_groups(store: FeatureStore, found: Duplicates, file: str | Path) -> in
     found : Duplicates
         Of this store.
     file : path
-        Replaced if it exists; its paths are relative to its own folder.
+        Its paths are relative to its own folder.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def write_groups(store: FeatureStore, found: Duplicates, file: str | Path) -> in
     for count, ids in enumerate(connected([*(pair.ids for pair in found.pairs), *_given_links(images)]), 1):
         group_of |= dict.fromkeys(ids, f"group-{count}")
         members = [number[id] for id in ids]
-        splits[members] = splits[min(members, key=lambda at: images.contents[at].tobytes())]
+        splits[members] = splits[min(members, key=lambda at: (not images.readable[at], images.contents[at].tobytes()))]
     root = os.path.relpath(images.root.resolve(), file.parent.resolve())  # `..` leads out of the folder a link names
     with _csv_file(file) as rows:
         rows.writerow(COLUMNS)

@@ -121,6 +121,7 @@ def _is_consistent(index: Index) -> bool:
         and index.ranges.dtype.kind == "i"
         and index.ranges.shape[1:] == (2,)
         and images.contents.shape[1:] == index.contents.shape[1:] == (32,)
+        and images.contents.dtype == index.contents.dtype == np.uint8
         and ((index.rows >= NO_ROW) & (index.rows < m)).all()
         and ((images.labels >= -1) & (images.labels < len(images.classes))).all()
         and ((images.split_codes >= 0) & (images.split_codes < len(SPLITS))).all()

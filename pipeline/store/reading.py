@@ -19,7 +19,7 @@ from pipeline.store.index import NO_ROW, Index
 from pipeline.store.manifest import Manifest, ShardEntry, stored_spec
 from pipeline.store.on_demand import FeatureRows
 from pipeline.store.shard import Shard, is_run, shard_name
-from pipeline.table import SPLITS, ImageTable
+from pipeline.table import NO_GROUP, SPLITS, ImageTable
 
 logger = logging.getLogger(__name__)
 SHARDS = "shards"
@@ -218,6 +218,15 @@ class FeatureStore:
     def ids(self, split: str | None = None) -> list[str]:
         """The ids of the images of `load(split)`, in its order."""
         return [self.images.ids[member] for member in self.members(split).tolist()]
+
+    def units(self, split: str | None = None) -> np.ndarray:
+        """What is drawn as one where scores are resampled, ndarray of shape (n,), int64, in the order of `ids(split)`.
+
+        The same number for images of one of the user's groups, and for equal images without a group.
+        """
+        members = self.members(split)
+        groups, rows = self.images.groups[members], self.index.rows[members]
+        return np.where(groups == NO_GROUP, rows, len(self.index.contents) + groups.astype(np.int64))
 
     def read_rows(self, rows: np.ndarray, *, dtype: str | np.dtype | None = None) -> np.ndarray:
         """Features of the given rows, ndarray of shape (len(rows), *feature_shape), checked.

@@ -9,8 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import console, display
+from pipeline.durable import replaceable
 from pipeline.errors import PipelineError
 from pipeline.similar import Duplicates, find_duplicates, keep_duplicates, write_groups, write_pairs
+from pipeline.similar.groups import PAIRS_START
 from pipeline.similar.neighbours import seconds_to_compare
 from pipeline.store import FeatureStore, open_features, view_numbers
 
@@ -20,9 +22,13 @@ MOST_SHOWN = 50  # pairs; a CSV file has all
 def run(options: argparse.Namespace) -> int:
     """One picture twice; 1 if any lies across splits or under two labels."""
     store = open_features(options.store)
-    for file in filter(None, (options.csv, options.groups)):
-        if not Path(file).absolute().parent.is_dir():  # said now, not after minutes of comparing
-            raise PipelineError(f"{file} cannot be written: there is no folder {Path(file).parent}; make it first")
+    for file in map(Path, filter(None, (options.csv, options.groups))):  # said now, not after minutes of comparing
+        if not file.absolute().parent.is_dir():
+            raise PipelineError(f"{file} cannot be written: there is no folder {file.parent}; make it first")
+    if options.csv and not replaceable(Path(options.csv), PAIRS_START):
+        raise PipelineError(f"{options.csv} exists and is no list of pairs; give another name, or remove it")
+    if options.groups and Path(options.groups).exists():  # it may hold labels that somebody mended by hand
+        raise PipelineError(f"{options.groups} exists already; give another name, or remove it")
     _announce(store)
     with console.meters(pairs="comparing") as on_progress:
         found = find_duplicates(store, threshold=options.threshold, on_progress=on_progress)

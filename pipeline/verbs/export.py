@@ -10,7 +10,7 @@ from pipeline.errors import ExportError, ImagesError
 from pipeline.export.agreement import compare
 from pipeline.export.assemble import find_head
 from pipeline.export.files import check_request, export_model
-from pipeline.export.record import load_exported
+from pipeline.export.record import CannotBeTried, load_exported
 from pipeline.heads import KERAS_HEADS
 from pipeline.saved import choose_head
 from pipeline.store import FeatureStore, open_features
@@ -34,9 +34,12 @@ def run(options: argparse.Namespace) -> int:
     try:
         predict, in_float32 = load_exported(file, format), format in ("tflite", "onnx")
         agreement = compare(store, head, predict, options.form, images=CHECKED, in_float32=in_float32)
-    except (ImagesError, ExportError) as error:
+    except (ImagesError, CannotBeTried) as error:
         console.warn(f"{file} is written but was not tried: {error}")
         return 0
+    except ExportError as error:
+        console.warn(f"{file} is written and does not run: {error}")
+        return 1
     return display.show_agreement(str(file), agreement, store.spec.precision)
 
 
