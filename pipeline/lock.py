@@ -91,6 +91,20 @@ def _ourselves() -> dict[str, str | int]:
 def _holder(directory: Path) -> str:
     try:
         holder = json.loads((directory / HOLDER).read_text())
+        if holder["host"] == platform.node() and _is_gone(int(holder["pid"])):
+            return "another process"  # it was killed, and the one that holds the lock has not written its name yet
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return "another process"
+
+
+def _is_gone(pid: int) -> bool:
+    if os.name != "posix":  # where signal 0 is not a question
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it is somebody else's
+        pass
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -192,6 +193,17 @@ def test_fault_07_the_second_writer_names_the_first_and_touches_nothing_until_th
         holder.kill()
         holder.communicate()
     assert not list(cache.rglob(f"{TEMPORARY}*")) and not (cache / ".writer.json").exists()
+
+
+def test_fault_07_a_killed_holder_is_not_named_for_the_one_that_has_not_written_its_name_yet(cache):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with open_for_writing(cache):
+        name = json.loads((cache / ".writer.json").read_text())
+        for pid, words in ((gone.pid, "by another process"), (os.getpid(), f"by process {os.getpid()}")):
+            (cache / ".writer.json").write_text(json.dumps({**name, "pid": pid}))
+            with pytest.raises(StoreBusy, match=words), open_for_writing(cache):
+                pass
 
 
 def test_fault_05_a_directory_that_cannot_be_written_to_is_an_error(cache, tmp_path, monkeypatch):
