@@ -229,9 +229,9 @@ def write_shards(
     for start, stop in pending.tolist():
         features = np.zeros((stop - start, *store.feature_shape), store.dtype)
         status = np.zeros(stop - start, np.uint8)
-        bad = []
+        filled, bad = np.zeros(stop - start, bool), []
         for row in islice(rows, stop - start):
-            status[row.task.row - start] = row.status
+            status[row.task.row - start], filled[row.task.row - start] = row.status, True
             if row.features is None:
                 bad.append(BadRow(row.task.row, int(row.status), row.reason))
                 if row.task.id is not None:  # no image's any more
@@ -239,7 +239,7 @@ def write_shards(
             else:
                 features[row.task.row - start] = row.features
             progress.image_done()
-        if not status.all():
-            raise StoreError(f"{store.directory}: images ended before rows {start} to {stop} were full")
+        if not filled.all():  # never zeros for a row that nothing was said of
+            raise StoreError(f"{store.directory}: {(~filled).sum()} of rows {start} to {stop} were not computed")
         # Not in a thread of its own: a kill would cost the shard being written besides the one being computed.
         writer.put_shard(ShardContent(start, features, status, store.index.contents[start:stop]), tuple(bad))

@@ -502,3 +502,17 @@ def test_fault_30_a_file_without_permission_is_status_3_and_is_tried_again(photo
     store = extract_features(scan_images(photos, known=store.images), cache)
     assert store.bad == [] and FakeConvBase.seen == 20
     check_rows(store, photos)
+
+
+@pytest.mark.parametrize("fault", ["one too few", "one twice"])
+def test_a_row_that_nothing_is_said_of_is_an_error_and_no_zeros(photos, tmp_path, fake_conv_base, monkeypatch, fault):
+    real = pipeline.extract.rows_of
+
+    def rows_of(*args, **options):
+        rows = list(real(*args, **options))
+        yield from rows[:-1] if fault == "one too few" else [*rows[:-1], rows[-2]]
+
+    monkeypatch.setattr("pipeline.extract.rows_of", rows_of)
+    with pytest.raises(StoreError, match="1 of rows 16 to 20 were not computed"):
+        extract_features(scan_images(photos), tmp_path / "cache")
+    assert open_features(tmp_path / "cache").pending == 4
