@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.durable import canonical_json
 from pipeline.errors import SpecError
+from pipeline.files.durable import canonical_json
 
 METHOD = "affine-1"  # part of a view's fingerprint; raised whenever any pixel would change
 

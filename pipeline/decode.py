@@ -34,8 +34,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from pipeline.errors import PipelineError, SpecError
-from pipeline.resize import stretch
-from pipeline.spec import RESIZES
+from pipeline.resize import RESIZES, stretch
 from pipeline.status import Status
 
 DECODER = "pillow-1"  # part of a spec's fingerprint; raised whenever any pixel would change

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.augment import Augmentation, View
-from pipeline.durable import sha256_of_file
 from pipeline.errors import StoreDamaged, StoreError, StoreMismatch
+from pipeline.files.durable import sha256_of_file
 from pipeline.spec import WEIGHTS_WORDS, ConvBaseSpec, Difference, compare
 from pipeline.status import Status
 from pipeline.store import FeatureStore, Manifest, open_features, read_manifest, view_directory, view_numbers

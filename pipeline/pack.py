@@ -24,9 +24,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pipeline.durable import canonical_json, open_durably, replaceable
 from pipeline.errors import StoreError
-from pipeline.hostile import refuse_hostile_hdf5
+from pipeline.files.durable import canonical_json, open_durably, replaceable
+from pipeline.files.untrusted import refuse_hostile_hdf5
 from pipeline.store import FeatureStore, open_features
 
 FORMAT = 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.durable import write_durably
+from pipeline.files.durable import write_durably
 from pipeline.scoring import Report
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+RESIZES = ("bilinear", "antialias")
 BLOCK_PIXELS = 200_000  # read and resized at a time; a usual photo is one block
 
 

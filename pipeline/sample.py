@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.durable import TEMPORARY, make_directory
+from pipeline.files.durable import TEMPORARY, make_directory
 
 PIXELS = 32  # a side: each of the 8x8 is drawn as 4x4
 

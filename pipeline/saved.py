@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.durable import read_json, sha256_of
 from pipeline.errors import HeadError
+from pipeline.files.durable import read_json, sha256_of
 from pipeline.heads.metrics import METRICS, RECORD, read_metrics
 from pipeline.scoring import Repeats, rank
 from pipeline.store import FeatureStore

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from pipeline.augment import View
-from pipeline.durable import canonical_json, sha256_of
 from pipeline.errors import SpecError
+from pipeline.resize import RESIZES
+from pipeline.files.durable import canonical_json, sha256_of
 
 FORMAT = 1  # of the features; raised when the same spec comes to mean other values
 PREPROCESSINGS = ("own", "rescale", "tf", "torch", "caffe", "none")
-RESIZES = ("bilinear", "antialias")
 WEIGHTS_WORDS = ("imagenet", "random")  # anything else is a file
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 STORE_DTYPES = ("float16", "float32")

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.defaults import EXTRACT_BATCH
-from pipeline.durable import TEMPORARY, read_json, sha256_of_file
 from pipeline.errors import SpecError, StoreDamaged, StoreMismatch
 from pipeline.extract import load_stored_conv_base
+from pipeline.files.durable import TEMPORARY, read_json, sha256_of_file
 from pipeline.images.contents import Unusable, read_contents
 from pipeline.images.listing import Entry
 from pipeline.progress import Progress

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from pipeline import durable
-from pipeline.durable import TEMPORARY, read_json, remove_temporaries, write_durably, write_json
+from pipeline.files import durable
+from pipeline.files.durable import TEMPORARY, read_json, remove_temporaries, write_durably, write_json
 
 
 def test_a_file_is_synced_then_named_then_its_directory_synced(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from pipeline.conv_base import load_conv_base
 from pipeline.conv_base.apart import run_apart
 from pipeline.conv_base.upper import load_upper
 from pipeline.errors import HeadError, SpecError, StoreBusy, StoreError, StoreMismatch
+from pipeline.files.lock import writing
 from pipeline.finetune import Watch, finetune_head
 from pipeline.finetune.frozen import frozen_features
 from pipeline.finetune.steps import Tuning, read_maps
@@ -23,7 +24,6 @@ from pipeline.heads import head_names, make_head, network, training
 from pipeline.heads.finetuned import Start
 from pipeline.heads.metrics import read_metrics
 from pipeline.heads.rows import is_read_on_demand
-from pipeline.lock import writing
 from scripts.finetune_speed import Ways, compare, write_images
 from tests.fakes import photo_folder
 from tests.test_head_files import plant

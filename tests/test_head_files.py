@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import skops.io
 
-from pipeline.durable import read_json, sha256_of, write_json
 from pipeline.errors import HeadError, StoreError, StoreMismatch
+from pipeline.files.durable import read_json, sha256_of, write_json
 from pipeline.heads import make_head
 from pipeline.heads.files import load_head, save_head
 from pipeline.heads.metrics import read_metrics

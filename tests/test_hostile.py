@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.hostile import refuse_hostile_hdf5
+from pipeline.files.untrusted import refuse_hostile_hdf5
 
 
 @pytest.fixture

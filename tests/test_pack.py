@@ -16,7 +16,7 @@ import pytest
 import pipeline
 from pipeline import ConvBaseSpec, StoreDamaged, StoreError, open_features
 from pipeline.cli import main
-from pipeline.hostile import refuse_hostile_hdf5
+from pipeline.files.untrusted import refuse_hostile_hdf5
 from pipeline.images import scan_images
 from pipeline.pack import pack_store
 from pipeline.store.manifest import read_manifest

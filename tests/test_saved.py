@@ -11,8 +11,8 @@ import pytest
 
 from pipeline import StoreMismatch, extract_features, open_features, scan_images, train_heads
 from pipeline.cli import main
-from pipeline.durable import read_json, write_json
 from pipeline.errors import HeadError
+from pipeline.files.durable import read_json, write_json
 from pipeline.predict.predictor import Predictor
 from pipeline.saved import OTHER_IMAGES, choose_head, data_digest, saved_heads
 from pipeline.spec import ConvBaseSpec

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from pipeline import ConvBaseSpec, StoreBusy, StoreDamaged, StoreError, open_features
-from pipeline.durable import TEMPORARY, canonical_json, sha256_of
+from pipeline.files.durable import TEMPORARY, canonical_json, sha256_of
 from pipeline.status import Status
 from pipeline.store import BadRow, Index, Manifest, ShardContent, ShardDamaged, empty_index, open_for_writing
 from pipeline.store.index import read_index
@@ -218,7 +218,7 @@ def test_fault_05_a_directory_that_cannot_be_written_to_is_an_error(cache, tmp_p
         raise PermissionError(13, "Permission denied")
 
     before = contents_of(cache)
-    monkeypatch.setattr("pipeline.lock.FileLock.acquire", refuse)
+    monkeypatch.setattr("pipeline.files.lock.FileLock.acquire", refuse)
     with pytest.raises(StoreError, match="cannot be written to: Permission denied"), open_for_writing(cache):
         pass
     assert contents_of(cache) == before and len(open_features(cache).members()) == 5

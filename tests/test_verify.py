@@ -15,7 +15,7 @@ import pytest
 import pipeline
 from pipeline import ConvBaseSpec, SpecError, StoreBusy, StoreDamaged, StoreError, StoreMismatch, open_features
 from pipeline.cli import main
-from pipeline.durable import sha256_of, write_json
+from pipeline.files.durable import sha256_of, write_json
 from pipeline.images import scan_images
 from pipeline.repair import repair_store
 from pipeline.status import Status

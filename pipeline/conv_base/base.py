@@ -18,8 +18,8 @@ from pipeline.conv_base.user_file import load_user_file
 from pipeline.conv_base.weights import draw_weights, weights_sha256
 from pipeline.conv_base.weights_file import load_weights_file, with_imagenet_rescaling
 from pipeline.conv_base.zoo import build, find_zoo_model
-from pipeline.durable import sha256_of_file
 from pipeline.errors import SpecError
+from pipeline.files.durable import sha256_of_file
 from pipeline.spec import ConvBaseSpec
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.conv_base.apart import import_keras, one_line
 from pipeline.errors import SpecError
-from pipeline.hostile import refuse_hostile_archive
+from pipeline.files.untrusted import refuse_hostile_archive
 from pipeline.spec import ConvBaseSpec
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.conv_base.apart import all_layers
-from pipeline.durable import canonical_json
+from pipeline.files.durable import canonical_json
 
 if TYPE_CHECKING:
     import keras

@@ -14,10 +14,10 @@ import numpy as np
 from pipeline.conv_base.apart import one_line, run_apart
 from pipeline.conv_base.precision import with_precision
 from pipeline.defaults import FORMATS
-from pipeline.durable import make_directory, replace_directory, replaceable, write_durably
 from pipeline.errors import ExportError
 from pipeline.export.assemble import assemble_model, find_head
 from pipeline.export.record import EXTRAS, KEY, RECORD_FILE, ExportRecord, with_record
+from pipeline.files.durable import make_directory, replace_directory, replaceable, write_durably
 from pipeline.progress import Progress
 from pipeline.store import FeatureStore
 

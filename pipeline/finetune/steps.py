@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.durable import canonical_json, sha256_of
 from pipeline.errors import HeadError
+from pipeline.files.durable import canonical_json, sha256_of
 from pipeline.finetune.frozen import frozen_features
 from pipeline.finetune.watch import Plan, Watch
 from pipeline.heads.files import load_head, save_head

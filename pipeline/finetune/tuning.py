@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.defaults import MAX_BAD
-from pipeline.durable import remove_temporaries
 from pipeline.errors import HeadError, StoreError
+from pipeline.files.durable import remove_temporaries
+from pipeline.files.lock import writing
 from pipeline.finetune.steps import CHECKPOINT, FinetunedResult, Tuning, read_maps
 from pipeline.finetune.watch import Watch
 from pipeline.heads import make_head
-from pipeline.lock import writing
 from pipeline.store import FeatureStore
 from pipeline.train import check_ready
 from pipeline.trained import save_trained

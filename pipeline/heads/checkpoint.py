@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.durable import write_durably
+from pipeline.files.durable import write_durably
 from pipeline.heads.training import Epochs
 
 FORMAT = 1

@@ -19,7 +19,8 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from pipeline.durable import (
+from pipeline.errors import HeadError, StoreMismatch
+from pipeline.files.durable import (
     canonical_json,
     read_json,
     remove_temporaries,
@@ -27,10 +28,9 @@ from pipeline.durable import (
     write_durably,
     write_json,
 )
-from pipeline.errors import HeadError, StoreMismatch
+from pipeline.files.lock import writing
 from pipeline.heads import HEADS, TUNED_HEADS, make_head
 from pipeline.heads.metrics import METRICS, RECORD, TRAIN_IT
-from pipeline.lock import writing
 
 FORMAT = 1  # of head.json; raised when its fields or the model file come to mean something else
 FIELDS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.durable import read_json
 from pipeline.errors import HeadError
+from pipeline.files.durable import read_json
 
 RECORD = "head.json"
 METRICS = "metrics.json"

@@ -15,8 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from pipeline.files.untrusted import refuse_hostile_archive
 from pipeline.heads.rows import Rows
-from pipeline.hostile import refuse_hostile_archive
 
 PREDICT_ROWS, PREDICT_BYTES = 128, 2**27  # of a batch, at most: maps of a low cut are large
 

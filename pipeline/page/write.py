@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.durable import replaceable, write_durably
 from pipeline.errors import StoreError
+from pipeline.files.durable import replaceable, write_durably
 from pipeline.page import comparison, data, detail
 from pipeline.page.figures import Figures
 from pipeline.page.html import Markup, join, tag

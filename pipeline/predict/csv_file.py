@@ -17,9 +17,9 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.durable import canonical_json, replaceable, sha256_of, sync_directory
 from pipeline.errors import PipelineError
-from pipeline.lock import writing_file
+from pipeline.files.durable import canonical_json, replaceable, sha256_of, sync_directory
+from pipeline.files.lock import writing_file
 from pipeline.predict.predictor import Prediction
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one

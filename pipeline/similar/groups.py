@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.durable import open_durably
+from pipeline.files.durable import open_durably
 from pipeline.similar.pairs import Duplicates, connected
 from pipeline.store import FeatureStore
 from pipeline.table import NO_GROUP, SPLITS, ImageTable

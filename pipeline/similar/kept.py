@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pipeline.durable import read_json, write_json
+from pipeline.files.durable import read_json, write_json
 from pipeline.similar.exact import exact_duplicates, in_order, make_pair
 from pipeline.similar.pairs import Duplicates, Pair
 from pipeline.store import FeatureStore

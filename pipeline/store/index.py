@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from pipeline.errors import StoreDamaged
-from pipeline.hostile import refuse_hostile_hdf5
+from pipeline.files.untrusted import refuse_hostile_hdf5
 from pipeline.table import COLUMNS, NO_GROUP, SPLITS, ImageTable, Skipped
 
 NO_ROW = -1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from pipeline.durable import sha256_of
 from pipeline.errors import StoreDamaged, StoreError
+from pipeline.files.durable import sha256_of
 from pipeline.store.index import LOST, Index, read_index
 from pipeline.store.manifest import MANIFEST, Manifest, read_manifest
 from pipeline.store.reading import FeatureStore

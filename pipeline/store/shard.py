@@ -25,9 +25,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pipeline.durable import sha256_of_file
 from pipeline.errors import StoreDamaged
-from pipeline.hostile import refuse_hostile_hdf5
+from pipeline.files.durable import sha256_of_file
+from pipeline.files.untrusted import refuse_hostile_hdf5
 from pipeline.status import Status
 
 FORMAT = 1

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.durable import TEMPORARY, sync_directory
 from pipeline.errors import StoreDamaged, StoreError, StoreMismatch
-from pipeline.lock import writing
+from pipeline.files.durable import TEMPORARY, sync_directory
+from pipeline.files.lock import writing
 from pipeline.spec import compare
 from pipeline.status import Status
 from pipeline.store.by_content import RowsByContent

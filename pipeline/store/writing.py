@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.durable import make_directory, remove_temporaries, sha256_of, sync_directory, write_durably
 from pipeline.errors import StoreDamaged, StoreError
-from pipeline.lock import HOLDER, LOCK, writing
+from pipeline.files.durable import make_directory, remove_temporaries, sha256_of, sync_directory, write_durably
+from pipeline.files.lock import HOLDER, LOCK, writing
 from pipeline.status import Status
 from pipeline.store.index import Index
 from pipeline.store.manifest import MANIFEST, BadRow, Manifest, ShardEntry

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import console, display
-from pipeline.durable import replaceable
 from pipeline.errors import PipelineError
+from pipeline.files.durable import replaceable
 from pipeline.similar import Duplicates, find_duplicates, keep_duplicates, write_groups, write_pairs
 from pipeline.similar.groups import PAIRS_START
 from pipeline.similar.neighbours import seconds_to_compare

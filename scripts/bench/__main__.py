@@ -16,8 +16,8 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.durable import make_directory, write_durably
 from pipeline.errors import PipelineError
+from pipeline.files.durable import make_directory, write_durably
 
 from . import cold, growth, heads, limit, reading, ways
 from .machine import describe_machine, in_a_line

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.defaults import EPOCHS
-from pipeline.durable import make_directory, write_durably
+from pipeline.files.durable import make_directory, write_durably
 
 from .results import Figure, duration, spelled
 from .whole_job import PHOTOS

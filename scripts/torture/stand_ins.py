@@ -9,7 +9,7 @@ from unittest import mock
 
 import numpy as np
 
-from pipeline.durable import sha256_of_file
+from pipeline.files.durable import sha256_of_file
 from pipeline.spec import ConvBaseSpec
 from tests.fakes import FakeConvBase
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipeline.durable import make_directory
 from pipeline.errors import PipelineError, StoreBusy, StoreError
+from pipeline.files.durable import make_directory
 
 LOCK = ".lock"
 HOLDER = ".writer.json"  # apart from the lock: opening a lock file may empty it

@@ -1,0 +1,1 @@
+"""Durable writes, the lock of a writer, and checks of untrusted files."""
