@@ -67,7 +67,7 @@ conv-bases: .venv/installed ## a table of all conv bases
 	@.venv/bin/python scripts/list_conv_bases.py
 
 sample: .venv/installed
-	@.venv/bin/python -c 'from pipeline.sample import write_sample; write_sample("cache/digits")'
+	@.venv/bin/python -c 'from pipeline.images.sample import write_sample; write_sample("cache/digits")'
 
 test: .venv/installed-dev lint ## lint, then all tests
 	@.venv/bin/python -m pytest -n auto

@@ -11,9 +11,9 @@ from importlib import import_module
 from typing import Any
 
 _WHERE = {
-    "Augmentation": "augment",
+    "Augmentation": "images.augment",
     "ConvBaseSpec": "spec",
-    "ImageTable": "table",
+    "ImageTable": "images.table",
     "Prediction": "predict",
     "Progress": "progress",
     "Report": "scoring",
@@ -32,7 +32,7 @@ _WHERE = {
     "predict_images": "predict",
     "repair_store": "repair",
     "save_head": "heads.files",
-    "scan_images": "images",
+    "scan_images": "images.scan",
     "train_heads": "train",
     "verify_store": "verify",
     "write_report": "page",

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.augment import Augmentation, View
-from pipeline.decode import DECODER
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import StoreError
+from pipeline.images.augment import Augmentation, View
+from pipeline.images.decode import DECODER
+from pipeline.images.table import ImageTable
 from pipeline.matching import is_settled, refuse, to_retry, up_to_date, views_to_be
 from pipeline.plan import Plan, make_plan, rows_per_shard
 from pipeline.progress import Progress
@@ -33,7 +34,6 @@ from pipeline.store import (
     view_directory,
 )
 from pipeline.store.manifest import MANIFEST
-from pipeline.table import ImageTable
 
 if TYPE_CHECKING:
     from pipeline.conv_base import ConvBase

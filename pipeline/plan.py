@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.images.table import ImageTable
 from pipeline.store import NO_ROW, Index
-from pipeline.table import ImageTable
 
 MOST_ROWS = 512  # in a shard
 MOST_BYTES = 64 << 20  # of features in a shard, as it is built in memory

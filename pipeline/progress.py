@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline.augment import View
+    from pipeline.images.augment import View
     from pipeline.plan import Changes, Plan
     from pipeline.spec import ConvBaseSpec
     from pipeline.store import FeatureStore

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pipeline.augment import View, augment
-from pipeline.decode import DecodeError, Size, decode_image
 from pipeline.errors import StoreError
+from pipeline.images.augment import View, augment
+from pipeline.images.decode import DecodeError, Size, decode_image
+from pipeline.images.status import Status
 from pipeline.progress import Progress
-from pipeline.status import Status
 from pipeline.store import NO_ROW, BadRow, FeatureStore, Index, ShardContent, StoreWriter
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-from pipeline.augment import View
 from pipeline.errors import SpecError
-from pipeline.resize import RESIZES
 from pipeline.files.durable import canonical_json, sha256_of
+from pipeline.images.augment import View
+from pipeline.images.resize import RESIZES
 
 FORMAT = 1  # of the features; raised when the same spec comes to mean other values
 PREPROCESSINGS = ("own", "rescale", "tf", "torch", "caffe", "none")

@@ -16,9 +16,9 @@ from pipeline.heads import head_names, make_head
 from pipeline.heads.memory import available_memory, pooled_bytes
 from pipeline.heads.rows import Kept
 from pipeline.heads.sharing import SharedFeatures
+from pipeline.images.table import SPLITS
 from pipeline.scoring import Repeats, evaluate, rank, seeds_of
 from pipeline.store import FeatureStore, stack_views
-from pipeline.table import SPLITS
 from pipeline.trained import TrainedHead, save_trained
 
 logger = logging.getLogger(__name__)

@@ -20,16 +20,16 @@ import numpy as np
 
 from pipeline import ConvBaseSpec, FeatureStore, evaluate, extract_features, make_head, scan_images
 from pipeline.arguments.kinds import key_value, size
-from pipeline.augment import Augmentation
-from pipeline.decode import decode_image
 from pipeline.defaults import EXTRACT_BATCH, HEAD_BATCH, LEARNING_RATE, UNITS
 from pipeline.ending import in_one_line
 from pipeline.extract import load_stored_conv_base
 from pipeline.heads import head_params
+from pipeline.images.augment import Augmentation
+from pipeline.images.decode import decode_image
+from pipeline.images.table import ImageTable
 from pipeline.progress import Progress
 from pipeline.rows import rows_of, tasks_of
 from pipeline.store import stack_views
-from pipeline.table import ImageTable
 
 ONLINE = "online, the slides' way"
 

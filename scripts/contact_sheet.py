@@ -15,10 +15,10 @@ from PIL import Image
 
 from pipeline import scan_images
 from pipeline.arguments.kinds import key_value
-from pipeline.augment import Augmentation, View, augment
-from pipeline.decode import DecodeError, decode_image
 from pipeline.ending import in_one_line
 from pipeline.errors import ImagesError
+from pipeline.images.augment import Augmentation, View, augment
+from pipeline.images.decode import DecodeError, decode_image
 
 SIDE, GAP = 100, 4  # pixels
 IMAGES, VIEWS = 3, 8

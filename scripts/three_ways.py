@@ -35,16 +35,16 @@ from pipeline import (
     train_heads,
 )
 from pipeline.arguments.kinds import key_value, size
-from pipeline.decode import decode_image
 from pipeline.defaults import EPOCHS, HEAD_BATCH, LEARNING_RATE, TUNING_EPOCHS, TUNING_RATE, UNITS
 from pipeline.display.finetuning import ConsoleWatch
 from pipeline.ending import in_one_line
 from pipeline.extract import load_stored_conv_base
+from pipeline.images.decode import decode_image
+from pipeline.images.table import ImageTable
 from pipeline.progress import Progress
 from pipeline.scoring import with_interval
 from pipeline.spec import WEIGHTS_WORDS
 from pipeline.store import stack_views
-from pipeline.table import ImageTable
 from scripts.augmentation import random_layers
 
 Forward = Callable[[Any, bool], Any]

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.decode import MAX_PIXELS
-from pipeline.status import Status
+from pipeline.images.decode import MAX_PIXELS
+from pipeline.images.status import Status
 
 OK, UNDECODABLE, TOO_LARGE = Status.OK, Status.UNDECODABLE, Status.TOO_LARGE
 LIMIT = (8192, MAX_PIXELS // 8192)  # width and height that are just allowed

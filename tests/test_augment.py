@@ -9,8 +9,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from pipeline.augment import DRAWN, Augmentation, View, _draw, affine_map, augment
 from pipeline.errors import SpecError
+from pipeline.images.augment import DRAWN, Augmentation, View, _draw, affine_map, augment
 
 CONTENT = hashlib.sha256(b"an image").digest()
 NONE = Augmentation(rotation=0, width_shift=0, height_shift=0, shear=0, zoom=0, horizontal_flip=False)

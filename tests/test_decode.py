@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import decode
-from pipeline.decode import DecodeError, decode_image
 from pipeline.errors import SpecError
-from pipeline.status import Status
+from pipeline.images import decode
+from pipeline.images.decode import DecodeError, decode_image
+from pipeline.images.status import Status
 from tests.bad_images import (
     bad_images,
     bmp,
@@ -364,7 +364,7 @@ def test_a_mistake_of_ours_is_not_taken_for_a_bad_image(monkeypatch):
     def mistaken(*_, **__):
         raise ValueError("a mistake")
 
-    monkeypatch.setattr("pipeline.decode.stretch", mistaken)
+    monkeypatch.setattr("pipeline.images.decode.stretch", mistaken)
     with pytest.raises(ValueError, match="a mistake"):
         decode_image(saved(noise(), "PNG"), (4, 4))
 
@@ -410,7 +410,7 @@ def test_fault_28_neither_pillows_settings_nor_its_warnings_are_touched(corpus):
 PEAK = """
 import json, pathlib, sys
 import numpy as np
-from pipeline.decode import DecodeError, decode_image
+from pipeline.images.decode import DecodeError, decode_image
 
 def kilobytes(field):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(field))
@@ -486,7 +486,7 @@ def test_small_blocks_give_the_same_bits_as_one(resize, mode, monkeypatch):
     data = saved(image, "TIFF")
     whole = decode_image(data, (13, 17), resize)
     for pixels in (1, 61 * 5, 61 * 20):
-        monkeypatch.setattr("pipeline.resize.BLOCK_PIXELS", pixels)
+        monkeypatch.setattr("pipeline.images.resize.BLOCK_PIXELS", pixels)
         assert np.array_equal(decode_image(data, (13, 17), resize), whole)
 
 
@@ -538,5 +538,5 @@ def test_jpeg_pixels_are_tensorflows_to_the_last_level(mode, options):
 
 
 def test_decoding_does_not_import_tensorflow():
-    script = "import sys, pipeline.decode; sys.exit('tensorflow' in sys.modules)"
+    script = "import sys, pipeline.images.decode; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1]).returncode == 0

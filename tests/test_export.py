@@ -14,12 +14,12 @@ import pytest
 
 from pipeline import ExportError, HeadError, ImagesError, StoreMismatch, export_model, load_head, make_head, train_heads
 from pipeline.cli import main
-from pipeline.decode import decode_image
 from pipeline.export import record as record_module
 from pipeline.export.agreement import compare, verify_model
 from pipeline.export.assemble import find_head
 from pipeline.export.files import format_of
 from pipeline.export.record import KEY, load_exported, read_record, with_record
+from pipeline.images.decode import decode_image
 from tests.exporting import KERAS_HEADS, tiny_store
 
 STRANGER = """

@@ -21,10 +21,10 @@ from pipeline import (
     open_features,
     scan_images,
 )
-from pipeline.decode import decode_image
 from pipeline.extract import COMPARED
+from pipeline.images.decode import decode_image
+from pipeline.images.status import Status
 from pipeline.progress import Progress
-from pipeline.status import Status
 from pipeline.store import open_for_writing
 from tests.fakes import FEATURE_SHAPE, FakeConvBase, photo, photo_folder
 

@@ -12,7 +12,7 @@ from pipeline import ImagesError, scan_images
 from pipeline.images import contents
 from pipeline.images.listing import NUMBERED_NAME
 from pipeline.images.splits import assign_splits
-from pipeline.table import NO_GROUP
+from pipeline.images.table import NO_GROUP
 from tests.fakes import photo, photo_folder
 
 

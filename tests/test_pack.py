@@ -17,7 +17,7 @@ import pipeline
 from pipeline import ConvBaseSpec, StoreDamaged, StoreError, open_features
 from pipeline.cli import main
 from pipeline.files.untrusted import refuse_hostile_hdf5
-from pipeline.images import scan_images
+from pipeline.images.scan import scan_images
 from pipeline.pack import pack_store
 from pipeline.store.manifest import read_manifest
 from tests.fakes import FEATURE_SHAPE, photo, photo_folder

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.images.table import NO_GROUP, ImageTable
 from pipeline.plan import MOST_BYTES, compare_images, make_plan, rows_per_shard
 from pipeline.store import NO_ROW
-from pipeline.table import NO_GROUP, ImageTable
 
 
 def table(contents: dict[str, int], classes=("a", "b")) -> ImageTable:

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from pipeline import ConvBaseSpec, SpecError
-from pipeline.augment import Augmentation, View
+from pipeline.images.augment import Augmentation, View
 from pipeline.spec import compare
 
 RESOLVED = ConvBaseSpec(

@@ -20,12 +20,12 @@ import pytest
 
 from pipeline import ConvBaseSpec, StoreBusy, StoreDamaged, StoreError, open_features
 from pipeline.files.durable import TEMPORARY, canonical_json, sha256_of
-from pipeline.status import Status
+from pipeline.images.status import Status
+from pipeline.images.table import COLUMNS, NO_GROUP, ImageTable, Skipped
 from pipeline.store import BadRow, Index, Manifest, ShardContent, ShardDamaged, empty_index, open_for_writing
 from pipeline.store.index import read_index
 from pipeline.store.manifest import read_manifest
 from pipeline.store.shard import build_shard
-from pipeline.table import COLUMNS, NO_GROUP, ImageTable, Skipped
 
 ROOT = Path(__file__).parent.parent
 ROW = (2, 2, 3)

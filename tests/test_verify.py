@@ -16,9 +16,9 @@ import pipeline
 from pipeline import ConvBaseSpec, SpecError, StoreBusy, StoreDamaged, StoreError, StoreMismatch, open_features
 from pipeline.cli import main
 from pipeline.files.durable import sha256_of, write_json
-from pipeline.images import scan_images
+from pipeline.images.scan import scan_images
+from pipeline.images.status import Status
 from pipeline.repair import repair_store
-from pipeline.status import Status
 from pipeline.store import open_for_writing
 from pipeline.store.manifest import read_manifest
 from pipeline.verify import Finding, relative_l2, verify_store

@@ -22,9 +22,9 @@ from pipeline import (
     scan_images,
     train_heads,
 )
-from pipeline.augment import Augmentation, View, augment
 from pipeline.cli import main
-from pipeline.decode import decode_image
+from pipeline.images.augment import Augmentation, View, augment
+from pipeline.images.decode import decode_image
 from pipeline.progress import Progress
 from pipeline.repair import repair_store
 from pipeline.store import NO_ROW, stack_views

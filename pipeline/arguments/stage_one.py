@@ -6,7 +6,7 @@ import argparse
 
 from pipeline import defaults
 from pipeline.arguments.kinds import count, fraction, key_value, size
-from pipeline.resize import RESIZES
+from pipeline.images.resize import RESIZES
 from pipeline.spec import PRECISIONS, PREPROCESSINGS, STORE_DTYPES, ConvBaseSpec
 
 

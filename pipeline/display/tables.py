@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import console
-from pipeline.augment import View
 from pipeline.display.leaderboard import leaderboard
 from pipeline.display.words import (
     MOST_LISTED,
@@ -19,7 +18,8 @@ from pipeline.display.words import (
     precision_words,
     warn_random_weights,
 )
-from pipeline.table import SPLITS, ImageTable
+from pipeline.images.augment import View
+from pipeline.images.table import SPLITS, ImageTable
 
 if TYPE_CHECKING:
     from pipeline.export.agreement import Agreement

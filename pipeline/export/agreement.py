@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.conv_base import preprocess
-from pipeline.decode import DecodeError, decode_image
 from pipeline.defaults import COMPARED, FORMATS
 from pipeline.errors import ExportError, ImagesError, StoreError, StoreMismatch
 from pipeline.export.assemble import find_head
 from pipeline.export.record import ExportRecord, Predict, load_exported, read_record
 from pipeline.files.durable import sha256_of
+from pipeline.images.decode import DecodeError, decode_image
 from pipeline.store import FeatureStore
 
 # Of the largest difference. Resizing in the model and in stage one differ by 1e-5 of a grey level, which

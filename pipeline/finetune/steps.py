@@ -18,9 +18,9 @@ from pipeline.finetune.watch import Plan, Watch
 from pipeline.heads.files import load_head, save_head
 from pipeline.heads.memory import available_memory
 from pipeline.heads.metrics import read_metrics
+from pipeline.images.table import SPLITS
 from pipeline.scoring import evaluate
 from pipeline.store import FeatureStore, stack_views
-from pipeline.table import SPLITS
 from pipeline.trained import TrainedHead
 
 logger = logging.getLogger(__name__)

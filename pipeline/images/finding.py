@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.errors import ImagesError
 from pipeline.images.contents import may_be_image
 from pipeline.images.listing import IMAGE_SUFFIXES, Walk, manifest_rows
-from pipeline.table import Skipped
+from pipeline.images.table import Skipped
 
 HEAD = 16  # bytes that tell an image
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.errors import ImagesError
-from pipeline.table import SPLITS
+from pipeline.images.table import SPLITS
 
 
 def assign_splits(

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.files.durable import open_durably
+from pipeline.images.table import NO_GROUP, SPLITS, ImageTable
 from pipeline.similar.pairs import Duplicates, connected
 from pipeline.store import FeatureStore
-from pipeline.table import NO_GROUP, SPLITS, ImageTable
 
 COLUMNS = ("path", "label", "split", "group")
 PAIRS_START = rb"kind,similarity,"  # of what `write_pairs` wrote, for `replaceable`

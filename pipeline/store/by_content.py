@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.status import Status
+from pipeline.images.status import Status
 from pipeline.store.index import NO_ROW
 
 if TYPE_CHECKING:

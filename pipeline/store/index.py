@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.errors import StoreDamaged
 from pipeline.files.untrusted import refuse_hostile_hdf5
-from pipeline.table import COLUMNS, NO_GROUP, SPLITS, ImageTable, Skipped
+from pipeline.images.table import COLUMNS, NO_GROUP, SPLITS, ImageTable, Skipped
 
 NO_ROW = -1
 LOST = "which rows are whose is lost: restore it from a copy, or start over with `features IMAGES --rebuild`"

@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.errors import StoreDamaged
+from pipeline.images.status import Status
+from pipeline.images.table import NO_GROUP, SPLITS, ImageTable
 from pipeline.spec import ConvBaseSpec
-from pipeline.status import Status
 from pipeline.store.index import NO_ROW, Index
 from pipeline.store.manifest import Manifest, ShardEntry, stored_spec
 from pipeline.store.on_demand import FeatureRows
 from pipeline.store.shard import Shard, is_run, shard_name
-from pipeline.table import NO_GROUP, SPLITS, ImageTable
 
 logger = logging.getLogger(__name__)
 SHARDS = "shards"

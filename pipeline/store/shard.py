@@ -4,7 +4,7 @@ A shard is built in memory and is a pure function of its content: the same rows 
 bytes. It holds
 
     features  (rows, ...)  float16 or float32; zeros where the status is not OK
-    status    (rows,)      uint8, see `pipeline.status.Status`
+    status    (rows,)      uint8, see `pipeline.images.status.Status`
     crc32     (rows,)      uint32, of each row's bytes
     ids       (rows,)      32 bytes each: the sha256 of the image file
 
@@ -28,7 +28,7 @@ import numpy as np
 from pipeline.errors import StoreDamaged
 from pipeline.files.durable import sha256_of_file
 from pipeline.files.untrusted import refuse_hostile_hdf5
-from pipeline.status import Status
+from pipeline.images.status import Status
 
 FORMAT = 1
 

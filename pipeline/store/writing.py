@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.errors import StoreDamaged, StoreError
 from pipeline.files.durable import make_directory, remove_temporaries, sha256_of, sync_directory, write_durably
 from pipeline.files.lock import HOLDER, LOCK, writing
-from pipeline.status import Status
+from pipeline.images.status import Status
 from pipeline.store.index import Index
 from pipeline.store.manifest import MANIFEST, BadRow, Manifest, ShardEntry
 from pipeline.store.opening import open_features

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import display
+from pipeline.images.table import SPLITS
 from pipeline.saved import SavedHead, saved_heads
 from pipeline.similar import known_duplicates
 from pipeline.store import FeatureStore, open_features
-from pipeline.table import SPLITS
 
 
 def run(options: argparse.Namespace) -> int:

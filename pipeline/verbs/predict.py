@@ -14,12 +14,12 @@ from pipeline import console, display
 from pipeline.errors import ImagesError
 from pipeline.heads import TUNED_HEADS
 from pipeline.images.finding import check_sources, find_images
+from pipeline.images.table import Skipped
 from pipeline.predict.csv_file import PredictionsFile, cells_of, check_place, columns, csv_line
 from pipeline.predict.predictor import Predictor
 from pipeline.predict.unknown import neighbours_memory
 from pipeline.saved import choose_head
 from pipeline.store import FeatureStore, open_features
-from pipeline.table import Skipped
 
 STDIN = "-"
 

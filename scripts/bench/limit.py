@@ -18,8 +18,8 @@ from pipeline import ConvBaseSpec, FeatureStore, ImageTable, Progress, extract_f
 from pipeline.console import start_tensorflow_quietly
 from pipeline.conv_base import ConvBase, load_conv_base
 from pipeline.conv_base.apart import all_layers
-from pipeline.decode import DECODER, decode_image
 from pipeline.defaults import EXTRACT_BATCH
+from pipeline.images.decode import DECODER, decode_image
 from pipeline.plan import Plan
 
 from .measuring import in_turn, say, seconds_of

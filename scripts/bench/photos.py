@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from pipeline import scan_images
-from pipeline.decode import DecodeError, decode_image
 from pipeline.errors import ImagesError
-from pipeline.table import ImageTable
+from pipeline.images.decode import DecodeError, decode_image
+from pipeline.images.table import ImageTable
 
 QUALITY, GRAIN = 85, 3.0  # give photos of about 22 kB at about 400 x 360 pixels
 OCTAVES = (3, 6, 12, 24, 48, 96)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import ImagesError, ImageTable, scan_images
-from pipeline.sample import write_sample
+from pipeline.images.sample import write_sample
 
 from . import bad_images, children, disk_errors, durability, flips, kills, specs, stand_ins
 from .oracle import Sample, examine, faults_when_finished, features_of, fill

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import extract_features, scan_images
-from pipeline.status import Status
+from pipeline.images.status import Status
 from tests.bad_images import bad_images
 
 from . import children

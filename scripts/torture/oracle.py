@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 
 from pipeline import ImageTable, PipelineError, extract_features, open_features, scan_images
-from pipeline.decode import DecodeError, decode_image
-from pipeline.status import Status
+from pipeline.images.decode import DecodeError, decode_image
+from pipeline.images.status import Status
 
 from .stand_ins import SIDE, SPEC, quarters, tally
 

@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 from pipeline import StoreMismatch, extract_features
-from pipeline.augment import View
+from pipeline.images.augment import View
 from pipeline.spec import ConvBaseSpec
 
 from . import children

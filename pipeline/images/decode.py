@@ -34,8 +34,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from pipeline.errors import PipelineError, SpecError
-from pipeline.resize import RESIZES, stretch
-from pipeline.status import Status
+from pipeline.images.resize import RESIZES, stretch
+from pipeline.images.status import Status
 
 DECODER = "pillow-1"  # part of a spec's fingerprint; raised whenever any pixel would change
 MAX_PIXELS = 8192 * 6144  # the 8160 x 6144 of phones passes; 192 MiB at Pillow's 4 bytes a pixel
