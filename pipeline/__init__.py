@@ -12,7 +12,7 @@ from typing import Any
 
 _WHERE = {
     "Augmentation": "images.augment",
-    "ConvBaseSpec": "spec",
+    "ConvBaseSpec": "conv_base.spec",
     "ImageTable": "images.table",
     "Prediction": "predict",
     "Progress": "progress",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.conv_base.spec import ConvBaseSpec, compare
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import StoreError
 from pipeline.images.augment import Augmentation, View
@@ -23,7 +24,6 @@ from pipeline.matching import is_settled, refuse, to_retry, up_to_date, views_to
 from pipeline.plan import Plan, make_plan, rows_per_shard
 from pipeline.progress import Progress
 from pipeline.rows import first_pixels, rows_of, tasks_of, write_shards
-from pipeline.spec import ConvBaseSpec, compare
 from pipeline.store import (
     FeatureStore,
     Manifest,
@@ -36,7 +36,7 @@ from pipeline.store import (
 from pipeline.store.manifest import MANIFEST
 
 if TYPE_CHECKING:
-    from pipeline.conv_base import ConvBase
+    from pipeline.conv_base.base import ConvBase
 
 logger = logging.getLogger(__name__)
 COMPRESSIONS = ("none", "gzip")
@@ -254,7 +254,7 @@ def _good_shards(store: FeatureStore) -> tuple[Any, ...]:
 
 
 def _load(spec: ConvBaseSpec, progress: Progress) -> ConvBase:
-    from pipeline.conv_base import load_conv_base  # imports TensorFlow
+    from pipeline.conv_base.base import load_conv_base  # imports TensorFlow
 
     progress.loading(spec)
     return load_conv_base(spec)

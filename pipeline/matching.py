@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec, Difference, compare
 from pipeline.errors import StoreDamaged, StoreError, StoreMismatch
 from pipeline.files.durable import sha256_of_file
 from pipeline.images.augment import Augmentation, View
 from pipeline.images.status import Status
 from pipeline.images.table import COLUMNS, ImageTable
-from pipeline.spec import WEIGHTS_WORDS, ConvBaseSpec, Difference, compare
 from pipeline.store import FeatureStore, Manifest, open_features, read_manifest, view_directory, view_numbers
 from pipeline.store.manifest import MANIFEST
 from pipeline.store.views import DROP

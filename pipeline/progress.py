@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pipeline.conv_base.spec import ConvBaseSpec
     from pipeline.images.augment import View
     from pipeline.plan import Changes, Plan
-    from pipeline.spec import ConvBaseSpec
     from pipeline.store import FeatureStore
 
 

@@ -27,7 +27,7 @@ from pipeline.progress import Progress
 from pipeline.store import NO_ROW, BadRow, FeatureStore, Index, ShardContent, StoreWriter
 
 if TYPE_CHECKING:
-    from pipeline.conv_base import ConvBase
+    from pipeline.conv_base.base import ConvBase
 
 MAX_BYTES = 512 << 20  # of a file; the largest image that is decoded is smaller in any format
 MOST_WAITING = 8  # batches of images, most of them without pixels, before the others are computed

@@ -42,8 +42,8 @@ class Ways:
     """The two ways at one precision, from the same weights, through the same batches."""
 
     def __init__(self, folder: Path, pixels: np.ndarray, spec: ConvBaseSpec, batch_size: int, cache: Path):
-        from pipeline.conv_base import load_conv_base
-        from pipeline.conv_base.upper import load_upper
+        from pipeline.conv_base.base import load_conv_base
+        from pipeline.conv_base.top_layers import load_upper
         from pipeline.heads import network, training
 
         start = time.perf_counter()

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import argparse
 
-from pipeline.conv_base.apart import run_apart
+from pipeline.conv_base.isolation import run_apart
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.conv_base.zoo import build, conv_base_names, find_zoo_model
 from pipeline.ending import in_one_line
 from pipeline.errors import SpecError
-from pipeline.spec import ConvBaseSpec
 
 
 def row(name: str, size: int) -> str:

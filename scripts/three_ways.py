@@ -35,6 +35,7 @@ from pipeline import (
     train_heads,
 )
 from pipeline.arguments.kinds import key_value, size
+from pipeline.conv_base.spec import WEIGHTS_WORDS
 from pipeline.defaults import EPOCHS, HEAD_BATCH, LEARNING_RATE, TUNING_EPOCHS, TUNING_RATE, UNITS
 from pipeline.display.finetuning import ConsoleWatch
 from pipeline.ending import in_one_line
@@ -43,7 +44,6 @@ from pipeline.images.decode import decode_image
 from pipeline.images.table import ImageTable
 from pipeline.progress import Progress
 from pipeline.scoring import with_interval
-from pipeline.spec import WEIGHTS_WORDS
 from pipeline.store import stack_views
 from scripts.augmentation import random_layers
 
@@ -262,7 +262,7 @@ def _end_to_end(store: FeatureStore, way: Way, timed: int) -> tuple[Any, Any]:
 
 def _layers(store: FeatureStore, way: Way) -> tuple[Any, Any, Any]:
     """The layers above the cut, if they are trained too, a new dense head, and what is trained as one model."""
-    from pipeline.conv_base.upper import load_upper
+    from pipeline.conv_base.top_layers import load_upper
     from pipeline.heads import network
 
     upper = load_upper(store.spec) if way.tuned else None

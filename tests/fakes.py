@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
 from pipeline.errors import SpecError
 from pipeline.files.durable import sha256_of_file
-from pipeline.spec import WEIGHTS_WORDS, ConvBaseSpec
 
 FEATURE_SHAPE = (2, 2, 3)
 

@@ -154,7 +154,7 @@ def test_fault_02_a_signal_keeps_what_is_finished(photos, tmp_path, number):
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, time\n"
-        "import pipeline.conv_base, pipeline.console, pipeline.plan\n"
+        "import pipeline.conv_base.base, pipeline.console, pipeline.plan\n"
         "from tests.fakes import FakeConvBase\n"
         "class Slow(FakeConvBase):\n"
         "    def compute(self, batch):\n"

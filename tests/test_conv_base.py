@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.conv_base import ConvBase, conv_base_names, load_conv_base, precision, settle_precision
-from pipeline.conv_base.zoo import find_zoo_model
+from pipeline.conv_base import precision
+from pipeline.conv_base.base import ConvBase, load_conv_base
+from pipeline.conv_base.precision import settle_precision
+from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.conv_base.zoo import conv_base_names, find_zoo_model
 from pipeline.errors import SpecError
-from pipeline.spec import ConvBaseSpec
 
 
 @cache
@@ -35,7 +37,7 @@ def refusal(**fields: object) -> str:
 
 
 def test_importing_conv_base_does_not_import_tensorflow() -> None:
-    probe = "import sys, pipeline.conv_base; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    probe = "import sys, pipeline.conv_base.base; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     root = Path(__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", probe], cwd=root, check=False).returncode == 0
 

@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.conv_base import ConvBase, load_conv_base
+from pipeline.conv_base.base import ConvBase, load_conv_base
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, WeightsUnavailable
-from pipeline.spec import ConvBaseSpec
 
 SMALL = {"conv_base": "mobilenet_v2", "conv_base_args": {"alpha": 0.35}, "size": 32}
 

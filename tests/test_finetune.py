@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from pipeline import ConvBaseSpec, extract_features, load_head, open_features, scan_images
 from pipeline.cli import main
-from pipeline.conv_base import load_conv_base
-from pipeline.conv_base.apart import run_apart
-from pipeline.conv_base.upper import load_upper
+from pipeline.conv_base.base import load_conv_base
+from pipeline.conv_base.isolation import run_apart
+from pipeline.conv_base.top_layers import load_upper
 from pipeline.errors import HeadError, SpecError, StoreBusy, StoreError, StoreMismatch
 from pipeline.files.lock import writing
 from pipeline.finetune import Watch, finetune_head
@@ -452,7 +452,7 @@ class TestTheCommand:
         assert "block_1_add" in said
 
     def test_the_store_is_up_to_date_for_the_number_of_blocks_too(self, folder, store, monkeypatch):
-        monkeypatch.setattr("pipeline.conv_base.load_conv_base", None)
+        monkeypatch.setattr("pipeline.conv_base.base.load_conv_base", None)
         images = open_features(store.directory).images
         again = extract_features(images, store.directory, tiny_spec(folder))
         assert again.spec.cut == "block_1_add"

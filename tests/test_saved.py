@@ -11,12 +11,12 @@ import pytest
 
 from pipeline import StoreMismatch, extract_features, open_features, scan_images, train_heads
 from pipeline.cli import main
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import HeadError
 from pipeline.files.durable import read_json, write_json
 from pipeline.images.status import Status
 from pipeline.predict.predictor import Predictor
 from pipeline.saved import OTHER_IMAGES, choose_head, data_digest, saved_heads
-from pipeline.spec import ConvBaseSpec
 from tests.fakes import photo, photo_folder
 
 SPEC = ConvBaseSpec("vgg16", weights="random", size=32)

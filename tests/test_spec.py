@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 import pytest
 
 from pipeline import ConvBaseSpec, SpecError
+from pipeline.conv_base.spec import compare
 from pipeline.images.augment import Augmentation, View
-from pipeline.spec import compare
 
 RESOLVED = ConvBaseSpec(
     precision="float32", decoder="pillow-1", weights_sha256="a" * 64, conv_base_args={"alpha": 0.35}, size=224

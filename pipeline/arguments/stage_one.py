@@ -6,8 +6,8 @@ import argparse
 
 from pipeline import defaults
 from pipeline.arguments.kinds import count, fraction, key_value, size
+from pipeline.conv_base.spec import PRECISIONS, PREPROCESSINGS, STORE_DTYPES, ConvBaseSpec
 from pipeline.images.resize import RESIZES
-from pipeline.spec import PRECISIONS, PREPROCESSINGS, STORE_DTYPES, ConvBaseSpec
 
 
 def features(verb: argparse.ArgumentParser) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.conv_base.apart import import_keras, one_line
+from pipeline.conv_base.isolation import import_keras, one_line
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError
 from pipeline.files.untrusted import refuse_hostile_archive
-from pipeline.spec import ConvBaseSpec
 
 if TYPE_CHECKING:
     import keras

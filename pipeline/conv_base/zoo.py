@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.conv_base.apart import import_keras, one_line
+from pipeline.conv_base.isolation import import_keras, one_line
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, WeightsUnavailable
-from pipeline.spec import ConvBaseSpec
 
 if TYPE_CHECKING:
     import keras

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from pipeline import console
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.display.words import MOST_LISTED, precision_words, warn_random_weights, weights_words
 from pipeline.images.augment import View
 from pipeline.plan import Changes, Plan
 from pipeline.progress import Progress
-from pipeline.spec import ConvBaseSpec
 from pipeline.store import FeatureStore
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.conv_base import preprocess
+from pipeline.conv_base.base import preprocess
 from pipeline.defaults import COMPARED, FORMATS
 from pipeline.errors import ExportError, ImagesError, StoreError, StoreMismatch
 from pipeline.export.assemble import find_head

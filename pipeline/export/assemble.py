@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pipeline.conv_base.apart import import_keras, run_apart
+from pipeline.conv_base.isolation import import_keras, run_apart
 from pipeline.defaults import FORMS
 from pipeline.errors import HeadError, StoreMismatch
 from pipeline.extract import load_stored_conv_base
@@ -24,7 +24,7 @@ from pipeline.store import FeatureStore
 if TYPE_CHECKING:
     import keras
 
-    from pipeline.conv_base import ConvBase
+    from pipeline.conv_base.base import ConvBase
 
 
 def assemble_model(

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.conv_base.apart import import_keras, one_line
+from pipeline.conv_base.isolation import import_keras, one_line
 from pipeline.conv_base.user_file import refuse_hostile_archive
 from pipeline.errors import ExportError
 

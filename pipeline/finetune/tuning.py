@@ -77,7 +77,7 @@ def finetune_head(
             one.check_params()
         except (ValueError, TypeError) as error:
             raise HeadError(f"{one.name} cannot be trained: {error}") from error
-    from pipeline.conv_base.upper import load_upper  # imports TensorFlow
+    from pipeline.conv_base.top_layers import load_upper  # imports TensorFlow
 
     maps = read_maps(store, 1 + len(store.views) if views is None else views)
     tuning = Tuning(store, maps, load_upper(store.spec), watch)

@@ -29,7 +29,7 @@ class Start(NamedTuple):
     Attributes
     ----------
     upper : keras.Model
-        The layers above the cut, from maps to features; see `pipeline.conv_base.upper.load_upper`.
+        The layers above the cut, from maps to features; see `pipeline.conv_base.top_layers.load_upper`.
         They are trained in place.
     dense : DenseHead
         Trained on the features that `upper` makes of the training maps.

@@ -28,7 +28,7 @@ from pipeline.store import NO_ROW, FeatureStore, open_features
 from pipeline.store.by_content import RowsByContent
 
 if TYPE_CHECKING:
-    from pipeline.conv_base import ConvBase
+    from pipeline.conv_base.base import ConvBase
 
 BLOCK_ROWS = 1024  # images a head labels together
 BLOCK_BYTES = 2**26  # of features

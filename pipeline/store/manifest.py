@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, StoreDamaged, StoreError
 from pipeline.files.durable import canonical_json, read_json, sha256_of, write_json
 from pipeline.images.augment import View
-from pipeline.spec import ConvBaseSpec
 
 FORMAT = 1
 MANIFEST = "manifest.json"

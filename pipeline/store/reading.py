@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import StoreDamaged
 from pipeline.images.status import Status
 from pipeline.images.table import NO_GROUP, SPLITS, ImageTable
-from pipeline.spec import ConvBaseSpec
 from pipeline.store.index import NO_ROW, Index
 from pipeline.store.manifest import Manifest, ShardEntry, stored_spec
 from pipeline.store.on_demand import FeatureRows

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.conv_base.spec import compare
 from pipeline.errors import StoreDamaged, StoreError, StoreMismatch
 from pipeline.files.durable import TEMPORARY, sync_directory
 from pipeline.files.lock import writing
 from pipeline.images.status import Status
-from pipeline.spec import compare
 from pipeline.store.by_content import RowsByContent
 from pipeline.store.index import NO_ROW
 from pipeline.store.manifest import MANIFEST

@@ -7,12 +7,12 @@ import contextlib
 from dataclasses import replace
 
 from pipeline import console, display
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import PipelineError, WeightsUnavailable
 from pipeline.extract import extract_features
 from pipeline.images.augment import Augmentation
 from pipeline.images.scan import scan_images
 from pipeline.images.table import ImageTable
-from pipeline.spec import ConvBaseSpec
 from pipeline.store import FeatureStore, open_features
 
 

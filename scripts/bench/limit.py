@@ -16,8 +16,8 @@ import numpy as np
 
 from pipeline import ConvBaseSpec, FeatureStore, ImageTable, Progress, extract_features, scan_images
 from pipeline.console import start_tensorflow_quietly
-from pipeline.conv_base import ConvBase, load_conv_base
-from pipeline.conv_base.apart import all_layers
+from pipeline.conv_base.base import ConvBase, load_conv_base
+from pipeline.conv_base.isolation import all_layers
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.images.decode import DECODER, decode_image
 from pipeline.plan import Plan
@@ -126,7 +126,7 @@ def _decode_rate(images: ImageTable, spec: ConvBaseSpec) -> float:
 def _stage_one(images: ImageTable, conv_base: ConvBase, cache: Path) -> float:
     """Seconds of stage one with a conv base that is loaded and traced, once all is planned."""
     watch = StopWatch()
-    with mock.patch("pipeline.conv_base.load_conv_base", lambda spec: conv_base):
+    with mock.patch("pipeline.conv_base.base.load_conv_base", lambda spec: conv_base):
         extract_features(images, cache, conv_base.spec, progress=watch)
     seconds = time.perf_counter() - watch.start
     shutil.rmtree(cache)

@@ -9,8 +9,8 @@ from typing import Any
 from unittest import mock
 
 from pipeline import StoreMismatch, extract_features
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.images.augment import View
-from pipeline.spec import ConvBaseSpec
 
 from . import children
 from .oracle import BATCH, Sample

@@ -9,8 +9,8 @@ from unittest import mock
 
 import numpy as np
 
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.files.durable import sha256_of_file
-from pipeline.spec import ConvBaseSpec
 from tests.fakes import FakeConvBase
 
 SIDE = 16  # pixels
@@ -75,6 +75,6 @@ def quarters(batch: np.ndarray) -> np.ndarray:
 
 def put_in_place(rows_per_shard: int) -> None:
     """From now on stage one, here and in every child, runs without TensorFlow and in small shards."""
-    mock.patch("pipeline.conv_base.load_conv_base", CountingConvBase).start()
+    mock.patch("pipeline.conv_base.base.load_conv_base", CountingConvBase).start()
     mock.patch("pipeline.console.start_tensorflow_quietly", lambda: None).start()
     mock.patch("pipeline.plan.MOST_ROWS", rows_per_shard).start()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.conv_base.apart import all_layers, import_keras, one_line, run_apart
 from pipeline.conv_base.base import load_whole
 from pipeline.conv_base.cuts import cuts_words, single_cuts
+from pipeline.conv_base.isolation import all_layers, import_keras, one_line, run_apart
 from pipeline.conv_base.precision import with_precision
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, StoreMismatch
-from pipeline.spec import ConvBaseSpec
 
 if TYPE_CHECKING:
     import keras
