@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.defaults import EXTRACT_BATCH
-from pipeline.extract import compute_plan, load_stored_conv_base
-from pipeline.plan import Changes, Plan
-from pipeline.progress import Progress
+from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.extract import compute_plan, load_stored_conv_base
+from pipeline.extraction.plan import Changes, Plan
 from pipeline.store import (
     BadImage,
     FeatureStore,

@@ -10,12 +10,12 @@ import numpy as np
 
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import SpecError, StoreDamaged, StoreMismatch
-from pipeline.extract import load_stored_conv_base
+from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.extract import load_stored_conv_base
+from pipeline.extraction.loop import rows_of, tasks_of
 from pipeline.files.durable import TEMPORARY, read_json, sha256_of_file
 from pipeline.images.contents import Unusable, read_contents
 from pipeline.images.listing import Entry
-from pipeline.progress import Progress
-from pipeline.rows import rows_of, tasks_of
 from pipeline.store import (
     FeatureStore,
     ShardDamaged,

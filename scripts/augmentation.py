@@ -22,13 +22,13 @@ from pipeline import ConvBaseSpec, FeatureStore, evaluate, extract_features, mak
 from pipeline.arguments.kinds import key_value, size
 from pipeline.defaults import EXTRACT_BATCH, HEAD_BATCH, LEARNING_RATE, UNITS
 from pipeline.ending import in_one_line
-from pipeline.extract import load_stored_conv_base
+from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.extract import load_stored_conv_base
+from pipeline.extraction.loop import rows_of, tasks_of
 from pipeline.heads import head_params
 from pipeline.images.augment import Augmentation
 from pipeline.images.decode import decode_image
 from pipeline.images.table import ImageTable
-from pipeline.progress import Progress
-from pipeline.rows import rows_of, tasks_of
 from pipeline.store import stack_views
 
 ONLINE = "online, the slides' way"

@@ -154,7 +154,7 @@ def test_fault_02_a_signal_keeps_what_is_finished(photos, tmp_path, number):
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, time\n"
-        "import pipeline.conv_base.base, pipeline.console, pipeline.plan\n"
+        "import pipeline.conv_base.base, pipeline.console, pipeline.extraction.plan\n"
         "from tests.fakes import FakeConvBase\n"
         "class Slow(FakeConvBase):\n"
         "    def compute(self, batch):\n"
@@ -162,7 +162,7 @@ def test_fault_02_a_signal_keeps_what_is_finished(photos, tmp_path, number):
         "        return super().compute(batch)\n"
         "pipeline.conv_base.load_conv_base = Slow\n"
         "pipeline.console.start_tensorflow_quietly = lambda: None\n"
-        "pipeline.plan.MOST_ROWS = 16\n"
+        "pipeline.extraction.plan.MOST_ROWS = 16\n"
         "from pipeline.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )

@@ -21,10 +21,10 @@ from pipeline import (
     open_features,
     scan_images,
 )
-from pipeline.extract import COMPARED
+from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.extract import COMPARED
 from pipeline.images.decode import decode_image
 from pipeline.images.status import Status
-from pipeline.progress import Progress
 from pipeline.store import open_for_writing
 from tests.fakes import FEATURE_SHAPE, FakeConvBase, photo, photo_folder
 
@@ -50,7 +50,7 @@ def check_rows(store, photos: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch, fake_conv_base):
-    monkeypatch.setattr("pipeline.plan.MOST_ROWS", 8)
+    monkeypatch.setattr("pipeline.extraction.plan.MOST_ROWS", 8)
 
 
 @pytest.fixture
@@ -473,7 +473,7 @@ def test_too_little_disk_is_said_before_the_computing(photos, cache, monkeypatch
 
 
 def test_a_file_too_large_to_be_an_image_is_not_read_into_memory(photos, cache, monkeypatch):
-    monkeypatch.setattr("pipeline.rows.MAX_BYTES", 5000)
+    monkeypatch.setattr("pipeline.extraction.loop.MAX_BYTES", 5000)
     (photos / "cats" / "huge.png").write_bytes(photo(5) + bytes(5000))
     store = extract_features(scan_images(photos), cache)
     assert [(bad.id, bad.status) for bad in store.bad] == [("cats/huge.png", Status.TOO_LARGE)]
@@ -506,13 +506,13 @@ def test_fault_30_a_file_without_permission_is_status_3_and_is_tried_again(photo
 
 @pytest.mark.parametrize("fault", ["one too few", "one twice"])
 def test_a_row_that_nothing_is_said_of_is_an_error_and_no_zeros(photos, tmp_path, fake_conv_base, monkeypatch, fault):
-    real = pipeline.extract.rows_of
+    real = pipeline.extraction.extract.rows_of
 
     def rows_of(*args, **options):
         rows = list(real(*args, **options))
         yield from rows[:-1] if fault == "one too few" else [*rows[:-1], rows[-2]]
 
-    monkeypatch.setattr("pipeline.extract.rows_of", rows_of)
+    monkeypatch.setattr("pipeline.extraction.extract.rows_of", rows_of)
     with pytest.raises(StoreError, match="1 of rows 16 to 20 were not computed"):
         extract_features(scan_images(photos), tmp_path / "cache")
     assert open_features(tmp_path / "cache").pending == 4

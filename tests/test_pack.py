@@ -28,7 +28,7 @@ ODD = [b"new\nline.png", "émoji 🐈.png".encode(), b"latin\xe9.png", b"a, b.pn
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch, fake_conv_base):
-    monkeypatch.setattr("pipeline.plan.MOST_ROWS", 8)
+    monkeypatch.setattr("pipeline.extraction.plan.MOST_ROWS", 8)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.extraction.plan import MOST_BYTES, compare_images, make_plan, rows_per_shard
 from pipeline.images.table import NO_GROUP, ImageTable
-from pipeline.plan import MOST_BYTES, compare_images, make_plan, rows_per_shard
 from pipeline.store import NO_ROW
 
 

@@ -27,12 +27,12 @@ from pipeline import (
     scan_images,
     train_heads,
 )
+from pipeline.extraction.loop import MOST_WAITING
 from pipeline.heads import head_names
 from pipeline.heads.metrics import read_metrics
 from pipeline.images.finding import check_sources, find_images
 from pipeline.predict.predictor import BLOCK_ROWS, Predictor
 from pipeline.predict.unknown import K
-from pipeline.rows import MOST_WAITING
 from pipeline.store import NO_ROW
 from pipeline.store.by_content import RowsByContent
 from tests.fakes import FakeConvBase, photo, photo_folder

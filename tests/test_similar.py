@@ -15,8 +15,8 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from pipeline import ConvBaseSpec, extract_features, find_duplicates, open_features, scan_images
 from pipeline.cli import main
+from pipeline.extraction.loop import tasks_of
 from pipeline.files.durable import read_json, write_json
-from pipeline.rows import tasks_of
 from pipeline.similar import Duplicates, Pair, exact_duplicates, keep_duplicates, kept_duplicates, neighbours
 from pipeline.similar.neighbours import near_rows
 from tests.fakes import photo

@@ -101,13 +101,13 @@ shard.sha256_of_file = lambda path: Any()
 shard.Shard.read = lambda self, rows: np.asarray(self.features[rows])
 """
 IGNORES_A_FIELD = """
-import pipeline.extract as extract, pipeline.matching as matching
+import pipeline.extraction.extract as extract, pipeline.extraction.spec_check as matching
 compare = extract.compare
 matching.compare = lambda *args, **kwargs: [one for one in compare(*args, **kwargs) if one.field != "resize"]
 extract.compare = matching.compare
 """
 PAINTS_BAD_IMAGES_GREY = """
-import numpy as np, pipeline.rows as rows
+import numpy as np, pipeline.extraction.loop as rows
 real = rows._decode
 def decode(task, size, resize, row_of):
     done = real(task, size, resize, row_of)
@@ -165,7 +165,7 @@ def test_fault_01_nothing_of_the_next_shard_is_computed_before_one_is_written(
         computed.append((content.stop, fake_conv_base.seen))
         real(writer, content, bad)
 
-    monkeypatch.setattr("pipeline.plan.MOST_ROWS", 8)
+    monkeypatch.setattr("pipeline.extraction.plan.MOST_ROWS", 8)
     monkeypatch.setattr(StoreWriter, "put_shard", put_shard)
     extract_features(scan_images(photos), tmp_path / "cache", ConvBaseSpec(size=8), batch_size=4)
     assert computed == [(8, 8), (16, 16), (20, 20)]

@@ -38,7 +38,7 @@ QUICK = {
 @pytest.fixture
 def store(tmp_path, fake_conv_base, monkeypatch):
     """A finished store of 60 images in shards of 16 rows."""
-    monkeypatch.setattr("pipeline.plan.MOST_ROWS", 16)
+    monkeypatch.setattr("pipeline.extraction.plan.MOST_ROWS", 16)
     images = scan_images(photo_folder(tmp_path / "many", 30))
     extract_features(images, tmp_path / "cache", ConvBaseSpec(size=8))
     return open_features(tmp_path / "cache")

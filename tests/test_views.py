@@ -23,9 +23,9 @@ from pipeline import (
     train_heads,
 )
 from pipeline.cli import main
+from pipeline.extraction.callbacks import Progress
 from pipeline.images.augment import Augmentation, View, augment
 from pipeline.images.decode import decode_image
-from pipeline.progress import Progress
 from pipeline.repair import repair_store
 from pipeline.store import NO_ROW, stack_views
 from pipeline.verify import verify_store
@@ -40,7 +40,7 @@ def extract_features(images, directory, spec=SPEC, *, batch_size=4, **options):
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch, fake_conv_base):
-    monkeypatch.setattr("pipeline.plan.MOST_ROWS", 8)
+    monkeypatch.setattr("pipeline.extraction.plan.MOST_ROWS", 8)
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_a_damaged_view_can_be_dropped_as_the_error_says(photos, cache, file):
 def test_a_rebuild_with_another_spec_that_was_cut_short_names_the_way_on(photos, cache, monkeypatch):
     extract_features(scan_images(photos), cache, views=2)
     other = ConvBaseSpec(size=(8, 8), store_dtype="float32", preprocessing="tf")
-    monkeypatch.setattr("pipeline.extract._Job.fill_views", lambda *arguments: None)
+    monkeypatch.setattr("pipeline.extraction.extract._Job.fill_views", lambda *arguments: None)
     extract_features(scan_images(photos), cache, other, rebuild=True)
     monkeypatch.undo()
     with pytest.raises(StoreMismatch, match="drop the views with `features --views 1`"):
@@ -373,7 +373,7 @@ def test_a_copy_without_finite_features_is_left_out_of_its_view_only(photos, cac
         copy = augment(pixels, content, view)
         return copy * np.float32(np.nan) if content == victim and view.number == 1 else copy
 
-    monkeypatch.setattr("pipeline.rows.augment", poison)
+    monkeypatch.setattr("pipeline.extraction.loop.augment", poison)
     store = extract_features(poisoned, cache, views=3)
     X, y, groups = stack_views(store, "train", 3)
     assert len(X) == len(y) == 3 * len(train) - 1

@@ -11,9 +11,9 @@ from rich.text import Text
 from pipeline import console
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.display.words import MOST_LISTED, precision_words, warn_random_weights, weights_words
+from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.plan import Changes, Plan
 from pipeline.images.augment import View
-from pipeline.plan import Changes, Plan
-from pipeline.progress import Progress
 from pipeline.store import FeatureStore
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from pipeline.conv_base.isolation import import_keras, run_apart
 from pipeline.defaults import FORMS
 from pipeline.errors import HeadError, StoreMismatch
-from pipeline.extract import load_stored_conv_base
+from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.extract import load_stored_conv_base
 from pipeline.heads import KERAS_HEADS
 from pipeline.heads.files import load_head
-from pipeline.progress import Progress
 from pipeline.saved import choose_head
 from pipeline.store import FeatureStore
 

@@ -17,8 +17,8 @@ from pipeline.defaults import FORMATS
 from pipeline.errors import ExportError
 from pipeline.export.assemble import assemble_model, find_head
 from pipeline.export.record import EXTRAS, KEY, RECORD_FILE, ExportRecord, with_record
+from pipeline.extraction.callbacks import Progress
 from pipeline.files.durable import make_directory, replace_directory, replaceable, write_durably
-from pipeline.progress import Progress
 from pipeline.store import FeatureStore
 
 ONNX_PACKAGES = ("onnx", "tf2onnx")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from PIL import Image
 
+from pipeline.extraction.loop import Task, decode_ahead
 from pipeline.page.html import Markup, tag
-from pipeline.rows import Task, decode_ahead
 from pipeline.store import FeatureStore
 
 SIDE = 160  # pixels of the longer side

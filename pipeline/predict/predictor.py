@@ -13,16 +13,16 @@ import numpy as np
 
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import HeadError
-from pipeline.extract import load_stored_conv_base
+from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.extract import load_stored_conv_base
+from pipeline.extraction.loop import Row, Task, compute_rows, decode_ahead
+from pipeline.extraction.spec_check import views_to_be
 from pipeline.heads.files import load_head
 from pipeline.heads.sharing import SharedFeatures
 from pipeline.images.augment import View
 from pipeline.images.finding import find_images
 from pipeline.images.status import Status
-from pipeline.matching import views_to_be
 from pipeline.predict.unknown import Neighbours
-from pipeline.progress import Progress
-from pipeline.rows import Row, Task, compute_rows, decode_ahead
 from pipeline.saved import choose_head
 from pipeline.store import NO_ROW, FeatureStore, open_features
 from pipeline.store.by_content import RowsByContent

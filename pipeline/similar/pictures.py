@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 
-from pipeline.rows import decode_ahead, tasks_of
+from pipeline.extraction.loop import decode_ahead, tasks_of
 from pipeline.store import FeatureStore
 
 SIDE = 32  # pixels

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pipeline import console, display
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import PipelineError, WeightsUnavailable
-from pipeline.extract import extract_features
+from pipeline.extraction.extract import extract_features
 from pipeline.images.augment import Augmentation
 from pipeline.images.scan import scan_images
 from pipeline.images.table import ImageTable

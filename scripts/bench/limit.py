@@ -19,8 +19,8 @@ from pipeline.console import start_tensorflow_quietly
 from pipeline.conv_base.base import ConvBase, load_conv_base
 from pipeline.conv_base.isolation import all_layers
 from pipeline.defaults import EXTRACT_BATCH
+from pipeline.extraction.plan import Plan
 from pipeline.images.decode import DECODER, decode_image
-from pipeline.plan import Plan
 
 from .measuring import in_turn, say, seconds_of
 from .results import Figure, figure, ratios

@@ -33,7 +33,7 @@ def _editing(file: str) -> Change:
 
 
 def _another_decoder(spec: ConvBaseSpec, work: Path) -> ConvBaseSpec:
-    mock.patch("pipeline.extract.DECODER", "another-1").start()
+    mock.patch("pipeline.extraction.extract.DECODER", "another-1").start()
     return spec
 
 

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pipeline.conv_base.spec import ConvBaseSpec
+    from pipeline.extraction.plan import Changes, Plan
     from pipeline.images.augment import View
-    from pipeline.plan import Changes, Plan
     from pipeline.store import FeatureStore
 
 

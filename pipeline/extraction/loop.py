@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pipeline.errors import StoreError
+from pipeline.extraction.callbacks import Progress
 from pipeline.images.augment import View, augment
 from pipeline.images.decode import DecodeError, Size, decode_image
 from pipeline.images.status import Status
-from pipeline.progress import Progress
 from pipeline.store import NO_ROW, BadRow, FeatureStore, Index, ShardContent, StoreWriter
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ import numpy as np
 from pipeline.conv_base.spec import ConvBaseSpec, compare
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import StoreError
+from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.loop import first_pixels, rows_of, tasks_of, write_shards
+from pipeline.extraction.plan import Plan, make_plan, rows_per_shard
+from pipeline.extraction.spec_check import is_settled, refuse, to_retry, up_to_date, views_to_be
 from pipeline.images.augment import Augmentation, View
 from pipeline.images.decode import DECODER
 from pipeline.images.table import ImageTable
-from pipeline.matching import is_settled, refuse, to_retry, up_to_date, views_to_be
-from pipeline.plan import Plan, make_plan, rows_per_shard
-from pipeline.progress import Progress
-from pipeline.rows import first_pixels, rows_of, tasks_of, write_shards
 from pipeline.store import (
     FeatureStore,
     Manifest,

@@ -1,0 +1,1 @@
+"""Stage one: run the frozen conv base once over every image and store its features."""
