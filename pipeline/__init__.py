@@ -33,7 +33,7 @@ _WHERE = {
     "repair_store": "repair",
     "save_head": "heads.files",
     "scan_images": "images.scan",
-    "train_heads": "train",
+    "train_heads": "training.train",
     "verify_store": "verify",
     "write_report": "page",
     **dict.fromkeys(

@@ -12,7 +12,7 @@ from pipeline import ConvBaseSpec, StoreError, extract_features, load_head, make
 from pipeline.heads.grouping import check_groups, first_rows, folds, one_of_each
 from pipeline.heads.linear import leave_one_out_errors
 from pipeline.heads.metrics import read_metrics
-from pipeline.train import memory_needed
+from pipeline.training.train import memory_needed
 from tests.fakes import photo_folder
 
 VIEWS = 4
@@ -240,7 +240,7 @@ def test_one_view_is_training_without_views(store, tmp_path):
 
 def test_views_are_read_from_disk_where_memory_is_short(store, monkeypatch):
     (whole,) = train_heads(store, ["dense"], params=PARAMS)
-    monkeypatch.setattr("pipeline.train._is_too_large", lambda store, views: True)
+    monkeypatch.setattr("pipeline.training.train._is_too_large", lambda store, views: True)
     (read,) = train_heads(store, ["dense"], params=PARAMS)
     assert read.views == 3 and read.head.history_.keys() == whole.head.history_.keys()
 

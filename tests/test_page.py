@@ -25,10 +25,10 @@ from pipeline.page import calibration, data, detail, feature_map, material, scor
 from pipeline.page.figures import Figures
 from pipeline.page.html import VOID, Markup, join, tag
 from pipeline.page.thumbnails import SIDE, thumbnails
-from pipeline.saved import OTHER_IMAGES, data_digest, saved_heads
 from pipeline.scoring import Repeats
 from pipeline.similar import Duplicates
 from pipeline.similar.pairs import Pair
+from pipeline.training.saved_heads import OTHER_IMAGES, data_digest, saved_heads
 from tests.fakes import FakeConvBase, photo, photo_folder
 
 QUICK = {"logistic": {"C": 1.0}, "knn": {"k": 1}, "forest": {"n_estimators": 5}}

@@ -16,7 +16,7 @@ from pipeline.errors import HeadError
 from pipeline.files.durable import read_json, write_json
 from pipeline.images.status import Status
 from pipeline.predict.predictor import Predictor
-from pipeline.saved import OTHER_IMAGES, choose_head, data_digest, saved_heads
+from pipeline.training.saved_heads import OTHER_IMAGES, choose_head, data_digest, saved_heads
 from tests.fakes import photo, photo_folder
 
 SPEC = ConvBaseSpec("vgg16", weights="random", size=32)

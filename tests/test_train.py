@@ -17,13 +17,13 @@ from pipeline import (
     make_head,
     open_features,
     scan_images,
-    train,
     train_heads,
 )
 from pipeline.heads import memory, training
 from pipeline.heads.metrics import read_metrics
 from pipeline.heads.sharing import SharedFeatures
 from pipeline.store import on_demand
+from pipeline.training import train
 from tests.fakes import photo_folder
 
 QUICK = {

@@ -17,7 +17,7 @@ from pipeline.images.augment import View
 from pipeline.store import FeatureStore
 
 if TYPE_CHECKING:
-    from pipeline.trained import TrainedHead
+    from pipeline.training.result import TrainedHead
 
 
 class ConsoleProgress(Progress):

@@ -18,8 +18,8 @@ from pipeline.extraction.callbacks import Progress
 from pipeline.extraction.extract import load_stored_conv_base
 from pipeline.heads import KERAS_HEADS
 from pipeline.heads.files import load_head
-from pipeline.saved import choose_head
 from pipeline.store import FeatureStore
+from pipeline.training.saved_heads import choose_head
 
 if TYPE_CHECKING:
     import keras

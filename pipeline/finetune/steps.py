@@ -21,7 +21,7 @@ from pipeline.heads.metrics import read_metrics
 from pipeline.images.table import SPLITS
 from pipeline.scoring import evaluate
 from pipeline.store import FeatureStore, stack_views
-from pipeline.trained import TrainedHead
+from pipeline.training.result import TrainedHead
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from pipeline.finetune.steps import CHECKPOINT, FinetunedResult, Tuning, read_ma
 from pipeline.finetune.watch import Watch
 from pipeline.heads import make_head
 from pipeline.store import FeatureStore
-from pipeline.train import check_ready
-from pipeline.trained import save_trained
+from pipeline.training.result import save_trained
+from pipeline.training.train import check_ready
 
 
 def finetune_head(

@@ -13,8 +13,8 @@ from pipeline.page.figures import DASHES, Figures, corner_of
 from pipeline.page.html import Markup, join, table, tag
 from pipeline.page.scores import Predictions
 from pipeline.page.style import LIGHT
-from pipeline.saved import Interval, Scores
 from pipeline.scoring import with_interval
+from pipeline.training.saved_heads import Interval, Scores
 
 
 def leaderboard(

@@ -11,7 +11,7 @@ from pipeline.page.calibration import expected_calibration_error, mean_brier_sco
 from pipeline.page.figures import Figures
 from pipeline.page.html import Markup, join, table, tag
 from pipeline.page.scores import Predictions
-from pipeline.saved import Scores
+from pipeline.training.saved_heads import Scores
 
 MOST_IN_MATRIX = 20  # classes; of more, the most frequent confusions are listed
 MOST_CONFUSIONS = 25

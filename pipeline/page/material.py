@@ -14,10 +14,10 @@ from pipeline.page.feature_map import FeatureMap, map_features
 from pipeline.page.html import Markup
 from pipeline.page.scores import Predictions, predict_validation
 from pipeline.page.thumbnails import thumbnails
-from pipeline.saved import SavedHead, Scores, saved_heads, train_it
 from pipeline.similar.kept import known_duplicates
 from pipeline.similar.pairs import Duplicates
 from pipeline.store import FeatureStore
+from pipeline.training.saved_heads import SavedHead, Scores, saved_heads, train_it
 
 OnProgress = Callable[[str, int, int], None]
 

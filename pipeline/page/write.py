@@ -17,8 +17,8 @@ from pipeline.page.html import Markup, join, tag
 from pipeline.page.material import Material, OnProgress, gather, members_of
 from pipeline.page.scores import Predictions
 from pipeline.page.style import CSS
-from pipeline.saved import Scores
 from pipeline.store import FeatureStore
+from pipeline.training.saved_heads import Scores
 
 # Nothing is loaded from anywhere and nothing runs, whatever the names in the page hold.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

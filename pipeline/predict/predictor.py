@@ -23,9 +23,9 @@ from pipeline.images.augment import View
 from pipeline.images.finding import find_images
 from pipeline.images.status import Status
 from pipeline.predict.unknown import Neighbours
-from pipeline.saved import choose_head
 from pipeline.store import NO_ROW, FeatureStore, open_features
 from pipeline.store.by_content import RowsByContent
+from pipeline.training.saved_heads import choose_head
 
 if TYPE_CHECKING:
     from pipeline.conv_base.base import ConvBase

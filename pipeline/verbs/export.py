@@ -12,8 +12,8 @@ from pipeline.export.assemble import find_head
 from pipeline.export.files import check_request, export_model
 from pipeline.export.record import CannotBeTried, load_exported
 from pipeline.heads import KERAS_HEADS
-from pipeline.saved import choose_head
 from pipeline.store import FeatureStore, open_features
+from pipeline.training.saved_heads import choose_head
 
 CHECKED = 8  # images that a written file is tried on
 

@@ -9,8 +9,8 @@ from pipeline import console, display
 from pipeline.display.finetuning import ConsoleWatch
 from pipeline.finetune import check_cut, finetune_head
 from pipeline.store import open_features
-from pipeline.train import check_ready
-from pipeline.trained import title_of
+from pipeline.training.result import title_of
+from pipeline.training.train import check_ready
 
 
 def run(options: argparse.Namespace) -> int:

@@ -10,8 +10,8 @@ from pipeline.errors import StoreError
 from pipeline.heads import head_params
 from pipeline.similar import known_duplicates
 from pipeline.store import open_features
-from pipeline.train import check_ready, memory_needed, train_heads
-from pipeline.trained import title_of
+from pipeline.training.result import title_of
+from pipeline.training.train import check_ready, memory_needed, train_heads
 
 
 def run(options: argparse.Namespace) -> int:

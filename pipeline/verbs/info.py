@@ -10,9 +10,9 @@ from typing import Any
 
 from pipeline import display
 from pipeline.images.table import SPLITS
-from pipeline.saved import SavedHead, saved_heads
 from pipeline.similar import known_duplicates
 from pipeline.store import FeatureStore, open_features
+from pipeline.training.saved_heads import SavedHead, saved_heads
 
 
 def run(options: argparse.Namespace) -> int:

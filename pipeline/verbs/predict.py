@@ -18,8 +18,8 @@ from pipeline.images.table import Skipped
 from pipeline.predict.csv_file import PredictionsFile, cells_of, check_place, columns, csv_line
 from pipeline.predict.predictor import Predictor
 from pipeline.predict.unknown import neighbours_memory
-from pipeline.saved import choose_head
 from pipeline.store import FeatureStore, open_features
+from pipeline.training.saved_heads import choose_head
 
 STDIN = "-"
 

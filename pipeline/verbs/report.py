@@ -9,9 +9,9 @@ from pathlib import Path
 from pipeline import console, display
 from pipeline.page import write_report
 from pipeline.page.feature_map import MOST
-from pipeline.saved import saved_heads
 from pipeline.store import open_features
 from pipeline.store.writing import REPORT
+from pipeline.training.saved_heads import saved_heads
 
 
 def run(options: argparse.Namespace) -> int:

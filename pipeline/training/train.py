@@ -19,7 +19,7 @@ from pipeline.heads.sharing import SharedFeatures
 from pipeline.images.table import SPLITS
 from pipeline.scoring import Repeats, evaluate, rank, seeds_of
 from pipeline.store import FeatureStore, stack_views
-from pipeline.trained import TrainedHead, save_trained
+from pipeline.training.result import TrainedHead, save_trained
 
 logger = logging.getLogger(__name__)
 AT_HAND = 2**29  # bytes of features that the dense head holds while it reads them from disk

@@ -8,9 +8,9 @@ from typing import Any
 
 from pipeline.heads.files import save_head
 from pipeline.plots import save_plots
-from pipeline.saved import data_digest
 from pipeline.scoring import Repeats, Report
 from pipeline.store import FeatureStore
+from pipeline.training.saved_heads import data_digest
 
 
 @dataclass(frozen=True)
