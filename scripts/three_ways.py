@@ -39,11 +39,11 @@ from pipeline.conv_base.spec import WEIGHTS_WORDS
 from pipeline.defaults import EPOCHS, HEAD_BATCH, LEARNING_RATE, TUNING_EPOCHS, TUNING_RATE, UNITS
 from pipeline.display.finetuning import ConsoleWatch
 from pipeline.ending import in_one_line
+from pipeline.evaluation import with_interval
 from pipeline.extraction.callbacks import Progress
 from pipeline.extraction.extract import load_stored_conv_base
 from pipeline.images.decode import decode_image
 from pipeline.images.table import ImageTable
-from pipeline.scoring import with_interval
 from pipeline.store import stack_views
 from scripts.augmentation import random_layers
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom, binomtest, norm
 from sklearn.metrics import roc_auc_score
 
-from pipeline.scoring.bootstrap import AUC, accuracy_of, bootstrap_intervals, draws
+from pipeline.evaluation.bootstrap import AUC, accuracy_of, bootstrap_intervals, draws
 
 
 def scored(n, seed=0, shift=1.5):
@@ -66,7 +66,7 @@ def test_the_aucs_interval_is_as_wide_as_delongs():
 
 
 def test_each_resample_draws_as_many_rows_as_there_are_whatever_the_block(monkeypatch):
-    monkeypatch.setattr("pipeline.scoring.bootstrap.BLOCK", 30)
+    monkeypatch.setattr("pipeline.evaluation.bootstrap.BLOCK", 30)
     blocks = list(draws(10, groups=None, resamples=7, seed=0))
     assert [block.shape for block in blocks] == [(10, 3), (10, 3), (10, 1)]
     assert all((block.sum(axis=0) == 10).all() for block in blocks)

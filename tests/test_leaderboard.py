@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.display.leaderboard import FIRST_TO_GO, leaderboard
-from pipeline.scoring import Repeats
+from pipeline.evaluation import Repeats
 
 
 def row(head="dense", **more):

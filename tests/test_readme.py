@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.evaluation import Report
 from pipeline.heads import head_names
-from pipeline.scoring import Report
 from tests.fakes import photo_folder
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

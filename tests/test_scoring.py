@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import HeadError
-from pipeline.scoring import evaluate
+from pipeline.evaluation import evaluate
 
 
 class Fixed:
@@ -175,5 +175,5 @@ def test_the_confusion_of_many_classes_is_left_out_of_the_text():
 
 
 def test_importing_it_imports_neither_tensorflow_nor_scikit_learn():
-    code = "import sys, pipeline.scoring; print({'sklearn', 'keras', 'tensorflow'} & set(sys.modules))"
+    code = "import sys, pipeline.evaluation; print({'sklearn', 'keras', 'tensorflow'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import console
-from pipeline.scoring import Repeats, with_interval
+from pipeline.evaluation import Repeats, with_interval
 
 Row = Mapping[str, Any]
 

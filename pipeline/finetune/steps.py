@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.errors import HeadError
+from pipeline.evaluation import evaluate
 from pipeline.files.durable import canonical_json, sha256_of
 from pipeline.finetune.frozen import frozen_features
 from pipeline.finetune.watch import Plan, Watch
@@ -19,7 +20,6 @@ from pipeline.heads.files import load_head, save_head
 from pipeline.heads.memory import available_memory
 from pipeline.heads.metrics import read_metrics
 from pipeline.images.table import SPLITS
-from pipeline.scoring import evaluate
 from pipeline.store import FeatureStore, stack_views
 from pipeline.training.result import TrainedHead
 

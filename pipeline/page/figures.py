@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from pipeline.evaluation.plots import TRAIN_COLOUR, VALIDATION_COLOUR, draw_curve
 from pipeline.page.html import Markup
 from pipeline.page.style import LIGHT
-from pipeline.plots import TRAIN_COLOUR, VALIDATION_COLOUR, draw_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

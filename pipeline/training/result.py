@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.evaluation import Repeats, Report
+from pipeline.evaluation.plots import save_plots
 from pipeline.heads.files import save_head
-from pipeline.plots import save_plots
-from pipeline.scoring import Repeats, Report
 from pipeline.store import FeatureStore
 from pipeline.training.saved_heads import data_digest
 

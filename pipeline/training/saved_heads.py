@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.errors import HeadError
+from pipeline.evaluation import Repeats, rank
 from pipeline.files.durable import read_json, sha256_of
 from pipeline.heads.metrics import METRICS, RECORD, read_metrics
-from pipeline.scoring import Repeats, rank
 from pipeline.store import FeatureStore
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class SavedHead(NamedTuple):
 
 
 def saved_heads(store: FeatureStore) -> list[SavedHead]:
-    """All heads of a store, the best first, those with a problem after the others; see `pipeline.scoring.rank`."""
+    """All heads of a store, the best first, those with a problem after the others; see `pipeline.evaluation.rank`."""
     digest = data_digest(store)
     heads = [_saved_head(path.parent.name, store, digest) for path in store.heads_directory.glob(f"*/{RECORD}")]
     return sorted(heads, key=_rank)

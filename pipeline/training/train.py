@@ -12,12 +12,12 @@ import numpy as np
 
 from pipeline.defaults import MAX_BAD
 from pipeline.errors import HeadError, StoreError, TooManyBadImages
+from pipeline.evaluation import Repeats, evaluate, rank, seeds_of
 from pipeline.heads import head_names, make_head
 from pipeline.heads.memory import available_memory, pooled_bytes
 from pipeline.heads.rows import Kept
 from pipeline.heads.sharing import SharedFeatures
 from pipeline.images.table import SPLITS
-from pipeline.scoring import Repeats, evaluate, rank, seeds_of
 from pipeline.store import FeatureStore, stack_views
 from pipeline.training.result import TrainedHead, save_trained
 
@@ -72,7 +72,7 @@ def train_heads(
     Returns
     -------
     list of TrainedHead
-        The best first; see `pipeline.scoring.rank`. Each is saved under `store.heads_directory / name`.
+        The best first; see `pipeline.evaluation.rank`. Each is saved under `store.heads_directory / name`.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import HeadError
-from pipeline.scoring.bootstrap import AUC, Interval, Statistic, accuracy_of, bootstrap_intervals
+from pipeline.evaluation.bootstrap import AUC, Interval, Statistic, accuracy_of, bootstrap_intervals
 
 CONFUSION_CLASSES = 12  # more than fit on a screen are left to Report.confusion
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.evaluation import Report
 from pipeline.files.durable import write_durably
-from pipeline.scoring import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
