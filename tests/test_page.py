@@ -19,6 +19,8 @@ from PIL import Image
 
 from pipeline import ConvBaseSpec, HeadError, StoreError, extract_features, open_features, scan_images, train_heads
 from pipeline.cli import main
+from pipeline.duplicates import Duplicates
+from pipeline.duplicates.pairs import Pair
 from pipeline.evaluation import Repeats
 from pipeline.files.durable import read_json, write_json
 from pipeline.images.decode import decode_image
@@ -26,8 +28,6 @@ from pipeline.page import calibration, data, detail, feature_map, material, scor
 from pipeline.page.figures import Figures
 from pipeline.page.html import VOID, Markup, join, tag
 from pipeline.page.thumbnails import SIDE, thumbnails
-from pipeline.similar import Duplicates
-from pipeline.similar.pairs import Pair
 from pipeline.training.saved_heads import OTHER_IMAGES, data_digest, saved_heads
 from tests.fakes import FakeConvBase, photo, photo_folder
 

@@ -15,10 +15,10 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from pipeline import ConvBaseSpec, extract_features, find_duplicates, open_features, scan_images
 from pipeline.cli import main
+from pipeline.duplicates import Duplicates, Pair, exact_duplicates, keep_duplicates, kept_duplicates, neighbours
+from pipeline.duplicates.neighbours import near_rows
 from pipeline.extraction.loop import tasks_of
 from pipeline.files.durable import read_json, write_json
-from pipeline.similar import Duplicates, Pair, exact_duplicates, keep_duplicates, kept_duplicates, neighbours
-from pipeline.similar.neighbours import near_rows
 from tests.fakes import photo
 
 SPEC = ConvBaseSpec(size=32)
@@ -142,7 +142,7 @@ class TestNear:
             read.extend(pending[:, 0].tolist())
             return tasks_of(index, pending)
 
-        monkeypatch.setattr("pipeline.similar.pictures.tasks_of", counted)
+        monkeypatch.setattr("pipeline.duplicates.pictures.tasks_of", counted)
         find_duplicates(store, threshold=-1.0)
         assert sorted(read) == list(range(len(store.index.contents)))
 
@@ -486,7 +486,7 @@ class TestVerb:
         def refuse(path, document):
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr("pipeline.similar.kept.write_json", refuse)
+        monkeypatch.setattr("pipeline.duplicates.cache.write_json", refuse)
         assert main(["duplicates", str(cache)]) == 1
         captured = capsys.readouterr()
         assert "1 exact pair" in captured.out

@@ -12,7 +12,7 @@ from pipeline import console
 from pipeline.store import FeatureStore
 
 if TYPE_CHECKING:
-    from pipeline.similar import Duplicates
+    from pipeline.duplicates import Duplicates
     from pipeline.training.saved_heads import SavedHead
 
 MOST_LISTED = 20  # bad or skipped files that are named

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import console
+from pipeline.duplicates.pairs import Duplicates, Pair
 from pipeline.images.listing import SPLIT_FOLDERS
 from pipeline.images.table import SPLITS
 from pipeline.page.feature_map import DIMENSIONS, FeatureMap
 from pipeline.page.figures import MARKERS, Figures
 from pipeline.page.html import Markup, join, table, tag
 from pipeline.page.style import LIGHT
-from pipeline.similar.pairs import Duplicates, Pair
 from pipeline.store import FeatureStore
 
 MOST_PAIRS = 12

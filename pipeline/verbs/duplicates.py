@@ -9,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import console, display
+from pipeline.duplicates import Duplicates, find_duplicates, keep_duplicates, write_groups, write_pairs
+from pipeline.duplicates.groups import PAIRS_START
+from pipeline.duplicates.neighbours import seconds_to_compare
 from pipeline.errors import PipelineError
 from pipeline.files.durable import replaceable
-from pipeline.similar import Duplicates, find_duplicates, keep_duplicates, write_groups, write_pairs
-from pipeline.similar.groups import PAIRS_START
-from pipeline.similar.neighbours import seconds_to_compare
 from pipeline.store import FeatureStore, open_features, view_numbers
 
 MOST_SHOWN = 50  # pairs; a CSV file has all

@@ -6,9 +6,9 @@ import argparse
 from typing import Any
 
 from pipeline import console, display
+from pipeline.duplicates import known_duplicates
 from pipeline.errors import StoreError
 from pipeline.heads import head_params
-from pipeline.similar import known_duplicates
 from pipeline.store import open_features
 from pipeline.training.result import title_of
 from pipeline.training.train import check_ready, memory_needed, train_heads

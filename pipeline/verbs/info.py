@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import display
+from pipeline.duplicates import known_duplicates
 from pipeline.images.table import SPLITS
-from pipeline.similar import known_duplicates
 from pipeline.store import FeatureStore, open_features
 from pipeline.training.saved_heads import SavedHead, saved_heads
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.duplicates.pairs import Duplicates, connected
 from pipeline.files.durable import open_durably
 from pipeline.images.table import NO_GROUP, SPLITS, ImageTable
-from pipeline.similar.pairs import Duplicates, connected
 from pipeline.store import FeatureStore
 
 COLUMNS = ("path", "label", "split", "group")

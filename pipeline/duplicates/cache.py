@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from pipeline.duplicates.exact import exact_duplicates, in_order, make_pair
+from pipeline.duplicates.pairs import Duplicates, Pair
 from pipeline.files.durable import read_json, write_json
-from pipeline.similar.exact import exact_duplicates, in_order, make_pair
-from pipeline.similar.pairs import Duplicates, Pair
 from pipeline.store import FeatureStore
 from pipeline.store.writing import DUPLICATES
 

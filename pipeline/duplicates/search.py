@@ -7,10 +7,10 @@ import tempfile
 import numpy as np
 
 from pipeline.defaults import THRESHOLD
-from pipeline.similar.exact import exact_duplicates, in_order, make_pair
-from pipeline.similar.neighbours import Candidates, OnProgress, near_rows
-from pipeline.similar.pairs import Duplicates
-from pipeline.similar.pictures import Pictures
+from pipeline.duplicates.exact import exact_duplicates, in_order, make_pair
+from pipeline.duplicates.neighbours import Candidates, OnProgress, near_rows
+from pipeline.duplicates.pairs import Duplicates
+from pipeline.duplicates.pictures import Pictures
 from pipeline.store import NO_ROW, FeatureStore
 from pipeline.store.on_demand import FeatureRows
 

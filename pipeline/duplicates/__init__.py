@@ -3,11 +3,11 @@
 Nothing here imports scikit-learn before `find_duplicates` is called.
 """
 
-from pipeline.similar.exact import exact_duplicates
-from pipeline.similar.groups import write_groups, write_pairs
-from pipeline.similar.kept import keep_duplicates, kept_duplicates, known_duplicates
-from pipeline.similar.pairs import Duplicates, Pair
-from pipeline.similar.search import find_duplicates
+from pipeline.duplicates.cache import keep_duplicates, kept_duplicates, known_duplicates
+from pipeline.duplicates.exact import exact_duplicates
+from pipeline.duplicates.groups import write_groups, write_pairs
+from pipeline.duplicates.pairs import Duplicates, Pair
+from pipeline.duplicates.search import find_duplicates
 
 __all__ = [
     "Duplicates",

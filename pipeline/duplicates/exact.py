@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipeline.duplicates.pairs import Duplicates, Pair
 from pipeline.images.table import SPLITS, ImageTable
-from pipeline.similar.pairs import Duplicates, Pair
 
 
 def exact_duplicates(images: ImageTable) -> Duplicates:
