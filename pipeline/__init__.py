@@ -35,7 +35,7 @@ _WHERE = {
     "scan_images": "images.scan",
     "train_heads": "training.train",
     "verify_store": "verify",
-    "write_report": "page",
+    "write_report": "report",
     **dict.fromkeys(
         (
             "ExportError",

@@ -24,10 +24,10 @@ from pipeline.duplicates.pairs import Pair
 from pipeline.evaluation import Repeats
 from pipeline.files.durable import read_json, write_json
 from pipeline.images.decode import decode_image
-from pipeline.page import calibration, data, detail, feature_map, material, scores, write_report
-from pipeline.page.figures import Figures
-from pipeline.page.html import VOID, Markup, join, tag
-from pipeline.page.thumbnails import SIDE, thumbnails
+from pipeline.report import calibration, data, detail, feature_map, material, scores, write_report
+from pipeline.report.figures import Figures
+from pipeline.report.html import VOID, Markup, join, tag
+from pipeline.report.thumbnails import SIDE, thumbnails
 from pipeline.training.saved_heads import OTHER_IMAGES, data_digest, saved_heads
 from tests.fakes import FakeConvBase, photo, photo_folder
 

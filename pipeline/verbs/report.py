@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from pipeline import console, display
-from pipeline.page import write_report
-from pipeline.page.feature_map import MOST
+from pipeline.report import write_report
+from pipeline.report.feature_map import MOST
 from pipeline.store import open_features
 from pipeline.store.writing import REPORT
 from pipeline.training.saved_heads import saved_heads

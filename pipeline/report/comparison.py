@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from pipeline.evaluation import with_interval
-from pipeline.page.calibration import expected_calibration_error, mean_brier_score, reliability_pairs
-from pipeline.page.figures import DASHES, Figures, corner_of
-from pipeline.page.html import Markup, join, table, tag
-from pipeline.page.scores import Predictions
-from pipeline.page.style import LIGHT
+from pipeline.report.calibration import expected_calibration_error, mean_brier_score, reliability_pairs
+from pipeline.report.figures import DASHES, Figures, corner_of
+from pipeline.report.html import Markup, join, table, tag
+from pipeline.report.scores import Predictions
+from pipeline.report.style import LIGHT
 from pipeline.training.saved_heads import Interval, Scores
 
 

@@ -12,10 +12,10 @@ from pipeline import console
 from pipeline.duplicates.pairs import Duplicates, Pair
 from pipeline.images.listing import SPLIT_FOLDERS
 from pipeline.images.table import SPLITS
-from pipeline.page.feature_map import DIMENSIONS, FeatureMap
-from pipeline.page.figures import MARKERS, Figures
-from pipeline.page.html import Markup, join, table, tag
-from pipeline.page.style import LIGHT
+from pipeline.report.feature_map import DIMENSIONS, FeatureMap
+from pipeline.report.figures import MARKERS, Figures
+from pipeline.report.html import Markup, join, table, tag
+from pipeline.report.style import LIGHT
 from pipeline.store import FeatureStore
 
 MOST_PAIRS = 12

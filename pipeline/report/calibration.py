@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.page.figures import BINS, bin_counts
+from pipeline.report.figures import BINS, bin_counts
 
 
 def reliability_pairs(y: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,11 +11,11 @@ import numpy as np
 from pipeline.duplicates.cache import known_duplicates
 from pipeline.duplicates.pairs import Duplicates
 from pipeline.errors import HeadError
-from pipeline.page import data, detail
-from pipeline.page.feature_map import FeatureMap, map_features
-from pipeline.page.html import Markup
-from pipeline.page.scores import Predictions, predict_validation
-from pipeline.page.thumbnails import thumbnails
+from pipeline.report import data, detail
+from pipeline.report.feature_map import FeatureMap, map_features
+from pipeline.report.html import Markup
+from pipeline.report.scores import Predictions, predict_validation
+from pipeline.report.thumbnails import thumbnails
 from pipeline.store import FeatureStore
 from pipeline.training.saved_heads import SavedHead, Scores, saved_heads, train_it
 

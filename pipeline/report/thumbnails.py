@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.extraction.loop import Task, decode_ahead
-from pipeline.page.html import Markup, tag
+from pipeline.report.html import Markup, tag
 from pipeline.store import FeatureStore
 
 SIDE = 160  # pixels of the longer side

@@ -11,12 +11,12 @@ import numpy as np
 
 from pipeline.errors import StoreError
 from pipeline.files.durable import replaceable, write_durably
-from pipeline.page import comparison, data, detail
-from pipeline.page.figures import Figures
-from pipeline.page.html import Markup, join, tag
-from pipeline.page.material import Material, OnProgress, gather, members_of
-from pipeline.page.scores import Predictions
-from pipeline.page.style import CSS
+from pipeline.report import comparison, data, detail
+from pipeline.report.figures import Figures
+from pipeline.report.html import Markup, join, tag
+from pipeline.report.material import Material, OnProgress, gather, members_of
+from pipeline.report.scores import Predictions
+from pipeline.report.style import CSS
 from pipeline.store import FeatureStore
 from pipeline.training.saved_heads import Scores
 

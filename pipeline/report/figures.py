@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from pipeline.evaluation.plots import TRAIN_COLOUR, VALIDATION_COLOUR, draw_curve
-from pipeline.page.html import Markup
-from pipeline.page.style import LIGHT
+from pipeline.report.html import Markup
+from pipeline.report.style import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.page.calibration import expected_calibration_error, mean_brier_score, reliability_pairs
-from pipeline.page.figures import Figures
-from pipeline.page.html import Markup, join, table, tag
-from pipeline.page.scores import Predictions
+from pipeline.report.calibration import expected_calibration_error, mean_brier_score, reliability_pairs
+from pipeline.report.figures import Figures
+from pipeline.report.html import Markup, join, table, tag
+from pipeline.report.scores import Predictions
 from pipeline.training.saved_heads import Scores
 
 MOST_IN_MATRIX = 20  # classes; of more, the most frequent confusions are listed
