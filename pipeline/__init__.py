@@ -28,13 +28,13 @@ _WHERE = {
     "load_head": "heads.files",
     "make_head": "heads",
     "open_features": "store",
-    "pack_store": "pack",
+    "pack_store": "maintenance.pack",
     "predict_images": "predict",
-    "repair_store": "repair",
+    "repair_store": "maintenance.repair",
     "save_head": "heads.files",
     "scan_images": "images.scan",
     "train_heads": "training.train",
-    "verify_store": "verify",
+    "verify_store": "maintenance.verify",
     "write_report": "report",
     **dict.fromkeys(
         (

@@ -18,7 +18,7 @@ from pipeline import ConvBaseSpec, StoreDamaged, StoreError, open_features
 from pipeline.cli import main
 from pipeline.files.untrusted import refuse_hostile_hdf5
 from pipeline.images.scan import scan_images
-from pipeline.pack import pack_store
+from pipeline.maintenance.pack import pack_store
 from pipeline.store.manifest import read_manifest
 from tests.fakes import FEATURE_SHAPE, photo, photo_folder
 
@@ -74,7 +74,7 @@ def test_a_packed_file_holds_what_the_store_holds(cache, tmp_path):
 
 def test_packing_in_small_parts_gives_the_same_bytes(cache, tmp_path, monkeypatch):
     pack_store(cache, tmp_path / "whole.h5")
-    monkeypatch.setattr("pipeline.pack.MOST_BYTES", 3 * open_features(cache).bytes_per_row)
+    monkeypatch.setattr("pipeline.maintenance.pack.MOST_BYTES", 3 * open_features(cache).bytes_per_row)
     seen = []
     pack_store(cache, tmp_path / "parts.h5", on_progress=lambda *progress: seen.append(progress))
     assert [done for done, _ in seen] == [3, 6, 9, 12, 15, 18, 21, 24, 25]
@@ -162,7 +162,7 @@ FULL_DISK = """
 import resource, sys
 import h5py
 from pathlib import Path
-from pipeline.pack import pack_store
+from pipeline.maintenance.pack import pack_store
 cache, file = Path(sys.argv[1]), Path(sys.argv[2])
 pack_store(cache, file)
 whole = file.read_bytes()

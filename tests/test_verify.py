@@ -18,10 +18,10 @@ from pipeline.cli import main
 from pipeline.files.durable import sha256_of, write_json
 from pipeline.images.scan import scan_images
 from pipeline.images.status import Status
-from pipeline.repair import repair_store
+from pipeline.maintenance.repair import repair_store
+from pipeline.maintenance.verify import Finding, relative_l2, verify_store
 from pipeline.store import open_for_writing
 from pipeline.store.manifest import read_manifest
-from pipeline.verify import Finding, relative_l2, verify_store
 from tests.fakes import FakeConvBase, photo, photo_folder
 
 SPEC = ConvBaseSpec(size=(8, 8))

@@ -26,9 +26,9 @@ from pipeline.cli import main
 from pipeline.extraction.callbacks import Progress
 from pipeline.images.augment import Augmentation, View, augment
 from pipeline.images.decode import decode_image
-from pipeline.repair import repair_store
+from pipeline.maintenance.repair import repair_store
+from pipeline.maintenance.verify import verify_store
 from pipeline.store import NO_ROW, stack_views
-from pipeline.verify import verify_store
 from tests.fakes import FakeConvBase, photo, photo_folder
 
 SPEC = ConvBaseSpec(size=(8, 8), store_dtype="float32")

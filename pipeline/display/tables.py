@@ -23,7 +23,7 @@ from pipeline.images.table import SPLITS, ImageTable
 
 if TYPE_CHECKING:
     from pipeline.export.agreement import Agreement
-    from pipeline.verify import Finding
+    from pipeline.maintenance.verify import Finding
 
 
 def show_images(images: ImageTable, source: str) -> None:

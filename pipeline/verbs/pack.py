@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pipeline import console, display
-from pipeline.pack import pack_store
+from pipeline.maintenance.pack import pack_store
 from pipeline.store import open_features
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline import console, display
-from pipeline.repair import repair_store
+from pipeline.maintenance.repair import repair_store
 
 
 def run(options: argparse.Namespace) -> int:

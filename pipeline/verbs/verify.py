@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pipeline import console, display
 from pipeline.export.agreement import check_record, verify_model
+from pipeline.maintenance.verify import head_directories, verify_store
 from pipeline.store import FeatureStore, open_features, view_numbers
 from pipeline.training.saved_heads import saved_heads
-from pipeline.verify import head_directories, verify_store
 
 
 def run(options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from pipeline.defaults import EXTRACT_BATCH
 from pipeline.extraction.callbacks import Progress
 from pipeline.extraction.extract import compute_plan, load_stored_conv_base
 from pipeline.extraction.plan import Changes, Plan
+from pipeline.maintenance.verify import OnProgress, shard_problems
 from pipeline.store import (
     BadImage,
     FeatureStore,
@@ -21,7 +22,6 @@ from pipeline.store import (
     view_directory,
     view_numbers,
 )
-from pipeline.verify import OnProgress, shard_problems
 
 logger = logging.getLogger(__name__)
 
