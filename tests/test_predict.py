@@ -31,8 +31,8 @@ from pipeline.extraction.loop import MOST_WAITING
 from pipeline.heads import head_names
 from pipeline.heads.metrics import read_metrics
 from pipeline.images.finding import check_sources, find_images
+from pipeline.predict.outliers import K
 from pipeline.predict.predictor import BLOCK_ROWS, Predictor
-from pipeline.predict.unknown import K
 from pipeline.store import NO_ROW
 from pipeline.store.by_content import RowsByContent
 from tests.fakes import FakeConvBase, photo, photo_folder
@@ -346,7 +346,7 @@ class TestUnknown:
     def test_no_fraction_and_too_little_memory_are_refused_before_anything_is_read(self, photos, tinted, monkeypatch):
         with pytest.raises(StoreError, match=r"quantile of unknown images is 1.5"):
             predict_images(tinted.directory, photos, unknown=1.5)
-        monkeypatch.setattr("pipeline.predict.unknown.available_memory", lambda: 100)
+        monkeypatch.setattr("pipeline.predict.outliers.available_memory", lambda: 100)
         with pytest.raises(StoreError, match="train images to compare with take"):
             predict_images(tinted.directory, photos, unknown=0.99)
 

@@ -22,7 +22,7 @@ from pipeline.heads.sharing import SharedFeatures
 from pipeline.images.augment import View
 from pipeline.images.finding import find_images
 from pipeline.images.status import Status
-from pipeline.predict.unknown import Neighbours
+from pipeline.predict.outliers import Neighbours
 from pipeline.store import NO_ROW, FeatureStore, open_features
 from pipeline.store.by_content import RowsByContent
 from pipeline.training.saved_heads import choose_head

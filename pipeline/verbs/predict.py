@@ -16,8 +16,8 @@ from pipeline.heads import TUNED_HEADS
 from pipeline.images.finding import check_sources, find_images
 from pipeline.images.table import Skipped
 from pipeline.predict.csv_file import PredictionsFile, cells_of, check_place, columns, csv_line
+from pipeline.predict.outliers import neighbours_memory
 from pipeline.predict.predictor import Predictor
-from pipeline.predict.unknown import neighbours_memory
 from pipeline.store import FeatureStore, open_features
 from pipeline.training.saved_heads import choose_head
 
