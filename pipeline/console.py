@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from pipeline.text import format_duration, printable
+
 WIDE = 200  # characters, where nobody's window sets a limit
 LINE_EVERY = 10.0  # seconds between lines in a log
 BAR_EVERY = 0.1  # seconds between two looks of a bar
@@ -44,12 +46,6 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """One line on standard error, where it stays out of what is written on standard output."""
     err().print(Text(printable(text)))
-
-
-def printable(text: str) -> str:
-    """Text that any terminal can show: what is not UTF-8 and what controls a terminal is escaped."""
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 class Meter:
@@ -98,9 +94,9 @@ class Meter:
         of, left = "", ""
         if self.total is not None:
             of = f"/{self.total}"
-            left = f", {duration((self.total - self.done) / max(self._rate(now), 1e-9))} left"
+            left = f", {format_duration((self.total - self.done) / max(self._rate(now), 1e-9))} left"
         if self.done == self.total:
-            left = f", took {duration(now - self.start)}"
+            left = f", took {format_duration(now - self.start)}"
         print(f"{self.what}: {self.done}{of} {self.unit}, {pace}{left}", file=sys.stderr, flush=True)
 
 
@@ -129,27 +125,6 @@ def meters(**doing: str) -> Iterator[Callable[[str, int, int], None]]:
 def warn(text: str) -> None:
     """One line on standard error that is not to be missed."""
     err().print(Text(printable(text), style="bold red"))
-
-
-def counted(n: int, noun: str, nouns: str | None = None) -> str:
-    """A number of things: `1 row`, `2 rows`; `nouns` where an s is not enough."""
-    return f"{n} {noun}" if n == 1 else f"{n} {nouns or noun + 's'}"
-
-
-def size(n: float) -> str:
-    """Bytes for a person."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1000
-    return f"{n:.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds for a person."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
 
 
 def start_tensorflow_quietly() -> None:

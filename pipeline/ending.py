@@ -58,7 +58,7 @@ def _complain(error: BaseException, program: str, kept: str) -> int:
     text = words.get(type(error), str(error))
     if kept and isinstance(error, (KeyboardInterrupt, OSError)):
         text = f"{text}: {kept}"
-    from pipeline.console import printable  # nothing else needs it here, and it is not quick to import
+    from pipeline.text import printable  # nothing else needs it here, and it is not quick to import
 
     print(f"{program}: {printable(' '.join(text.split()))}", file=sys.stderr)
     if isinstance(error, PipelineError):

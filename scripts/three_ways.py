@@ -45,6 +45,7 @@ from pipeline.extraction.extract import load_stored_conv_base
 from pipeline.images.decode import decode_image
 from pipeline.images.table import ImageTable
 from pipeline.store import stack_views
+from pipeline.text import format_duration
 from scripts.augmentation import random_layers
 
 Forward = Callable[[Any, bool], Any]
@@ -131,8 +132,8 @@ def _plan(images: ImageTable, options: argparse.Namespace) -> str:
         f"{train} train and {validation} validation images of {options.images}\n"
         f"{features + epochs} passes of {options.conv_base} in all: {features} for features of {options.views} views, "
         f"cut and not, {epochs} for epochs end to end\n"
-        f"two cores make 15 to 150 a second, by conv base and size: {console.duration((features + epochs) / 150)} to "
-        f"{console.duration((features + epochs) / 15)};\n"
+        f"two cores make 15 to 150 a second, by conv base and size: {format_duration((features + epochs) / 150)} to "
+        f"{format_duration((features + epochs) / 15)};\n"
         "training may take as long again; --train, --views and --timed make it less"
     )
 

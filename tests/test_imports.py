@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "pipeline"
 
 # A module imports only from the rows above its own, or from inside its own package.
 LAYERS = (
-    {"errors", "defaults", "status"},
+    {"errors", "defaults", "text", "status"},
     {"files"},
     {"augment", "table", "resize"},
     {"images"},

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline import console
 from pipeline.finetune import Plan, Watch
 from pipeline.store import FeatureStore
+from pipeline.text import format_size
 
 
 class ConsoleWatch(Watch):
@@ -28,7 +29,7 @@ class ConsoleWatch(Watch):
             f"{self.store.directory}: {plan.images} train images{views}, maps {self.store.feature_shape} of "
             f"{self.store.spec.cut}; {plan.parameters:,} weights above it to tune in {self._precision()}"
         )
-        room = f"{console.size(plan.feature_bytes)} {where}"
+        room = f"{format_size(plan.feature_bytes)} {where}"
         console.say(f"first a dense head on the frozen features {plan.feature_shape}: {room}")
 
     def frozen_rows(self, done: int, total: int) -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from pipeline import console
 from pipeline.evaluation import Repeats, with_interval
+from pipeline.text import printable
 
 Row = Mapping[str, Any]
 
@@ -59,13 +60,13 @@ def leaderboard(title: str, rows: Sequence[Row], width: int | None = None) -> Ta
 
 
 def _table(title: str, heads: Sequence[str], columns: Mapping[str, Sequence[str]]) -> Table:
-    table = Table(title=Text(console.printable(title)), title_justify="left", title_style="bold", header_style="")
+    table = Table(title=Text(printable(title)), title_justify="left", title_style="bold", header_style="")
     table.caption_justify = "left"
     table.show_lines = any("\n" in cell for cells in columns.values() for cell in cells)
     for name in ("head", *columns):  # where even that is too wide nothing is cut off
         table.add_column(name, justify="left" if name == "head" else "right", overflow="fold")
     for name, *cells in zip(heads, *columns.values(), strict=True):
-        table.add_row(Text(console.printable(name)), *map(Text, cells))
+        table.add_row(Text(printable(name)), *map(Text, cells))
     return table
 
 

@@ -15,6 +15,7 @@ from pipeline.extraction.callbacks import Progress
 from pipeline.extraction.plan import Changes, Plan
 from pipeline.images.augment import View
 from pipeline.store import FeatureStore
+from pipeline.text import counted, format_duration, format_size, printable
 
 if TYPE_CHECKING:
     from pipeline.training.result import TrainedHead
@@ -67,7 +68,7 @@ class ConsoleProgress(Progress):
             console.say(f"precision  {precision_words(spec.precision, manifest.precision_error)}")
         console.say(
             f"features   {store.feature_shape} {store.dtype}: {plan.rows_pending} forward passes to make, "
-            f"{console.size(plan.rows_pending * store.bytes_per_row)} to write; "
+            f"{format_size(plan.rows_pending * store.bytes_per_row)} to write; "
             f"{plan.images_cached} images cached already"
         )
         if store.random_weights:
@@ -76,17 +77,17 @@ class ConsoleProgress(Progress):
 
     def views_dropped(self, count: int) -> None:
         """Say so."""
-        console.say(f"views      {console.counted(count, 'augmented copy', 'augmented copies')} of each image deleted")
+        console.say(f"views      {counted(count, 'augmented copy', 'augmented copies')} of each image deleted")
 
     def views_planned(self, views: Sequence[View], passes: int, store: FeatureStore) -> None:
         """Say what will be done, and how long it takes if the pace of the images is known."""
         rate = self.meter.rate() if self.meter is not None else 0
         self.close()
         console.say(
-            f"views      {console.counted(len(views), 'augmented copy', 'augmented copies')} of "
+            f"views      {counted(len(views), 'augmented copy', 'augmented copies')} of "
             f"{len(store.members('train'))} train images ({views[0].augmentation}): {passes} forward passes to make, "
-            f"{console.size(passes * store.bytes_per_row)} to write"
-            + (f", about {console.duration(passes / rate)}" if rate else "")
+            f"{format_size(passes * store.bytes_per_row)} to write"
+            + (f", about {format_duration(passes / rate)}" if rate else "")
         )
         self.of_views, self.done = passes, 0
 
@@ -100,7 +101,7 @@ class ConsoleProgress(Progress):
         """Name the first few."""
         self.bad += 1
         if self.bad <= MOST_LISTED:
-            console.err().print(Text(console.printable(f"left out: {id}: {reason}")))
+            console.err().print(Text(printable(f"left out: {id}: {reason}")))
 
     def close(self) -> None:
         """The step is over, at its end or not."""

@@ -20,6 +20,7 @@ from pipeline.display.words import (
 )
 from pipeline.images.augment import View
 from pipeline.images.table import SPLITS, ImageTable
+from pipeline.text import counted, format_size, printable
 
 if TYPE_CHECKING:
     from pipeline.export.agreement import Agreement
@@ -36,7 +37,7 @@ def show_images(images: ImageTable, source: str) -> None:
         table.add_column(SPLITS[index], justify="right")
     counts = images.counts()
     for name, row in list(zip(images.classes, counts, strict=True))[:MOST_LISTED]:
-        table.add_row(Text(console.printable(name)), *(str(row[index]) for index in shown))
+        table.add_row(Text(printable(name)), *(str(row[index]) for index in shown))
     if len(images.classes) > MOST_LISTED:
         table.add_row(f"... {len(images.classes) - MOST_LISTED} more", *("" for _ in shown))
     table.add_row("all", *(str(counts[:, index].sum()) for index in shown))
@@ -52,7 +53,7 @@ def show_info(document: dict[str, Any]) -> None:
     )
     console.say(
         f"features    {tuple(document['feature_shape'])} {spec['store_dtype']}, "
-        f"{console.size(document['bytes'])} on disk"
+        f"{format_size(document['bytes'])} on disk"
     )
     console.say(f"conv base   {sources['conv_base']} at {spec['size'][0]}x{spec['size'][1]}, {spec['precision']}")
     if document["precision_error"]:
@@ -61,7 +62,7 @@ def show_info(document: dict[str, Any]) -> None:
     console.say(f"fingerprint {document['fingerprint'][:12]}, {document['shards']} shards")
     console.say(f"duplicates  {duplicates_words(document['duplicates'])}")
     if document["views"]:
-        copies = console.counted(len(document["views"]), "augmented copy", "augmented copies")
+        copies = counted(len(document["views"]), "augmented copy", "augmented copies")
         augmentation = View.of(document["views"][0]["view"]).augmentation
         console.say(f"views       {copies} of each train image: {augmentation}")
     if document["pending"] or any(one["pending"] for one in document["views"]):
@@ -75,7 +76,7 @@ def show_info(document: dict[str, Any]) -> None:
     for name in SPLITS:
         table.add_column(name, justify="right")
     for name, counts in list(document["classes"].items())[:MOST_LISTED]:
-        table.add_row(Text(console.printable(name)), *(str(n) for n in counts.values()))
+        table.add_row(Text(printable(name)), *(str(n) for n in counts.values()))
     console.out().print(table)
     if document["heads"]:
         with_scores = [row for row in document["heads"] if "accuracy" in row]
@@ -86,7 +87,7 @@ def show_findings(looked_at: str, findings: Sequence[Finding], directory: Path) 
     """What a check found and what to do about it; returns the exit status."""
     for finding in findings:
         console.say(f"{finding.what}: {finding.problem}")
-    console.say(f"{looked_at}: {console.counted(len(findings), 'finding') if findings else 'nothing wrong'}")
+    console.say(f"{looked_at}: {counted(len(findings), 'finding') if findings else 'nothing wrong'}")
     for remedy in dict.fromkeys(finding.remedy for finding in findings):
         console.say(f"what to do: {remedy.format(directory)}")
     return 1 if findings else 0
@@ -95,7 +96,7 @@ def show_findings(looked_at: str, findings: Sequence[Finding], directory: Path) 
 def show_agreement(file: str, agreement: Agreement, precision: str) -> int:
     """How near an exported model comes to features and head; returns the exit status."""
     console.say(
-        f"{file} against features and head on {console.counted(agreement.images, 'image')}: the largest difference in "
+        f"{file} against features and head on {counted(agreement.images, 'image')}: the largest difference in "
         f"a probability is {agreement.largest:.1e}, the median {agreement.median:.1e}; "
         f"{agreement.other_labels} other labels"
     )

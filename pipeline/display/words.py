@@ -10,6 +10,7 @@ from rich.text import Text
 
 from pipeline import console
 from pipeline.store import FeatureStore
+from pipeline.text import counted, printable
 
 if TYPE_CHECKING:
     from pipeline.duplicates import Duplicates
@@ -23,7 +24,7 @@ def duplicates_words(counts: Mapping[str, int | None]) -> str:
     near, hint = f", {counts['near']} near", ""
     if counts["near"] is None:
         near, hint = "", "; near ones were not looked for, `duplicates` does"
-    exact = console.counted(counts["exact"] or 0, "exact pair")
+    exact = counted(counts["exact"] or 0, "exact pair")
     return f"{exact}{near}, {counts['across_splits']} across splits, {counts['two_labels']} under two labels{hint}"
 
 
@@ -31,7 +32,7 @@ def warn_of_leaks(found: Duplicates, directory: Path) -> None:
     """Say it loudly if a head is scored on pictures that it was trained on."""
     if leaks := found.across_splits:
         console.warn(
-            f"{console.counted(len(leaks), 'pair')} of duplicates across splits, such as {' and '.join(leaks[0].ids)}: "
+            f"{counted(len(leaks), 'pair')} of duplicates across splits, such as {' and '.join(leaks[0].ids)}: "
             f"the scores flatter; see `python -m pipeline duplicates {directory}`"
         )
 
@@ -49,7 +50,7 @@ def warn_of_heads(heads: Iterable[SavedHead], store: Path) -> None:
 def list_some(heading: str, lines: Sequence[str]) -> None:
     """The first lines of a list, on standard error."""
     for line in lines[:MOST_LISTED]:
-        console.err().print(Text(console.printable(f"{heading}: {line}")))
+        console.err().print(Text(printable(f"{heading}: {line}")))
     if len(lines) > MOST_LISTED:
         console.err().print(f"{heading}: ... and {len(lines) - MOST_LISTED} more")
 

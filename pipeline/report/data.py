@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import console
 from pipeline.duplicates.pairs import Duplicates, Pair
 from pipeline.images.listing import SPLIT_FOLDERS
 from pipeline.images.table import SPLITS
@@ -17,6 +16,7 @@ from pipeline.report.figures import MARKERS, Figures
 from pipeline.report.html import Markup, join, table, tag
 from pipeline.report.style import LIGHT
 from pipeline.store import FeatureStore
+from pipeline.text import counted, format_size
 
 MOST_PAIRS = 12
 MOST_BAD = 50
@@ -47,7 +47,7 @@ def duplicates(found: Duplicates, shown: Sequence[tuple[Pair, Markup, Markup]], 
     """The pairs, the worrying ones first, with pictures of the first few; `place` is the store's."""
     exact = sum(pair.kind == "exact" for pair in found.pairs)
     summary = (
-        f"{console.counted(len(found.pairs), 'pair')} of images show the same picture ({exact:,} of equal files, "
+        f"{counted(len(found.pairs), 'pair')} of images show the same picture ({exact:,} of equal files, "
         f"{len(found.pairs) - exact:,} of nearly equal pictures): {len(found.across_splits):,} across splits, "
         f"{len(found.two_labels):,} under two labels."
     )
@@ -78,7 +78,7 @@ def _search(place: str) -> Markup:
 
 
 def _left_out(n: int, noun: str) -> Markup | None:
-    return tag("p", f"... and {console.counted(n, noun)} more.", class_="soft") if n > 0 else None
+    return tag("p", f"... and {counted(n, noun)} more.", class_="soft") if n > 0 else None
 
 
 def _pair(pair: Pair, first: Markup, second: Markup) -> Markup:
@@ -159,8 +159,8 @@ def _facts(store: FeatureStore) -> Markup:
         "input size": "{} x {} pixels".format(*spec["size"]),
         "cut": spec.get("cut") or "the last layer",
         "computed in": _precision(store),
-        "one row": f"{store.feature_shape} {store.dtype}, {console.size(store.bytes_per_row)}",
-        "shards": f"{len(manifest.shards):,}, {console.size(size)}",
+        "one row": f"{store.feature_shape} {store.dtype}, {format_size(store.bytes_per_row)}",
+        "shards": f"{len(manifest.shards):,}, {format_size(size)}",
         "fingerprint": tag("code", store.fingerprint),
         "weights sha256": tag("code", spec["weights_sha256"]),
         "made with": ", ".join(f"{name} {version}" for name, version in manifest.made_with.items()),
@@ -191,9 +191,7 @@ def _precision(store: FeatureStore) -> str:
 
 def _bad(store: FeatureStore) -> Markup:
     bad = store.bad
-    waiting = (
-        f"{console.counted(store.pending, 'image')} wait for features: run `features` again." if store.pending else None
-    )
+    waiting = f"{counted(store.pending, 'image')} wait for features: run `features` again." if store.pending else None
     if not bad:
         return join(
             tag("p", waiting, class_="warning") if waiting else None, tag("p", "None: every image could be used.")
@@ -204,6 +202,6 @@ def _bad(store: FeatureStore) -> Markup:
     ]
     return join(
         tag("p", waiting, class_="warning") if waiting else None,
-        table(f"{console.counted(len(bad), 'image')} could not be used", ["image", "status", "reason"], rows),
+        table(f"{counted(len(bad), 'image')} could not be used", ["image", "status", "reason"], rows),
         _left_out(len(bad) - MOST_BAD, "image"),
     )

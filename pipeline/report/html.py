@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-from pipeline.console import printable
+from pipeline.text import printable
 
 VOID = frozenset({"br", "img", "link", "meta"})  # elements that have no end tag
 

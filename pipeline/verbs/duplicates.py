@@ -15,6 +15,7 @@ from pipeline.duplicates.neighbours import seconds_to_compare
 from pipeline.errors import PipelineError
 from pipeline.files.durable import replaceable
 from pipeline.store import FeatureStore, open_features, view_numbers
+from pipeline.text import counted, format_duration, format_size, printable
 
 MOST_SHOWN = 50  # pairs; a CSV file has all
 
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         copies = moved and view_numbers(store.directory)
         to_compute = "no more than copies of images that came into train" if copies else "nothing"
         console.say(
-            f"{options.groups} has each group in one split, {console.counted(moved, 'image')} moved: give it to "
+            f"{options.groups} has each group in one split, {counted(moved, 'image')} moved: give it to "
             f"`features` as IMAGES, with --cache {store.directory} and the store's own options, which computes "
             f"{to_compute}"
         )
@@ -53,8 +54,8 @@ def _announce(store: FeatureStore) -> None:
     n = len(store.members())
     seconds = seconds_to_compare(n, store.feature_shape[-1])
     console.say(
-        f"{store.directory}: {n} images, {console.size(n * store.bytes_per_row)} of features to read, "
-        f"then about {console.duration(seconds)} to compare each with each"
+        f"{store.directory}: {n} images, {format_size(n * store.bytes_per_row)} of features to read, "
+        f"then about {format_duration(seconds)} to compare each with each"
     )
     if store.pending:
         console.warn(f"{store.pending} images have no features yet and are compared by their bytes only")
@@ -75,7 +76,7 @@ def _show(found: Duplicates) -> None:
         for pair in found.pairs[:MOST_SHOWN]:
             splits, labels = (" | ".join(dict.fromkeys(both)) for both in (pair.splits, pair.labels))
             cells = (pair.kind, f"{pair.similarity:.3f}", splits, labels, "  ".join(pair.ids))
-            table.add_row(*(Text(console.printable(cell)) for cell in cells))
+            table.add_row(*(Text(printable(cell)) for cell in cells))
         console.out().print(table)
     if len(found.pairs) > MOST_SHOWN:
         console.say(f"... and {len(found.pairs) - MOST_SHOWN} more; --csv FILE.csv writes all")

@@ -13,6 +13,7 @@ from pipeline.export.files import check_request, export_model
 from pipeline.export.record import CannotBeTried, load_exported
 from pipeline.heads import KERAS_HEADS
 from pipeline.store import FeatureStore, open_features
+from pipeline.text import format_size
 from pipeline.training.saved_heads import choose_head
 
 CHECKED = 8  # images that a written file is tried on
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     console.start_tensorflow_quietly()
     head = find_head(store, name)
     record = export_model(store, head, file, form=options.form, format=format, progress=display.ConsoleProgress())
-    console.say(f"wrote      {file}, {console.size(_bytes(file))}")
+    console.say(f"wrote      {file}, {format_size(_bytes(file))}")
     console.say(f"input      {record.input}")
     console.say(f"output     {record.output}")
     if store.random_weights:

@@ -10,6 +10,7 @@ from pipeline.duplicates import known_duplicates
 from pipeline.errors import StoreError
 from pipeline.heads import head_params
 from pipeline.store import open_features
+from pipeline.text import format_size
 from pipeline.training.result import title_of
 from pipeline.training.train import check_ready, memory_needed, train_heads
 
@@ -25,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     in_views = f" (in {n_views} views)" if n_views > 1 else ""
     console.say(
         f"{store.directory}: {n} train{in_views} and {n_validation} validation images, features {store.feature_shape} "
-        f"{store.dtype}, about {console.size(memory)} of memory for the heads"
+        f"{store.dtype}, about {format_size(memory)} of memory for the heads"
     )
     if store.random_weights:
         display.warn_random_weights()

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline import console, display
 from pipeline.maintenance.pack import pack_store
 from pipeline.store import open_features
+from pipeline.text import format_size
 
 
 def run(options: argparse.Namespace) -> int:
@@ -17,6 +18,6 @@ def run(options: argparse.Namespace) -> int:
         display.warn_random_weights()
     with console.meters() as on_progress:
         packed = pack_store(options.store, options.file, on_progress=lambda *done: on_progress("images", *done))
-    size = console.size(Path(options.file).stat().st_size)
+    size = format_size(Path(options.file).stat().st_size)
     console.say(f"packed {packed} of {len(store.images)} images into {options.file}, {size}")
     return 0

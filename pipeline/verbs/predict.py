@@ -19,6 +19,7 @@ from pipeline.predict.csv_file import PredictionsFile, cells_of, check_place, co
 from pipeline.predict.outliers import neighbours_memory
 from pipeline.predict.predictor import Predictor
 from pipeline.store import FeatureStore, open_features
+from pipeline.text import format_size
 from pipeline.training.saved_heads import choose_head
 
 STDIN = "-"
@@ -109,7 +110,7 @@ def _predictor(store: FeatureStore, options: argparse.Namespace) -> Predictor:
         display.warn_random_weights()
     if options.unknown is not None:
         rows, memory = neighbours_memory(store)
-        console.note(f"unknown    is judged by {rows} train images, {console.size(memory)} of memory")
+        console.note(f"unknown    is judged by {rows} train images, {format_size(memory)} of memory")
     if head.name in {"dense", *TUNED_HEADS}:
         console.start_tensorflow_quietly()
     return Predictor(

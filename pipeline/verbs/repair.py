@@ -6,6 +6,7 @@ import argparse
 
 from pipeline import console, display
 from pipeline.maintenance.repair import repair_store
+from pipeline.text import counted
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,5 +28,5 @@ def run(options: argparse.Namespace) -> int:
     for path in report.quarantined:
         console.say(f"moved to {path}")
     display.list_some("without features now", [f"{one.id}: {one.reason}" for one in report.lost])
-    console.say(f"computed {console.counted(report.rows, 'row')} again" if report.rows else "nothing to repair")
+    console.say(f"computed {counted(report.rows, 'row')} again" if report.rows else "nothing to repair")
     return 1 if report.lost else 0

@@ -11,6 +11,7 @@ from pipeline.report import write_report
 from pipeline.report.feature_map import MOST
 from pipeline.store import open_features
 from pipeline.store.writing import REPORT
+from pipeline.text import counted, format_duration, format_size
 from pipeline.training.saved_heads import saved_heads
 
 
@@ -20,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     store = open_features(options.store)
     if store.random_weights:
         display.warn_random_weights()
-    images = console.counted(min(MOST, len(store.members())), "image")
+    images = counted(min(MOST, len(store.members())), "image")
     console.say(f"{store.directory}: the map of {images} takes the most time, up to half a minute")
     if (store.heads_directory / "dense").is_dir():
         console.start_tensorflow_quietly()
@@ -28,6 +29,6 @@ def run(options: argparse.Namespace) -> int:
     with console.meters(maps="drawing", thumbnails="making") as on_progress:
         write_report(store, file, head=options.head, on_progress=on_progress)
     display.warn_of_heads(saved_heads(store), store.directory)
-    took = console.duration(time.monotonic() - start)
-    console.say(f"wrote {file}, {console.size(file.stat().st_size)}, in {took}; open it in a browser")
+    took = format_duration(time.monotonic() - start)
+    console.say(f"wrote {file}, {format_size(file.stat().st_size)}, in {took}; open it in a browser")
     return 0

@@ -9,6 +9,7 @@ from pipeline import console, display
 from pipeline.export.agreement import check_record, verify_model
 from pipeline.maintenance.verify import head_directories, verify_store
 from pipeline.store import FeatureStore, open_features, view_numbers
+from pipeline.text import counted
 from pipeline.training.saved_heads import saved_heads
 
 
@@ -37,9 +38,7 @@ def run(options: argparse.Namespace) -> int:
         "view": len(view_numbers(store.directory)),
     }
     depth = "" if options.full else "names, sizes and fingerprints of "
-    looked_at = (
-        f"checked {depth}{', '.join(console.counted(n, noun) for noun, n in counts.items() if n or noun != 'view')}"
-    )
+    looked_at = f"checked {depth}{', '.join(counted(n, noun) for noun, n in counts.items() if n or noun != 'view')}"
     status = display.show_findings(looked_at, findings, store.directory)
     display.warn_of_heads(saved_heads(store), store.directory)
     return status if options.model is None else max(status, _verify_model(store, options.model, options.images))
