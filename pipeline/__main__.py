@@ -2,10 +2,10 @@
 
 import sys
 
-from pipeline.ending import in_one_line
+from pipeline.cli.exit import in_one_line
 
 if __name__ == "__main__":
     with in_one_line("pipeline"):
-        from pipeline.cli import main
+        from pipeline.cli.main import main
 
         sys.exit(main())

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline import ConvBaseSpec, FeatureStore, evaluate, extract_features, make_head, scan_images
-from pipeline.arguments.kinds import key_value, size
+from pipeline.cli.arguments.kinds import key_value, size
+from pipeline.cli.exit import in_one_line
 from pipeline.defaults import EXTRACT_BATCH, HEAD_BATCH, LEARNING_RATE, UNITS
-from pipeline.ending import in_one_line
 from pipeline.extraction.callbacks import Progress
 from pipeline.extraction.extract import load_stored_conv_base
 from pipeline.extraction.loop import rows_of, tasks_of

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from pipeline import ConvBaseSpec, console, extract_features, scan_images, train_heads
-from pipeline.ending import in_one_line
+from pipeline.cli.exit import in_one_line
 
 IDEAS = {
     "ridge": {},

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline import scan_images
-from pipeline.arguments.kinds import key_value
-from pipeline.ending import in_one_line
+from pipeline.cli.arguments.kinds import key_value
+from pipeline.cli.exit import in_one_line
 from pipeline.errors import ImagesError
 from pipeline.images.augment import Augmentation, View, augment
 from pipeline.images.decode import DecodeError, decode_image

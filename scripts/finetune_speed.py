@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline import ConvBaseSpec, extract_features, make_head, scan_images
-from pipeline.console import start_tensorflow_quietly
-from pipeline.ending import in_one_line
+from pipeline.cli.console import start_tensorflow_quietly
+from pipeline.cli.exit import in_one_line
 
 RATE = 1e-5
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 
+from pipeline.cli.exit import in_one_line
 from pipeline.conv_base.isolation import run_apart
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.conv_base.zoo import build, conv_base_names, find_zoo_model
-from pipeline.ending import in_one_line
 from pipeline.errors import SpecError
 
 

@@ -3,7 +3,7 @@
 import argparse
 
 from pipeline import ConvBaseSpec, evaluate, extract_features, make_head, scan_images
-from pipeline.ending import in_one_line
+from pipeline.cli.exit import in_one_line
 
 parser = argparse.ArgumentParser(description="Extract features and train a head.")
 parser.add_argument("photos")

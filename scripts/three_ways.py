@@ -27,18 +27,18 @@ from pipeline import (
     FeatureStore,
     Report,
     console,
-    display,
     extract_features,
     finetune_head,
     open_features,
     scan_images,
     train_heads,
 )
-from pipeline.arguments.kinds import key_value, size
+from pipeline.cli import display
+from pipeline.cli.arguments.kinds import key_value, size
+from pipeline.cli.display.finetuning import ConsoleWatch
+from pipeline.cli.exit import in_one_line
 from pipeline.conv_base.spec import WEIGHTS_WORDS
 from pipeline.defaults import EPOCHS, HEAD_BATCH, LEARNING_RATE, TUNING_EPOCHS, TUNING_RATE, UNITS
-from pipeline.display.finetuning import ConsoleWatch
-from pipeline.ending import in_one_line
 from pipeline.evaluation import with_interval
 from pipeline.extraction.callbacks import Progress
 from pipeline.extraction.extract import load_stored_conv_base

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 from tests.fakes import FakeConvBase, photo, photo_folder
 
 ROOT = Path(__file__).parent.parent
@@ -29,7 +29,7 @@ def own_signal_handlers():
 @pytest.fixture
 def run(capsys, fake_conv_base, monkeypatch):
     """Run a command on the fake conv base: exit status, standard output, standard error."""
-    monkeypatch.setattr("pipeline.console.start_tensorflow_quietly", lambda: None)
+    monkeypatch.setattr("pipeline.cli.console.start_tensorflow_quietly", lambda: None)
 
     def call(*arguments) -> tuple[int, str, str]:
         try:
@@ -154,16 +154,16 @@ def test_fault_02_a_signal_keeps_what_is_finished(photos, tmp_path, number):
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, time\n"
-        "import pipeline.conv_base.base, pipeline.console, pipeline.extraction.plan\n"
+        "import pipeline.conv_base.base, pipeline.cli.console, pipeline.extraction.plan\n"
         "from tests.fakes import FakeConvBase\n"
         "class Slow(FakeConvBase):\n"
         "    def compute(self, batch):\n"
         "        time.sleep(0.1)\n"
         "        return super().compute(batch)\n"
         "pipeline.conv_base.load_conv_base = Slow\n"
-        "pipeline.console.start_tensorflow_quietly = lambda: None\n"
+        "pipeline.cli.console.start_tensorflow_quietly = lambda: None\n"
         "pipeline.extraction.plan.MOST_ROWS = 16\n"
-        "from pipeline.cli import main\n"
+        "from pipeline.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     cache = tmp_path / "cache"

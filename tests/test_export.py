@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline import ExportError, HeadError, ImagesError, StoreMismatch, export_model, load_head, make_head, train_heads
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.export import record as record_module
 from pipeline.export.agreement import compare, verify_model
 from pipeline.export.assemble import find_head

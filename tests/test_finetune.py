@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline import ConvBaseSpec, extract_features, load_head, open_features, scan_images
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.conv_base.base import load_conv_base
 from pipeline.conv_base.isolation import run_apart
 from pipeline.conv_base.top_layers import load_upper

@@ -78,7 +78,7 @@ def test_imports_go_one_way(path):
 
 
 def test_an_upward_import_would_be_seen(tmp_path):
-    (tmp_path / "spec.py").write_text("from pipeline.cli import main\nimport pipeline.train\n")
+    (tmp_path / "spec.py").write_text("from pipeline.cli.main import main\nimport pipeline.train\n")
     assert imports_of(tmp_path / "spec.py") == ["cli", "train"]
 
 

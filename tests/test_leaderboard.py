@@ -7,7 +7,7 @@ import itertools
 import pytest
 from rich.console import Console
 
-from pipeline.display.leaderboard import FIRST_TO_GO, leaderboard
+from pipeline.cli.display.leaderboard import FIRST_TO_GO, leaderboard
 from pipeline.evaluation import Repeats
 
 

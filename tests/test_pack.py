@@ -15,7 +15,7 @@ import pytest
 
 import pipeline
 from pipeline import ConvBaseSpec, StoreDamaged, StoreError, open_features
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.files.untrusted import refuse_hostile_hdf5
 from pipeline.images.scan import scan_images
 from pipeline.maintenance.pack import pack_store

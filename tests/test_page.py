@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from pipeline import ConvBaseSpec, HeadError, StoreError, extract_features, open_features, scan_images, train_heads
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.duplicates import Duplicates
 from pipeline.duplicates.pairs import Pair
 from pipeline.evaluation import Repeats

@@ -136,7 +136,7 @@ class TestRows:
         assert list(predict_images(cache, sources, batch_size=batch_size)) == list(predict_images(cache, sources))
 
     def test_no_tensorflow_is_needed_where_all_is_cached(self, photos, cache):
-        code = "import sys\nfrom pipeline.cli import main\nstatus = main(sys.argv[1:])\n"
+        code = "import sys\nfrom pipeline.cli.main import main\nstatus = main(sys.argv[1:])\n"
         code += "sys.exit(status or 9 * ('tensorflow' in sys.modules or 'keras' in sys.modules))"
         command = [sys.executable, "-c", code, "predict", str(cache), str(photos)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import ConvBaseSpec, extract_features, predict_images, scan_images, train_heads
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.errors import PipelineError
 from pipeline.predict.csv_file import PredictionsFile, columns, csv_line
 from tests.fakes import FakeConvBase, photo, photo_folder
@@ -43,7 +43,7 @@ def new(tmp_path):
 @pytest.fixture
 def run(capfdbinary, monkeypatch):
     """Run `predict`: exit status, the bytes of standard output, standard error."""
-    monkeypatch.setattr("pipeline.console.start_tensorflow_quietly", lambda: None)
+    monkeypatch.setattr("pipeline.cli.console.start_tensorflow_quietly", lambda: None)
 
     def call(*arguments) -> tuple[int, bytes, str]:
         try:
@@ -147,7 +147,7 @@ def test_wrong_requests_end_in_one_line_and_status_2(run, cache, photos, argumen
 def test_a_file_that_is_no_predictions_is_refused_before_a_head_is_loaded_and_keeps_its_bytes(
     run, cache, photos, monkeypatch
 ):
-    monkeypatch.setattr("pipeline.verbs.predict.Predictor", None)
+    monkeypatch.setattr("pipeline.cli.verbs.predict.Predictor", None)
     photo_bytes = (photos / "cats/000.png").read_bytes()
     status, _, err = run(cache, photos, "--out", photos / "cats/000.png")
     assert status == 2 and "000.png exists" in one_line(err)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline import StoreMismatch, extract_features, open_features, scan_images, train_heads
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import HeadError
 from pipeline.files.durable import read_json, write_json

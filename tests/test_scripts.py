@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.ending import in_one_line
+from pipeline.cli.exit import in_one_line
 from pipeline.errors import SpecError, StoreDamaged
 from scripts.augmentation import rows_of_images
 from tests.fakes import photo_folder

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from pipeline import ConvBaseSpec, extract_features, find_duplicates, open_features, scan_images
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.duplicates import Duplicates, Pair, exact_duplicates, keep_duplicates, kept_duplicates, neighbours
 from pipeline.duplicates.neighbours import near_rows
 from pipeline.extraction.loop import tasks_of
@@ -434,7 +434,7 @@ class TestVerb:
 
     def test_a_file_that_cannot_be_written_is_refused_before_the_search(self, cache, capsys, monkeypatch):
         monkeypatch.setattr(
-            "pipeline.verbs.duplicates.find_duplicates", lambda *args, **kwargs: pytest.fail("searched")
+            "pipeline.cli.verbs.duplicates.find_duplicates", lambda *args, **kwargs: pytest.fail("searched")
         )
         assert main(["duplicates", str(cache), "--groups", "nowhere/groups.csv"]) == 2
         assert "there is no folder nowhere" in capsys.readouterr().err

@@ -87,7 +87,7 @@ import contextlib, pipeline.store.writing
 pipeline.store.writing.writing = lambda directory: contextlib.nullcontext(directory.mkdir(exist_ok=True))
 """
 SAYS_TWO_LINES = """
-import sys, pipeline.ending as ending
+import sys, pipeline.cli.exit as ending
 def complain(error, program, kept):
     print(f"{program}: {error}\\nsorry", file=sys.stderr)
     return getattr(error, "exit_status", 1)

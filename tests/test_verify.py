@@ -14,7 +14,7 @@ import pytest
 
 import pipeline
 from pipeline import ConvBaseSpec, SpecError, StoreBusy, StoreDamaged, StoreError, StoreMismatch, open_features
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.files.durable import sha256_of, write_json
 from pipeline.images.scan import scan_images
 from pipeline.images.status import Status
@@ -30,7 +30,7 @@ SPEC = ConvBaseSpec(size=(8, 8))
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch, fake_conv_base):
     monkeypatch.setattr("pipeline.extraction.plan.MOST_ROWS", 8)
-    monkeypatch.setattr("pipeline.console.start_tensorflow_quietly", lambda: None)
+    monkeypatch.setattr("pipeline.cli.console.start_tensorflow_quietly", lambda: None)
 
 
 @pytest.fixture

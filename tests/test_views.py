@@ -22,7 +22,7 @@ from pipeline import (
     scan_images,
     train_heads,
 )
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.extraction.callbacks import Progress
 from pipeline.images.augment import Augmentation, View, augment
 from pipeline.images.decode import decode_image
@@ -453,7 +453,7 @@ def run(*arguments: object) -> int:
 
 
 def test_the_verbs_make_show_use_and_drop_views(photos, cache, capsys, monkeypatch):
-    monkeypatch.setattr("pipeline.console.start_tensorflow_quietly", lambda: None)
+    monkeypatch.setattr("pipeline.cli.console.start_tensorflow_quietly", lambda: None)
     n = n_train(photos)
     fill = ("features", photos, "--cache", cache, "--size", "8", "--store-dtype", "float32")
     assert run(*fill, "--views", 3, "--augment", "rotation=10", "--augment", "brightness=0.2", "--augment-seed", 4) == 0

@@ -16,7 +16,7 @@ from .stand_in import SPEC, fill
 
 NO_OP = """
 import sys
-from pipeline.cli import main
+from pipeline.cli.main import main
 status = main(sys.argv[1:])
 sys.exit("a run with nothing to do imported TensorFlow" if "tensorflow" in sys.modules else status)
 """

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import make_head
-from pipeline.console import start_tensorflow_quietly
+from pipeline.cli.console import start_tensorflow_quietly
 from pipeline.defaults import EPOCHS, HEAD_BATCH, UNITS
 
 from .measuring import in_turn, say, seconds_of

@@ -15,7 +15,7 @@ from unittest import mock
 import numpy as np
 
 from pipeline import ConvBaseSpec, FeatureStore, ImageTable, Progress, extract_features, scan_images
-from pipeline.console import start_tensorflow_quietly
+from pipeline.cli.console import start_tensorflow_quietly
 from pipeline.conv_base.base import ConvBase, load_conv_base
 from pipeline.conv_base.isolation import all_layers
 from pipeline.defaults import EXTRACT_BATCH

@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 
 from pipeline import extract_features, make_head, scan_images
-from pipeline.console import start_tensorflow_quietly
+from pipeline.cli.console import start_tensorflow_quietly
 from pipeline.conv_base.base import load_conv_base
 from pipeline.conv_base.precision import settle_precision
 from pipeline.defaults import EPOCHS, HEAD_BATCH, UNITS

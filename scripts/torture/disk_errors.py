@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import cli
+from pipeline.cli import main as cli
 
 from . import children
 from .children import Outcome

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import console, display
+from pipeline.cli import console, display
 from pipeline.duplicates import Duplicates, find_duplicates, keep_duplicates, write_groups, write_pairs
 from pipeline.duplicates.groups import PAIRS_START
 from pipeline.duplicates.neighbours import seconds_to_compare

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from pipeline import console
+from pipeline.cli import console
+from pipeline.cli.display.words import MOST_LISTED, precision_words, warn_random_weights, weights_words
 from pipeline.conv_base.spec import ConvBaseSpec
-from pipeline.display.words import MOST_LISTED, precision_words, warn_random_weights, weights_words
 from pipeline.extraction.callbacks import Progress
 from pipeline.extraction.plan import Changes, Plan
 from pipeline.images.augment import View

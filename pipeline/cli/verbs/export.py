@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline import console, display
+from pipeline.cli import console, display
 from pipeline.errors import ExportError, ImagesError
 from pipeline.export.agreement import compare
 from pipeline.export.assemble import find_head

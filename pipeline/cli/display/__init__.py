@@ -1,9 +1,9 @@
 """What the command line shows of images, stores and heads."""
 
-from pipeline.display.leaderboard import leaderboard
-from pipeline.display.progress import ConsoleProgress, HeadsProgress
-from pipeline.display.tables import show_agreement, show_findings, show_images, show_info
-from pipeline.display.words import (
+from pipeline.cli.display.leaderboard import leaderboard
+from pipeline.cli.display.progress import ConsoleProgress, HeadsProgress
+from pipeline.cli.display.tables import show_agreement, show_findings, show_images, show_info
+from pipeline.cli.display.words import (
     MOST_LISTED,
     duplicates_words,
     list_some,

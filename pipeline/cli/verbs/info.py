@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import display
+from pipeline.cli import display
 from pipeline.duplicates import known_duplicates
 from pipeline.images.table import SPLITS
 from pipeline.store import FeatureStore, open_features

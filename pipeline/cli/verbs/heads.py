@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pipeline import console, display
+from pipeline.cli import console, display
 from pipeline.duplicates import known_duplicates
 from pipeline.errors import StoreError
 from pipeline.heads import head_params

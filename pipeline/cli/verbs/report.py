@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from pipeline import console, display
+from pipeline.cli import console, display
 from pipeline.report import write_report
 from pipeline.report.feature_map import MOST
 from pipeline.store import open_features

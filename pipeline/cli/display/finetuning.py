@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline import console
+from pipeline.cli import console
 from pipeline.finetune import Plan, Watch
 from pipeline.store import FeatureStore
 from pipeline.text import format_size

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from pipeline import defaults
-from pipeline.arguments.kinds import count, fraction
-from pipeline.arguments.stage_one import batches
+from pipeline.cli.arguments.kinds import count, fraction
+from pipeline.cli.arguments.stage_one import batches
 
 
 def verify(verb: argparse.ArgumentParser) -> None:

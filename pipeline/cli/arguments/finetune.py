@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from pipeline import defaults
-from pipeline.arguments.kinds import count
-from pipeline.arguments.stage_two import hidden_layers, max_bad
+from pipeline.cli.arguments.kinds import count
+from pipeline.cli.arguments.stage_two import hidden_layers, max_bad
 
 
 def finetune(verb: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pipeline import console, display
+from pipeline.cli import console, display
 from pipeline.errors import ImagesError
 from pipeline.heads import TUNED_HEADS
 from pipeline.images.finding import check_sources, find_images

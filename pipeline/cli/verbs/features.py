@@ -6,7 +6,7 @@ import argparse
 import contextlib
 from dataclasses import replace
 
-from pipeline import console, display
+from pipeline.cli import console, display
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import PipelineError, WeightsUnavailable
 from pipeline.extraction.extract import extract_features

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from pipeline import console, display
-from pipeline.display.finetuning import ConsoleWatch
+from pipeline.cli import console, display
+from pipeline.cli.display.finetuning import ConsoleWatch
 from pipeline.finetune import check_cut, finetune_head
 from pipeline.store import open_features
 from pipeline.training.result import title_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline import console, display
+from pipeline.cli import console, display
 from pipeline.maintenance.pack import pack_store
 from pipeline.store import open_features
 from pipeline.text import format_size

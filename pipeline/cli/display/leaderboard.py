@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import console
+from pipeline.cli import console
 from pipeline.evaluation import Repeats, with_interval
 from pipeline.text import printable
 

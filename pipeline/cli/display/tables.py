@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import console
-from pipeline.display.leaderboard import leaderboard
-from pipeline.display.words import (
+from pipeline.cli import console
+from pipeline.cli.display.leaderboard import leaderboard
+from pipeline.cli.display.words import (
     MOST_LISTED,
     duplicates_words,
     list_some,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from pipeline import console
+from pipeline.cli import console
 from pipeline.store import FeatureStore
 from pipeline.text import counted, printable
 

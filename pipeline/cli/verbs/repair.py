@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pipeline import console, display
+from pipeline.cli import console, display
 from pipeline.maintenance.repair import repair_store
 from pipeline.text import counted
 

@@ -11,8 +11,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from importlib import import_module
 
-from pipeline.arguments import parser
-from pipeline.ending import in_one_line
+from pipeline.cli.arguments import parser
+from pipeline.cli.exit import in_one_line
 
 GOES_ON = ("features", "heads", "finetune", "repair")  # verbs that keep what they finished before an error
 KEPT = "what was finished is kept; the same command goes on from there"
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with in_one_line("pipeline", KEPT if _goes_on(options) else ""):
             # After the arguments are known to be good: it takes longer to import.
-            return int(import_module(f"pipeline.verbs.{options.verb}").run(options))
+            return int(import_module(f"pipeline.cli.verbs.{options.verb}").run(options))
     except SystemExit as stopped:
         return stopped.code if isinstance(stopped.code, int) else 1
 

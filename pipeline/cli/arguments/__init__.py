@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from importlib.metadata import PackageNotFoundError, version
 
-from pipeline.arguments import export, finetune, predict, stage_one, stage_two, stores
+from pipeline.cli.arguments import export, finetune, predict, stage_one, stage_two, stores
 
 EXAMPLES = """examples:
   python -m pipeline features photos --cache cache/photos

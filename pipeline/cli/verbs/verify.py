@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline import console, display
+from pipeline.cli import console, display
 from pipeline.export.agreement import check_record, verify_model
 from pipeline.maintenance.verify import head_directories, verify_store
 from pipeline.store import FeatureStore, open_features, view_numbers
