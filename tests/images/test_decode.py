@@ -440,7 +440,7 @@ def peaks(folder: Path) -> dict[str | tuple[str, str], float]:
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
     (folder / "warm-up.png").write_bytes(saved(noise(), "PNG"))
     done = subprocess.run(
-        command, cwd=Path(__file__).parents[1], env=environment, capture_output=True, text=True, check=True
+        command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, check=True
     )
     return {name if isinstance(name, str) else tuple(name): value for name, value in json.loads(done.stdout)}
 
@@ -539,4 +539,4 @@ def test_jpeg_pixels_are_tensorflows_to_the_last_level(mode, options):
 
 def test_decoding_does_not_import_tensorflow():
     script = "import sys, pipeline.images.decode; sys.exit('tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2]).returncode == 0

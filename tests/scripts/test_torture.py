@@ -14,7 +14,7 @@ from pipeline import ConvBaseSpec, extract_features, scan_images
 from pipeline.store import StoreWriter
 from tests.fakes import photo_folder
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--n", "40", "--rows-per-shard", "16", "--quick", "--kills", "0", "--seed", "1"]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel for what only Linux has")

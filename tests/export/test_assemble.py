@@ -198,7 +198,7 @@ def test_heads_that_do_not_belong_are_refused(store, three):
 
 def test_a_finetuned_head_brings_the_layers_above_the_cut(tmp_path):
     from pipeline.finetune import finetune_head
-    from tests.test_finetune import DENSE, TUNED, tiny_conv_base, tiny_spec
+    from tests.finetune.test_finetune import DENSE, TUNED, tiny_conv_base, tiny_spec
 
     tiny_conv_base(tmp_path / "tiny.keras")
     images = scan_images(photo_folder(tmp_path / "photos", 10))

@@ -27,7 +27,7 @@ from pipeline.store.index import read_index
 from pipeline.store.manifest import read_manifest
 from pipeline.store.shard import build_shard
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 ROW = (2, 2, 3)
 SPEC = ConvBaseSpec(size=8, precision="float32", decoder="pillow-1", weights_sha256="1" * 64)
 ODD = [b"cats/new\nline.png", b"cats/latin\xe9.png", 'cats/émoji 🐈, "a".png'.encode(), b"dogs/ ", b"dogs/b.png"]

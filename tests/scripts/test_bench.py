@@ -24,7 +24,7 @@ from scripts.bench.results import Figure, figure, ratios, table
 from scripts.bench.sizes import GROWTH, Sizes
 from tests.fakes import photo_folder
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 TINY = Sizes(
     photos=40,
     subset=20,

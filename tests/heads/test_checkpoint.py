@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.heads import network, training
 from pipeline.heads.checkpoint import read_checkpoint, write_checkpoint
-from tests.test_head_files import Payload
+from tests.heads.test_head_files import Payload
 
 IDENTITY = "rows, labels and parameters"
 EPOCHS = 3

@@ -14,8 +14,8 @@ from pipeline import ConvBaseSpec, extract_features, predict_images, scan_images
 from pipeline.cli.main import main
 from pipeline.errors import PipelineError
 from pipeline.predict.csv_file import PredictionsFile, columns, csv_line
+from tests.cli.test_cli import one_line, own_signal_handlers  # noqa: F401  # a fixture
 from tests.fakes import FakeConvBase, photo, photo_folder
-from tests.test_cli import one_line, own_signal_handlers  # noqa: F401  # a fixture
 
 SPEC = ConvBaseSpec(size=8)
 HEADER = ["path", "label", "probability", "p_cats", "p_dogs", "error"]

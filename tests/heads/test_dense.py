@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from pipeline.heads import make_head
-from tests.test_heads import ReadRows
+from tests.heads.test_heads import ReadRows
 
 # Each fit traces a network for half a second: these checks are of input handling that all heads share,
 # and run on the others, or of what a test below looks at more closely.

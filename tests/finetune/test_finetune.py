@@ -26,7 +26,7 @@ from pipeline.heads.metrics import read_metrics
 from pipeline.heads.rows import is_read_on_demand
 from scripts.finetune_speed import Ways, compare, write_images
 from tests.fakes import photo_folder
-from tests.test_head_files import plant
+from tests.heads.test_head_files import plant
 
 MOBILENET = ConvBaseSpec(
     "mobilenet_v2",

@@ -37,7 +37,7 @@ from pipeline.store import NO_ROW
 from pipeline.store.by_content import RowsByContent
 from tests.fakes import FakeConvBase, photo, photo_folder
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 SPEC = ConvBaseSpec(size=8)
 RED, CYAN = (200, 60, 60), (60, 200, 200)
 QUICK = {

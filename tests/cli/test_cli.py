@@ -15,7 +15,7 @@ import pytest
 from pipeline.cli.main import main
 from tests.fakes import FakeConvBase, photo, photo_folder
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(autouse=True)

@@ -38,7 +38,7 @@ def refusal(**fields: object) -> str:
 
 def test_importing_conv_base_does_not_import_tensorflow() -> None:
     probe = "import sys, pipeline.conv_base.base; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", probe], cwd=root, check=False).returncode == 0
 
 

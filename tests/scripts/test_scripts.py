@@ -16,7 +16,7 @@ from pipeline.errors import SpecError, StoreDamaged
 from scripts.augmentation import rows_of_images
 from tests.fakes import photo_folder
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.parametrize(

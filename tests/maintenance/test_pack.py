@@ -22,7 +22,7 @@ from pipeline.maintenance.pack import pack_store
 from pipeline.store.manifest import read_manifest
 from tests.fakes import FEATURE_SHAPE, photo, photo_folder
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 ODD = [b"new\nline.png", "émoji 🐈.png".encode(), b"latin\xe9.png", b"a, b.png"]
 
 

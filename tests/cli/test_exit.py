@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 MOMENTS = {
     "in plain code": "signal.raise_signal(signal.SIGINT)",
     "inside an exec, as of a dataclass that is made while a module is imported": (
