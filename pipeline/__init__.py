@@ -16,7 +16,7 @@ _WHERE = {
     "ImageTable": "images.table",
     "Prediction": "predict",
     "Progress": "extraction.callbacks",
-    "Report": "evaluation",
+    "Evaluation": "evaluation",
     "Duplicates": "duplicates",
     "FeatureStore": "store",
     "assemble_model": "export",

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline import ConvBaseSpec, FeatureStore, evaluate, extract_features, make_head, scan_images
-from pipeline.cli.arguments.kinds import key_value, size
+from pipeline.cli.arguments.option_types import key_value, size
 from pipeline.cli.exit import in_one_line
 from pipeline.defaults import EXTRACT_BATCH, HEAD_BATCH, LEARNING_RATE, UNITS
 from pipeline.extraction.callbacks import Progress

@@ -25,7 +25,7 @@ def main(photos: str, conv_base: str, weights: str) -> None:
     store = extract_features(images, Path("cache") / f"compare-{conv_base}", ConvBaseSpec(conv_base, weights=weights))
     print(f"{len(store.members('train'))} train and {len(store.members('validation'))} validation images")
     for trained in train_heads(store, list(IDEAS), params=IDEAS):
-        report = trained.report
+        report = trained.evaluation
         print(f"{trained.name:<10}{report.accuracy:.4f}  balanced {report.balanced_accuracy:.4f}", end="  ")
         print(f"{trained.fit_seconds:6.2f} s  {trained.parameters:>9,} parameters")
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline import scan_images
-from pipeline.cli.arguments.kinds import key_value
+from pipeline.cli.arguments.option_types import key_value
 from pipeline.cli.exit import in_one_line
 from pipeline.errors import ImagesError
 from pipeline.images.augment import Augmentation, View, augment

@@ -43,7 +43,7 @@ class Ways:
 
     def __init__(self, folder: Path, pixels: np.ndarray, spec: ConvBaseSpec, batch_size: int, cache: Path):
         from pipeline.conv_base.base import load_conv_base
-        from pipeline.conv_base.top_layers import load_upper
+        from pipeline.conv_base.top_layers import load_top_layers
         from pipeline.heads import network, training
 
         start = time.perf_counter()
@@ -55,9 +55,9 @@ class Ways:
         self.courses = {}
         for way, X in (("cache", maps), ("end to end", pixels)):
             rng = np.random.default_rng(0)
-            upper = load_upper(self.store.spec)
-            head = network.build(tuple(upper.output_shape[1:]), 2, make_head("dense").units, 0.0, rng)
-            model = network.put_on_top(upper, head)
+            top_layers = load_top_layers(self.store.spec)
+            head = network.build(tuple(top_layers.output_shape[1:]), 2, make_head("dense").units, 0.0, rng)
+            model = network.stack_head(top_layers, head)
             forward = _forward(model, lower if way == "end to end" else None)
             course = training.Network(model, RATE, batch_size, forward)
             course.row_shape = X.shape[1:]
@@ -72,11 +72,11 @@ class Ways:
 
 
 def _forward(model: Any, lower: Any) -> Any:
-    upper, head = model.get_layer("upper"), model.get_layer("dense_head")
+    top_layers, head = model.get_layer("upper"), model.get_layer("dense_head")
 
     def forward(rows: Any, training: bool) -> Any:
         maps = rows if lower is None else lower(rows, training=False)
-        return head(upper(maps, training=False), training=training)
+        return head(top_layers(maps, training=False), training=training)
 
     return forward
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline.cli.exit import in_one_line
-from pipeline.conv_base.isolation import run_apart
+from pipeline.conv_base.isolation import run_isolated
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.conv_base.zoo import build, conv_base_names, find_zoo_model
 from pipeline.errors import SpecError
@@ -19,7 +19,7 @@ from pipeline.errors import SpecError
 def row(name: str, size: int) -> str:
     """One conv base as a row of the table; `-` and the smallest size where `size` is too small."""
     try:
-        model = run_apart(build, find_zoo_model(name), ConvBaseSpec(name, size=size))
+        model = run_isolated(build, find_zoo_model(name), ConvBaseSpec(name, size=size))
     except SpecError as error:
         return f"| `{name}` | - ({error}) | |"
     shape = ", ".join(map(str, model.output_shape[1:]))

@@ -24,8 +24,8 @@ import numpy as np
 
 from pipeline import (
     ConvBaseSpec,
+    Evaluation,
     FeatureStore,
-    Report,
     console,
     extract_features,
     finetune_head,
@@ -34,7 +34,7 @@ from pipeline import (
     train_heads,
 )
 from pipeline.cli import display
-from pipeline.cli.arguments.kinds import key_value, size
+from pipeline.cli.arguments.option_types import key_value, size
 from pipeline.cli.display.finetuning import ConsoleWatch
 from pipeline.cli.exit import in_one_line
 from pipeline.conv_base.spec import WEIGHTS_WORDS
@@ -194,11 +194,11 @@ def _row(way: Way, cache: Path, feature_seconds: float, options: argparse.Namesp
     )
 
 
-def _train(way: Way, store: FeatureStore, views: int, epochs: int) -> Report:
+def _train(way: Way, store: FeatureStore, views: int, epochs: int) -> Evaluation:
     dense = {"epochs": epochs}
     if way.tuned:
         with contextlib.closing(ConsoleWatch(store, epochs, TUNING_EPOCHS)) as watch:
-            return finetune_head(store, dense=dense, views=views, watch=watch).report
+            return finetune_head(store, dense=dense, views=views, watch=watch).evaluation
     with contextlib.closing(display.HeadsProgress(epochs)) as progress:
         return train_heads(
             store,
@@ -208,7 +208,7 @@ def _train(way: Way, store: FeatureStore, views: int, epochs: int) -> Report:
             on_start=progress.start,
             on_epoch=progress.epoch,
             on_trained=progress.trained,
-        )[0].report
+        )[0].evaluation
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
@@ -235,10 +235,10 @@ def _epochs(store: FeatureStore, way: Way, views: int, options: argparse.Namespa
 def _from_cache(store: FeatureStore, way: Way, views: int, timed: int) -> tuple[Any, Any]:
     X, y, groups = stack_views(store, "train", views)
     numbers = np.flatnonzero(np.isin(groups, np.unique(groups)[:timed]))
-    upper, head, model = _layers(store, way)
+    top_layers, head, model = _layers(store, way)
 
     def forward(rows: Any, training: bool) -> Any:
-        return head(rows if upper is None else upper(rows, training=False), training=training)
+        return head(rows if top_layers is None else top_layers(rows, training=False), training=training)
 
     return _epochs_of(model, forward, way, Some(X, numbers), y[numbers], groups[numbers] if views > 1 else None)
 
@@ -250,28 +250,28 @@ def _end_to_end(store: FeatureStore, way: Way, timed: int) -> tuple[Any, Any]:
     paths, height_width = store.images.paths, store.spec.height_width
     pixels = np.stack([decode_image(Path(paths[member]).read_bytes(), height_width) for member in members])
     lower = load_stored_conv_base(store, Progress()).model
-    upper, head, model = _layers(store, way)
+    top_layers, head, model = _layers(store, way)
     inputs = keras.Input((*height_width, 3))
     augmented = keras.Model(inputs, random_layers(inputs)) if way.augmented else None
 
     def forward(rows: Any, training: bool) -> Any:
         maps = lower(rows if augmented is None or not training else augmented(rows, training=True), training=False)
-        return head(maps if upper is None else upper(maps, training=False), training=training)
+        return head(maps if top_layers is None else top_layers(maps, training=False), training=training)
 
     return _epochs_of(model, forward, way, pixels, store.images.labels[members], None)
 
 
 def _layers(store: FeatureStore, way: Way) -> tuple[Any, Any, Any]:
     """The layers above the cut, if they are trained too, a new dense head, and what is trained as one model."""
-    from pipeline.conv_base.top_layers import load_upper
+    from pipeline.conv_base.top_layers import load_top_layers
     from pipeline.heads import network
 
-    upper = load_upper(store.spec) if way.tuned else None
-    shape = store.feature_shape if upper is None else tuple(upper.output_shape[1:])
+    top_layers = load_top_layers(store.spec) if way.tuned else None
+    shape = store.feature_shape if top_layers is None else tuple(top_layers.output_shape[1:])
     head = network.build(shape, len(store.classes), UNITS, 0.0, np.random.default_rng(0))
-    if upper is None:
+    if top_layers is None:
         return None, head, head
-    model = network.put_on_top(upper, head)
+    model = network.stack_head(top_layers, head)
     return model.get_layer("upper"), model.get_layer("dense_head"), model
 
 

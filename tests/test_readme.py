@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.evaluation import Report
+from pipeline.evaluation import Evaluation
 from pipeline.heads import head_names
 from tests.fakes import photo_folder
 
@@ -22,8 +22,8 @@ def test_the_script_in_the_readme_runs(tmp_path, monkeypatch, capsys, fake_conv_
     exec(script, names)
     assert "accuracy" in capsys.readouterr().out
     assert len(names["store"].members()) == 60 and fake_conv_base.seen == 60
-    report = Report(0.5, 0.5, None, 0, (), [], [])
-    for name in re.findall(r"\.(\w+)", script.split("# Report:")[1].splitlines()[0]):
+    report = Evaluation(0.5, 0.5, None, 0, (), [], [])
+    for name in re.findall(r"\.(\w+)", script.split("# Evaluation:")[1].splitlines()[0]):
         assert hasattr(report, name)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pipeline.conv_base.cuts import cut_of
-from pipeline.conv_base.isolation import import_keras, one_line, run_apart
+from pipeline.conv_base.isolation import import_keras, one_line, run_isolated
 from pipeline.conv_base.precision import settle_precision, with_precision
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.conv_base.user_file import load_user_file
@@ -80,7 +80,7 @@ class ConvBase:
         That is |features - exact| / |exact| over the whole batch, where `exact` is what the same
         weights give in float32.
         """
-        plain = run_apart(with_precision, self.model, "float32")
+        plain = run_isolated(with_precision, self.model, "float32")
         exact = ConvBase(self.spec, plain, self.feature_shape, self.sources).compute(images)
         return float(np.linalg.norm(self.compute(images) - exact) / max(np.linalg.norm(exact), np.finfo(float).tiny))
 
@@ -105,10 +105,10 @@ def load_conv_base(spec: ConvBaseSpec) -> ConvBase:
     WeightsUnavailable
         The ImageNet weights cannot be downloaded; the line names the three ways on.
     """
-    return run_apart(_load, spec)
+    return run_isolated(_load, spec)
 
 
-class Whole(NamedTuple):
+class FullModel(NamedTuple):
     """A model up to its own output, with its weights in float32, and what its spec became."""
 
     spec: ConvBaseSpec
@@ -117,14 +117,14 @@ class Whole(NamedTuple):
     sources: dict[str, str]
 
 
-def load_whole(spec: ConvBaseSpec) -> Whole:
-    """The model of a spec before it is cut, with `weights_sha256` in its spec; to be called by `run_apart`."""
+def load_full_model(spec: ConvBaseSpec) -> FullModel:
+    """The model of a spec before it is cut, with `weights_sha256` in its spec; to be called by `run_isolated`."""
     whole = (_from_file if spec.is_file else _from_zoo)(spec)
     return whole._replace(spec=replace(whole.spec, weights_sha256=weights_sha256(whole.model)))
 
 
 def _load(spec: ConvBaseSpec) -> ConvBase:
-    spec, model, own_preprocessing, sources = load_whole(spec)
+    spec, model, own_preprocessing, sources = load_full_model(spec)
     asked = spec.cut
     if asked is not None and (named := cut_of(model, asked, spec.conv_base)) != asked:
         spec, sources = replace(spec, cut=named), {**sources, "cut": asked}
@@ -135,15 +135,15 @@ def _load(spec: ConvBaseSpec) -> ConvBase:
     return ConvBase(replace(spec, cut=cut), model, tuple(model.output_shape[1:]), sources)
 
 
-def _from_file(spec: ConvBaseSpec) -> Whole:
+def _from_file(spec: ConvBaseSpec) -> FullModel:
     model = load_user_file(spec)
     path = Path(spec.conv_base).absolute()
     sha256 = sha256_of_file(path)
     sources = {"conv_base": str(path), "weights": str(path), "weights_file_sha256": sha256}
-    return Whole(replace(spec, conv_base_sha256=sha256), model, None, sources)
+    return FullModel(replace(spec, conv_base_sha256=sha256), model, None, sources)
 
 
-def _from_zoo(spec: ConvBaseSpec) -> Whole:
+def _from_zoo(spec: ConvBaseSpec) -> FullModel:
     zoo_model = find_zoo_model(spec.conv_base)
     spec = replace(spec, conv_base=zoo_model.name)
     sources = {"conv_base": zoo_model.name, "weights": spec.weights}
@@ -160,7 +160,7 @@ def _from_zoo(spec: ConvBaseSpec) -> Whole:
         load_weights_file(model, path, zoo_model.name)
         model = with_imagenet_rescaling(model)
         sources |= {"weights": str(path), "weights_file_sha256": sha256_of_file(path)}
-    return Whole(spec, model, zoo_model.preprocess_input, sources)
+    return FullModel(spec, model, zoo_model.preprocess_input, sources)
 
 
 def _cut(model: keras.Model, spec: ConvBaseSpec) -> tuple[keras.Model, str | None]:

@@ -31,7 +31,7 @@ def import_keras() -> ModuleType:
     return keras
 
 
-def run_apart(build: Callable[..., Result], *arguments: Any) -> Result:
+def run_isolated(build: Callable[..., Result], *arguments: Any) -> Result:
     """Call `build(*arguments)` as if in a process of its own.
 
     Keras keeps its global state (dtype policy, seed generator, counters behind layer names, chatter

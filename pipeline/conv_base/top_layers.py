@@ -1,12 +1,12 @@
-"""`load_upper`: the layers above a cut, ready to be tuned on a store's maps."""
+"""`load_top_layers`: the layers above a cut, ready to be tuned on a store's maps."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.conv_base.base import load_whole
+from pipeline.conv_base.base import load_full_model
 from pipeline.conv_base.cuts import cuts_words, single_cuts
-from pipeline.conv_base.isolation import all_layers, import_keras, one_line, run_apart
+from pipeline.conv_base.isolation import all_layers, import_keras, one_line, run_isolated
 from pipeline.conv_base.precision import with_precision
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, StoreMismatch
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import keras
 
 
-def load_upper(spec: ConvBaseSpec) -> keras.Model:
+def load_top_layers(spec: ConvBaseSpec) -> keras.Model:
     """The layers of a conv base above `spec.cut`, with their weights.
 
     Put into another model it is to be called with `training=False`, as the transfer-learning guide
@@ -42,14 +42,14 @@ def load_upper(spec: ConvBaseSpec) -> keras.Model:
     StoreMismatch
         The weights are others now than when the spec was resolved.
     """
-    return run_apart(_load_upper, spec)
+    return run_isolated(_load_top_layers, spec)
 
 
-def _load_upper(spec: ConvBaseSpec) -> keras.Model:
+def _load_top_layers(spec: ConvBaseSpec) -> keras.Model:
     keras = import_keras()
     if spec.cut is None:
         raise SpecError(f"{spec.conv_base} is not cut, so there are no layers above a cut")
-    whole = load_whole(spec)
+    whole = load_full_model(spec)
     if spec.weights_sha256 not in (None, whole.spec.weights_sha256):
         found, wanted = str(whole.spec.weights_sha256), str(spec.weights_sha256)
         raise StoreMismatch(
@@ -64,10 +64,10 @@ def _load_upper(spec: ConvBaseSpec) -> keras.Model:
         )
     cut = keras.Operation.output.fget(whole.model.get_layer(spec.cut))
     try:
-        upper = keras.Model(cut, whole.model.outputs[0], name="upper")
+        top_layers = keras.Model(cut, whole.model.outputs[0], name="upper")
     except (ValueError, AttributeError) as error:
         raise SpecError(f"{spec.conv_base} cannot be cut at {spec.cut!r}: {one_line(error)}") from error
-    upper = with_precision(upper, "float32" if spec.precision == "float16" else spec.precision)
-    for layer in all_layers(upper):
+    top_layers = with_precision(top_layers, "float32" if spec.precision == "float16" else spec.precision)
+    for layer in all_layers(top_layers):
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-    return upper
+    return top_layers

@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.conv_base.isolation import import_keras, one_line
 from pipeline.conv_base.weights import set_weights
 from pipeline.errors import SpecError
-from pipeline.files.untrusted import refuse_hostile_hdf5
+from pipeline.files.untrusted import check_untrusted_hdf5
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +40,7 @@ def load_weights_file(model: keras.Model, path: Path, name: str) -> None:
         The file is missing, not HDF5, damaged or hostile, or its first weight that does not fit.
     """
     try:
-        refuse_hostile_hdf5(path)
+        check_untrusted_hdf5(path)
         with h5py.File(path, "r") as file:
             group = file.get("model_weights", file)  # a whole model saved as .h5 keeps its weights there
             legacy = any(attribute.startswith("layer_names") for attribute in group.attrs)

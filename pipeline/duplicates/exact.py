@@ -44,8 +44,8 @@ def in_order(pairs: list[Pair]) -> tuple[Pair, ...]:
 
 def _equal(images: ImageTable) -> Iterator[tuple[int, int]]:
     readable = np.flatnonzero(images.readable)
-    _, firsts, kinds = np.unique(images.contents[readable], axis=0, return_index=True, return_inverse=True)
-    first = readable[firsts[kinds]]
+    _, firsts, group_of = np.unique(images.contents[readable], axis=0, return_index=True, return_inverse=True)
+    first = readable[firsts[group_of]]
     for one, other in zip(first.tolist(), readable.tolist(), strict=True):
         if one != other:
             yield one, other

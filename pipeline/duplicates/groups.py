@@ -62,8 +62,8 @@ def write_groups(store: FeatureStore, found: Duplicates, file: str | Path) -> in
 def _given_links(images: ImageTable) -> Iterator[tuple[str, str]]:
     """The first image of each of the user's groups with every other one."""
     members = np.flatnonzero(images.groups != NO_GROUP)
-    _, firsts, kinds = np.unique(images.groups[members], return_index=True, return_inverse=True)
-    for first, other in zip(members[firsts[kinds]].tolist(), members.tolist(), strict=True):
+    _, firsts, group_of = np.unique(images.groups[members], return_index=True, return_inverse=True)
+    for first, other in zip(members[firsts[group_of]].tolist(), members.tolist(), strict=True):
         if first != other:
             yield images.ids[first], images.ids[other]
 

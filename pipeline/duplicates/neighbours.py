@@ -10,10 +10,10 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from pipeline.heads.rows import Rows
+    from pipeline.heads.lazy_rows import Rows
 
 BLOCK = 2048  # rows compared at a time: 16 MiB of cosines
-MOST = 10  # pairs of a row with later ones that are listed, besides those that hold a group together
+MAX = 10  # pairs of a row with later ones that are listed, besides those that hold a group together
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -54,7 +54,7 @@ def near_rows(
 
     Rows are average-pooled and standardised: raw ones are all alike, as their numbers are never
     negative, and a few large channels would decide. Every near pair is looked at. Of those that pass,
-    not all are kept where many rows are alike: of each row the `MOST` most similar ones with later
+    not all are kept where many rows are alike: of each row the `MAX` most similar ones with later
     rows, and a spanning forest, so that rows which are connected by pairs stay so.
 
     Parameters
@@ -97,8 +97,8 @@ def _pooled(X: Rows, file: IO[bytes], on_progress: OnProgress) -> Callable[[int]
     """Pool all rows into `file`; returns what gives a block of them, standardised, of length 1."""
     from sklearn.preprocessing import StandardScaler, normalize
 
+    from pipeline.heads.lazy_rows import row_blocks
     from pipeline.heads.pooling import Pool
-    from pipeline.heads.rows import row_blocks
 
     pool, scaler, done = Pool("avg"), StandardScaler(), 0
     on_progress("rows", done, len(X))
@@ -123,14 +123,14 @@ def _near(rows: np.ndarray, others: np.ndarray, start: int, other: int, threshol
 
 
 def _thinned(found: Candidates) -> Candidates:
-    """Of each first row the `MOST` most similar pairs, and a spanning forest of all, the most similar one."""
+    """Of each first row the `MAX` most similar pairs, and a spanning forest of all, the most similar one."""
     order = np.lexsort((found.rows[:, 1], -found.similarity, found.rows[:, 0]))
     firsts = found.rows[order, 0]
     place = np.arange(len(firsts)) - np.searchsorted(firsts, firsts)  # 0 is the nearest of its row
-    if not (place >= MOST).any():
+    if not (place >= MAX).any():
         return found
     kept = _spanning_forest(found)
-    kept[order[place < MOST]] = True
+    kept[order[place < MAX]] = True
     return found.take(kept)
 
 

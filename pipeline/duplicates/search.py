@@ -12,7 +12,7 @@ from pipeline.duplicates.neighbours import Candidates, OnProgress, near_rows
 from pipeline.duplicates.pairs import Duplicates
 from pipeline.duplicates.pictures import Pictures
 from pipeline.store import NO_ROW, FeatureStore
-from pipeline.store.on_demand import FeatureRows
+from pipeline.store.lazy_rows import FeatureRows
 
 ALIKE = 0.9  # correlation from which they are the same
 ALONE = 0.95  # cosine from which they are the same where they cannot be looked at

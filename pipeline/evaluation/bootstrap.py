@@ -54,13 +54,15 @@ def bootstrap_intervals(
 def draws(n: int, *, groups: np.ndarray | None, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each row is drawn, a column a resample, in blocks of shape (n, b), float64."""
     rng = np.random.default_rng(seed)
-    kinds, group_of = (n, None) if groups is None else _numbered(groups)
+    n_groups, group_of = (n, None) if groups is None else _numbered(groups)
     step = max(1, BLOCK // n)
     for start in range(0, resamples, step):
         b = min(step, resamples - start)
-        picked = rng.integers(kinds, size=(b, kinds))  # a resample after the other: the block's size changes nothing
-        counts = np.bincount((picked * b + np.arange(b)[:, None]).ravel(), minlength=kinds * b)
-        counts = counts.reshape(kinds, b).astype(np.float64)
+        picked = rng.integers(
+            n_groups, size=(b, n_groups)
+        )  # a resample after the other: the block's size changes nothing
+        counts = np.bincount((picked * b + np.arange(b)[:, None]).ravel(), minlength=n_groups * b)
+        counts = counts.reshape(n_groups, b).astype(np.float64)
         yield counts if group_of is None else counts[group_of]
 
 

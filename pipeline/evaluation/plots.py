@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.evaluation import Report
+from pipeline.evaluation import Evaluation
 from pipeline.files.durable import write_durably
 
 if TYPE_CHECKING:
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRAIN_COLOUR, VALIDATION_COLOUR = "#4c72b0", "#dd8452"
-MOST_NUMBERS = 20  # classes up to which each cell of a confusion matrix carries its count
+MAX_NUMBERS = 20  # classes up to which each cell of a confusion matrix carries its count
 
 
 def save_plots(
-    report: Report, history: Mapping[str, Sequence[float]] | None, directory: Path, *, title: str
+    evaluation: Evaluation, history: Mapping[str, Sequence[float]] | None, directory: Path, *, title: str
 ) -> list[Path]:
     """Draw `confusion_matrix.png` and, of a head that trains in epochs, `training_curve.png`.
 
     Parameters
     ----------
-    report : Report
+    evaluation : Evaluation
     history : mapping, optional
         `loss`, `accuracy`, `val_loss`, `val_accuracy`: a number an epoch.
     directory : Path
@@ -38,7 +38,7 @@ def save_plots(
     list of Path
         The files, written durably.
     """
-    figures = {"confusion_matrix.png": confusion_figure(report, title)}
+    figures = {"confusion_matrix.png": confusion_figure(evaluation, title)}
     if history:
         figures["training_curve.png"] = curve_figure(history, title)
     for name, figure in figures.items():
@@ -48,28 +48,28 @@ def save_plots(
     return [directory / name for name in figures]
 
 
-def confusion_figure(report: Report, title: str) -> Figure:
+def confusion_figure(evaluation: Evaluation, title: str) -> Figure:
     """Rows are the true classes, shaded by the share of the class, with counts."""
     from matplotlib.figure import Figure
 
-    k = len(report.classes)
+    k = len(evaluation.classes)
     side = min(14.0, 3.2 + 0.45 * k)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
-    totals = report.confusion.sum(axis=1, keepdims=True)
-    share = np.divide(report.confusion, totals, out=np.zeros((k, k)), where=totals > 0)
+    totals = evaluation.confusion.sum(axis=1, keepdims=True)
+    share = np.divide(evaluation.confusion, totals, out=np.zeros((k, k)), where=totals > 0)
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    names = [_short(name) for name in report.classes]
+    names = [_short(name) for name in evaluation.classes]
     turned = max(map(len, names)) > (8 if k <= 4 else 3)
     axes.set_xticks(range(k), names, rotation=60 if turned else 0, ha="right" if turned else "center")
     axes.set_yticks(range(k), names)
     axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(f"{title}\nvalidation accuracy {report.accuracy:.4f} on {report.n} images", fontsize=10)
-    if k <= MOST_NUMBERS:
+    axes.set_title(f"{title}\nvalidation accuracy {evaluation.accuracy:.4f} on {evaluation.n} images", fontsize=10)
+    if k <= MAX_NUMBERS:
         for row, column in np.ndindex(k, k):
             colour = "white" if share[row, column] > 0.55 else "black"
-            axes.text(column, row, str(report.confusion[row, column]), ha="center", va="center", color=colour)
+            axes.text(column, row, str(evaluation.confusion[row, column]), ha="center", va="center", color=colour)
     return figure
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pipeline.conv_base.isolation import import_keras, run_apart
+from pipeline.conv_base.isolation import import_keras, run_isolated
 from pipeline.defaults import FORMS
 from pipeline.errors import HeadError, StoreMismatch
 from pipeline.extraction.callbacks import Progress
@@ -81,7 +81,7 @@ def assemble_model(
         )
     conv_base = load_stored_conv_base(store, progress or Progress())
     build: Callable[..., keras.Model] = _image_model if form == "image" else _slides_model
-    return run_apart(build, store, conv_base, trained)
+    return run_isolated(build, store, conv_base, trained)
 
 
 def find_head(store: FeatureStore, head: Any) -> Any:
@@ -119,7 +119,7 @@ def find_head(store: FeatureStore, head: Any) -> Any:
 
 
 def _image_model(store: FeatureStore, conv_base: ConvBase, head: Any) -> keras.Model:
-    from pipeline.heads.as_layers import head_layers
+    from pipeline.heads.keras_layers import head_layers
 
     keras, spec = import_keras(), conv_base.spec
     images = keras.Input((None, None, 3), dtype="float32", name="images")
@@ -134,7 +134,7 @@ def _image_model(store: FeatureStore, conv_base: ConvBase, head: Any) -> keras.M
 
 
 def _slides_model(store: FeatureStore, conv_base: ConvBase, head: Any) -> keras.Sequential:
-    from pipeline.heads.as_layers import head_layers
+    from pipeline.heads.keras_layers import head_layers
 
     keras = import_keras()
     (base,) = (layer for layer in conv_base.model.layers if isinstance(layer, keras.Model))  # within is preprocessing

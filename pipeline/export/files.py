@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.conv_base.isolation import one_line, run_apart
+from pipeline.conv_base.isolation import one_line, run_isolated
 from pipeline.conv_base.precision import with_precision
 from pipeline.defaults import FORMATS
 from pipeline.errors import ExportError
@@ -177,7 +177,7 @@ def _write_tflite(model: Any, record: ExportRecord, file: Path) -> None:
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as directory:
-        run_apart(with_precision, model, "float32").export(directory, format="tf_saved_model", verbose=False)
+        run_isolated(with_precision, model, "float32").export(directory, format="tf_saved_model", verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(directory)
         data = _converted("TensorFlow Lite", converter.convert)
         with_extras = Path(directory, "model.tflite")
@@ -196,7 +196,7 @@ def _write_onnx(model: Any, record: ExportRecord, file: Path) -> None:
         raise ExportError(
             f"{file}: the packages of ONNX cannot be loaded: pip install {' '.join(ONNX_PACKAGES)} ({one_line(error)})"
         ) from None
-    plain = run_apart(with_precision, model, "float32")
+    plain = run_isolated(with_precision, model, "float32")
     with tempfile.TemporaryDirectory() as directory:
         saved = str(Path(directory, "model.onnx"))
         plain(np.zeros([side or 1 for side in plain.input_shape], np.float32))  # Keras wants it to have been called

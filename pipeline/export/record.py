@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.conv_base.isolation import import_keras, one_line
-from pipeline.conv_base.user_file import refuse_hostile_archive
+from pipeline.conv_base.user_file import check_untrusted_archive
 from pipeline.errors import ExportError
 
 KEY = "cached_feature_pipeline"
@@ -87,7 +87,7 @@ def read_record(path: Path) -> ExportRecord:
         The file is missing or hostile, or was not written by `export`, or Keras has saved it anew since.
     """
     try:
-        refuse_hostile_archive(path)
+        check_untrusted_archive(path)
         with zipfile.ZipFile(path) as archive:
             found = json.loads(archive.read(METADATA))[KEY]
         record = ExportRecord(**{**found, "classes": _names(found["classes"])})

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pipeline.conv_base.spec import ConvBaseSpec
-    from pipeline.extraction.plan import Changes, Plan
+    from pipeline.extraction.plan import Changes, ExtractionPlan
     from pipeline.images.augment import View
     from pipeline.store import FeatureStore
 
@@ -28,7 +28,7 @@ class Progress:
     def too_coarse(self, precision: str, error: Mapping[str, Any]) -> None:
         """The fastest precision changes features too much, see `Manifest.precision_error`: it will be float32."""
 
-    def planned(self, plan: Plan, store: FeatureStore) -> None:
+    def planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
         """All is checked and known; the computing begins when this returns."""
 
     def views_dropped(self, count: int) -> None:

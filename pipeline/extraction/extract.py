@@ -19,7 +19,7 @@ from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import StoreError
 from pipeline.extraction.callbacks import Progress
 from pipeline.extraction.loop import first_pixels, rows_of, tasks_of, write_shards
-from pipeline.extraction.plan import Plan, make_plan, rows_per_shard
+from pipeline.extraction.plan import ExtractionPlan, make_plan, rows_per_shard
 from pipeline.extraction.spec_check import is_settled, refuse, to_retry, up_to_date, views_to_be
 from pipeline.images.augment import Augmentation, View
 from pipeline.images.decode import DECODER
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 COMPRESSIONS = ("none", "gzip")
-MOST_ERROR = 0.05  # relative L2, with which precision `auto` puts up: VGG16's is 0.007 in bfloat16
+MAX_ERROR = 0.05  # relative L2, with which precision `auto` puts up: VGG16's is 0.007 in bfloat16
 COMPARED = 8  # images whose features are computed in float32 too: a second or so, once in a store's life
 
 
@@ -191,7 +191,7 @@ def load_stored_conv_base(store: FeatureStore, progress: Progress) -> ConvBase:
 
 def compute_plan(
     writer: StoreWriter,
-    plan: Plan,
+    plan: ExtractionPlan,
     conv_base: ConvBase,
     *,
     batch_size: int,
@@ -208,7 +208,7 @@ def compute_plan(
 
 def _put_plan_in_place(
     writer: StoreWriter, images: ImageTable, spec: ConvBaseSpec, job: _Job
-) -> tuple[Plan, ConvBase | None]:
+) -> tuple[ExtractionPlan, ConvBase | None]:
     """Decide what to do and write it down; the conv base is loaded only if it is needed."""
     store, conv_base, plan = writer.store, None, None
     if store is not None:
@@ -226,7 +226,7 @@ def _put_plan_in_place(
         plan = make_plan(images, None, (), rows_per_shard=manifest.rows_per_shard)
         if spec.view is None and conv_base.spec.precision != "float32":  # a view's would be the same
             error = _precision_error(conv_base, plan, job.workers)
-            if spec.precision == "auto" and error.get("relative_l2", 0) > MOST_ERROR:
+            if spec.precision == "auto" and error.get("relative_l2", 0) > MAX_ERROR:
                 job.progress.too_coarse(conv_base.spec.precision, error)
                 conv_base, error = job.load_another(replace(spec, precision="float32")), {}
                 manifest = _new_manifest(conv_base, spec.view, job.compression)
@@ -237,13 +237,13 @@ def _put_plan_in_place(
     return plan, conv_base
 
 
-def _precision_error(conv_base: ConvBase, plan: Plan, workers: int | None) -> dict[str, Any]:
+def _precision_error(conv_base: ConvBase, plan: ExtractionPlan, workers: int | None) -> dict[str, Any]:
     """See `Manifest.precision_error`."""
     images = first_pixels(tasks_of(plan.index, plan.pending), conv_base, COMPARED, workers)
     return {"relative_l2": conv_base.error_against_float32(images), "images": len(images)} if len(images) else {}
 
 
-def _plan(images: ImageTable, store: FeatureStore) -> Plan:
+def _plan(images: ImageTable, store: FeatureStore) -> ExtractionPlan:
     finished = {(shard.start, shard.stop) for shard in _good_shards(store)}
     return make_plan(images, store.index, finished, rows_per_shard=store.manifest.rows_per_shard, retry=to_retry(store))
 
@@ -275,7 +275,7 @@ def _new_manifest(conv_base: ConvBase, view: View | None, compression: str | Non
     )
 
 
-def _announce(plan: Plan, store: FeatureStore, progress: Progress) -> None:
+def _announce(plan: ExtractionPlan, store: FeatureStore, progress: Progress) -> None:
     _check_room(store, plan.rows_pending)
     progress.planned(plan, store)
 

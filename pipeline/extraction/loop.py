@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pipeline.conv_base.base import ConvBase
 
 MAX_BYTES = 512 << 20  # of a file; the largest image that is decoded is smaller in any format
-MOST_WAITING = 8  # batches of images, most of them without pixels, before the others are computed
+MAX_WAITING = 8  # batches of images, most of them without pixels, before the others are computed
 
 Compute = Callable[[np.ndarray], np.ndarray]
 RowOf = Callable[[bytes], int]  # from an image's sha256, 32 bytes, to its row in a store or NO_ROW
@@ -181,7 +181,7 @@ def compute_rows(
 ) -> Iterator[Row]:
     """Send full batches through `compute`, the last one padded; rows come out in the order of `decoded`.
 
-    A batch is padded too where `MOST_WAITING` batches of images have not filled it, so that images
+    A batch is padded too where `MAX_WAITING` batches of images have not filled it, so that images
     without pixels are not kept waiting without end.
 
     Parameters
@@ -199,7 +199,7 @@ def compute_rows(
         if item.pixels is not None:
             batch[filled] = item.pixels
             filled += 1
-        if filled == len(batch) or len(waiting) == MOST_WAITING * len(batch):
+        if filled == len(batch) or len(waiting) == MAX_WAITING * len(batch):
             yield from _rows(waiting, batch, filled, compute, dtype)
             waiting, filled = [], 0
     yield from _rows(waiting, batch, filled, compute, dtype)

@@ -11,8 +11,8 @@ import numpy as np
 from pipeline.images.table import ImageTable
 from pipeline.store import NO_ROW, Index
 
-MOST_ROWS = 512  # in a shard
-MOST_BYTES = 64 << 20  # of features in a shard, as it is built in memory
+MAX_ROWS = 512  # in a shard
+MAX_BYTES = 64 << 20  # of features in a shard, as it is built in memory
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExtractionPlan:
     """The index to be, and what is still to be computed for it.
 
     Attributes
@@ -69,7 +69,7 @@ class Plan:
 
 def rows_per_shard(bytes_per_row: int) -> int:
     """How many rows a shard gets: 512 of (4, 4, 512) float16, fewer of larger features."""
-    return max(1, min(MOST_ROWS, MOST_BYTES // bytes_per_row))
+    return max(1, min(MAX_ROWS, MAX_BYTES // bytes_per_row))
 
 
 def make_plan(
@@ -79,7 +79,7 @@ def make_plan(
     *,
     rows_per_shard: int,
     retry: Collection[int] = (),
-) -> Plan:
+) -> ExtractionPlan:
     """Give every content a row, keeping the rows that are finished.
 
     Parameters
@@ -123,7 +123,7 @@ def make_plan(
     )
     holes = [pair for pair in kept.tolist() if tuple(pair) not in finished]
     pending = np.concatenate([np.array(holes, np.int64).reshape(-1, 2), added])
-    return Plan(index, pending, compare_images(old.images if old is not None else None, images))
+    return ExtractionPlan(index, pending, compare_images(old.images if old is not None else None, images))
 
 
 def compare_images(old: ImageTable | None, new: ImageTable) -> Changes:

@@ -29,7 +29,7 @@ SMALL = 2**20  # bytes that may be declared in any case
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"  # of a `.keras` file
 
 
-def refuse_hostile_hdf5(file: str | os.PathLike[str] | IO[bytes]) -> None:
+def check_untrusted_hdf5(file: str | os.PathLike[str] | IO[bytes]) -> None:
     """Check that an HDF5 file is whole, keeps to itself and holds what it declares.
 
     Refused are links other than hard ones, external storage, virtual datasets, filters other than
@@ -96,7 +96,7 @@ def _declared_bytes(path: str, dataset: h5d.DatasetID) -> int:
     return math.prod(dataset.shape or ()) * dataset.get_type().get_size()
 
 
-def refuse_hostile_archive(path: Path) -> None:
+def check_untrusted_archive(path: Path) -> None:
     """Refuse a `.keras` file that is more than classes of Keras itself and their numbers.
 
     Raises
@@ -110,12 +110,12 @@ def refuse_hostile_archive(path: Path) -> None:
                 raise ValueError(f"{member.filename} unpacks to {member.file_size:,} bytes")
         if missing := {CONFIG, WEIGHTS} - set(archive.namelist()):
             raise ValueError(f"it holds no {' and no '.join(sorted(missing))}")
-        _refuse_foreign_objects(json.loads(archive.read(CONFIG)))
+        _check_foreign_objects(json.loads(archive.read(CONFIG)))
         with archive.open(WEIGHTS) as weights:
-            refuse_hostile_hdf5(weights)
+            check_untrusted_hdf5(weights)
 
 
-def _refuse_foreign_objects(config: Any) -> None:
+def _check_foreign_objects(config: Any) -> None:
     """Refuse what is not a class of Keras itself, or carries code (Keras' safe mode does so again)."""
     if isinstance(config, dict):
         name, module, registered = (str(config.get(key)) for key in ("class_name", "module", "registered_name"))
@@ -125,4 +125,4 @@ def _refuse_foreign_objects(config: Any) -> None:
             raise ValueError(f"it holds {registered} of module {module}, which is not a class of Keras")
     if isinstance(config, (dict, list)):
         for item in config.values() if isinstance(config, dict) else config:
-            _refuse_foreign_objects(item)
+            _check_foreign_objects(item)

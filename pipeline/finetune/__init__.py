@@ -1,11 +1,11 @@
 """Fine-tuning from the cache: the layers above a store's cut trained together with a head.
 
-What `--cut` left below never runs again. First the upper layers run once over the maps as they are
+What `--cut` left below never runs again. First the top layers run once over the maps as they are
 and a dense head is trained on what they give; then both are trained together in small steps.
 """
 
+from pipeline.finetune.finetune import check_cut, finetune_head
 from pipeline.finetune.steps import FinetunedResult
-from pipeline.finetune.tuning import check_cut, finetune_head
-from pipeline.finetune.watch import Plan, Watch
+from pipeline.finetune.watch import FinetunePlan, Watch
 
-__all__ = ["FinetunedResult", "Plan", "Watch", "check_cut", "finetune_head"]
+__all__ = ["FinetunePlan", "FinetunedResult", "Watch", "check_cut", "finetune_head"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import StoreError
-from pipeline.heads.rows import Kept
+from pipeline.heads.lazy_rows import Kept
 from pipeline.store import FeatureStore
 
 Labelled = tuple[Any, np.ndarray]  # rows (an array, or `Rows`) and their labels
@@ -20,7 +20,7 @@ Labelled = tuple[Any, np.ndarray]  # rows (an array, or `Rows`) and their labels
 
 @contextmanager
 def frozen_features(
-    upper: Any,
+    top_layers: Any,
     store: FeatureStore,
     maps: Mapping[str, Labelled],
     *,
@@ -31,8 +31,8 @@ def frozen_features(
 
     Parameters
     ----------
-    upper : keras.Model
-        Of `load_upper`.
+    top_layers : keras.Model
+        Of `load_top_layers`.
     store : FeatureStore
         Features are kept in its dtype.
     maps : mapping of str to (rows, labels)
@@ -52,15 +52,15 @@ def frozen_features(
     from pipeline.heads import network
 
     total, done = sum(len(y) for _, y in maps.values()), 0
-    at_a_time = network.batch_rows(upper)
+    at_a_time = network.batch_rows(top_layers)
     with ExitStack() as files:
         features = {}
         for split, (rows, y) in maps.items():
-            shape = (len(y), *upper.output_shape[1:])
+            shape = (len(y), *top_layers.output_shape[1:])
             room = _in_file(store.finetuning_directory, shape, store.dtype) if on_disk else None
             array = np.empty(shape, store.dtype) if room is None else files.enter_context(room)
             for start in range(0, len(rows), at_a_time):
-                block = network.outputs(upper, rows[start : start + at_a_time])
+                block = network.outputs(top_layers, rows[start : start + at_a_time])
                 with np.errstate(over="ignore"):  # it is looked for in the next line
                     array[start : start + len(block)] = block
                 _refuse_other_than_finite(array[start : start + len(block)], split, store)

@@ -1,4 +1,4 @@
-"""The two steps of fine-tuning: a head on frozen features, then head and upper layers together."""
+"""The two steps of fine-tuning: a head on frozen features, then head and top layers together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.errors import HeadError
 from pipeline.evaluation import evaluate
 from pipeline.files.durable import canonical_json, sha256_of
 from pipeline.finetune.frozen import frozen_features
-from pipeline.finetune.watch import Plan, Watch
+from pipeline.finetune.watch import FinetunePlan, Watch
 from pipeline.heads.files import load_head, save_head
 from pipeline.heads.memory import available_memory
 from pipeline.heads.metrics import read_metrics
@@ -96,14 +96,14 @@ def read_maps(store: FeatureStore, views: int) -> Maps:
     return Maps(of, groups, views)
 
 
-def make_plan(store: FeatureStore, maps: Maps, upper: Any) -> Plan:
+def make_plan(store: FeatureStore, maps: Maps, top_layers: Any) -> FinetunePlan:
     """What fine-tuning will do, and the room that it takes."""
-    shape = tuple(upper.output_shape[1:])
+    shape = tuple(top_layers.output_shape[1:])
     rows = {split: len(maps.of[split][1]) for split in ("train", "validation")}
     needed = sum(rows.values()) * int(np.prod(shape)) * store.dtype.itemsize
     there = available_memory()
-    return Plan(
-        parameters=sum(int(np.prod(weight.shape)) for weight in upper.trainable_weights),
+    return FinetunePlan(
+        parameters=sum(int(np.prod(weight.shape)) for weight in top_layers.trainable_weights),
         images=rows["train"] if maps.groups is None else len(np.unique(maps.groups)),
         views=maps.views,
         feature_shape=shape,
@@ -115,12 +115,12 @@ def make_plan(store: FeatureStore, maps: Maps, upper: Any) -> Plan:
 class Tuning:
     """The two steps, on one store."""
 
-    def __init__(self, store: FeatureStore, maps: Maps, upper: Any, watch: Watch):
-        self.store, self.maps, self.upper, self.watch = store, maps, upper, watch
-        self.plan = make_plan(store, maps, upper)
+    def __init__(self, store: FeatureStore, maps: Maps, top_layers: Any, watch: Watch):
+        self.store, self.maps, self.top_layers, self.watch = store, maps, top_layers, watch
+        self.plan = make_plan(store, maps, top_layers)
 
     def frozen_head(self, head: Any) -> tuple[Any, dict[str, Any]]:
-        """A dense head trained on the features that the upper layers give as they are, and its scores.
+        """A dense head trained on the features that the top layers give as they are, and its scores.
 
         It is kept beside the checkpoint: an interrupted run goes on from it, and so does one with
         another learning rate.
@@ -131,7 +131,7 @@ class Tuning:
             return kept
         start = time.perf_counter()
         with frozen_features(
-            self.upper,
+            self.top_layers,
             self.store,
             {split: self.maps.of[split] for split in ("train", "validation")},
             on_disk=self.plan.on_disk,
@@ -153,7 +153,7 @@ class Tuning:
         return head, metrics
 
     def tune(self, head: Any, frozen: Any, frozen_metrics: dict[str, Any]) -> FinetunedResult:
-        """Train upper layers and head together, and score them."""
+        """Train top layers and head together, and score them."""
         from pipeline.heads.finetuned import Checkpoint, Start
 
         identity = f"{frozen_metrics['identity']} {self.identity_of(head)}"
@@ -163,7 +163,7 @@ class Tuning:
             validation_data=self.maps.of["validation"],
             on_epoch=self.watch.epoch,
             groups=self.maps.groups,
-            start=Start(self.upper, frozen),
+            start=Start(self.top_layers, frozen),
             checkpoint=Checkpoint(self.store.finetuning_directory / CHECKPOINT, identity),
             on_resume=self.watch.resumed,
             on_rows=self.watch.rows,
@@ -172,8 +172,8 @@ class Tuning:
         return FinetunedResult(
             name=head.name,
             head=head,
-            report=reports["validation"],
-            test_report=reports.get("test"),
+            evaluation=reports["validation"],
+            test_evaluation=reports.get("test"),
             fit_seconds=frozen_metrics["fit_seconds"] + sum(head.seconds_),
             parameters=head.count_parameters(),
             views=self.maps.views,
@@ -184,7 +184,7 @@ class Tuning:
         )
 
     def _evaluate(self, head: Any, split: str, data: tuple[Any, np.ndarray]) -> Any:
-        return evaluate(head, *data, classes=self.store.classes, groups=self.store.units(split))
+        return evaluate(head, *data, classes=self.store.classes, groups=self.store.resampling_groups(split))
 
     def identity_of(self, head: Any) -> str:
         """The sha256 of what training this head depends on, but for what it starts from."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
-class Plan(NamedTuple):
+class FinetunePlan(NamedTuple):
     """What is about to be done.
 
     Attributes
@@ -18,7 +18,7 @@ class Plan(NamedTuple):
     views : int
         Of each train image, of which an epoch draws one.
     feature_shape : tuple of int
-        Of one image, where the upper layers end.
+        Of one image, where the top layers end.
     feature_bytes : int
         Of the features of all images there, kept while the head is trained on them.
     on_disk : bool
@@ -36,11 +36,11 @@ class Plan(NamedTuple):
 class Watch:
     """Is told how fine-tuning goes; override what is of interest."""
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: FinetunePlan) -> None:
         """Called once, before anything takes long."""
 
     def frozen_rows(self, done: int, total: int) -> None:
-        """So many rows of maps went through the upper layers."""
+        """So many rows of maps went through the top layers."""
 
     def frozen_epoch(self, epoch: int, scores: dict[str, float]) -> None:
         """An epoch of the head on frozen features is over."""

@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
-from pipeline.heads.rows import is_read_on_demand
-from pipeline.heads.sharing import FLOATS, SharedFeatures
+from pipeline.heads.lazy_rows import is_read_on_demand
+from pipeline.heads.shared_features import FLOATS, SharedFeatures
 
 
 class Head(ClassifierMixin, BaseEstimator):

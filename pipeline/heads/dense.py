@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from pipeline.defaults import DROPOUT, EPOCHS, HEAD_BATCH, LEARNING_RATE, UNITS
 from pipeline.heads.base import Head
 from pipeline.heads.grouping import check_groups
-from pipeline.heads.sharing import SharedFeatures
+from pipeline.heads.shared_features import SharedFeatures
 
 if TYPE_CHECKING:
     from pipeline.heads.training import Labelled

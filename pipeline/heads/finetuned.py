@@ -28,14 +28,14 @@ class Start(NamedTuple):
 
     Attributes
     ----------
-    upper : keras.Model
-        The layers above the cut, from maps to features; see `pipeline.conv_base.top_layers.load_upper`.
+    top_layers : keras.Model
+        The layers above the cut, from maps to features; see `pipeline.conv_base.top_layers.load_top_layers`.
         They are trained in place.
     dense : DenseHead
         Trained on the features that `upper` makes of the training maps.
     """
 
-    upper: Any
+    top_layers: Any
     dense: DenseHead
 
 
@@ -54,7 +54,7 @@ class Checkpoint(NamedTuple):
 
 
 class FinetunedHead(DenseHead):
-    """The upper layers of a conv base and a dense head on top, trained together at a small learning rate.
+    """The top layers of a conv base and a dense head on top, trained together at a small learning rate.
 
     It takes the maps of a store that was cut lower, `--cut top1` say, and is a head like any other
     once it is trained. The recipe is that of the transfer-learning guide of Keras: first a head on
@@ -121,7 +121,7 @@ class FinetunedHead(DenseHead):
         on_resume: Callable[[int], None] = lambda epochs: None,
         on_rows: Callable[[int], None] | None = None,
     ) -> FinetunedHead:
-        """Train the upper layers and the head.
+        """Train the top layers and the head.
 
         Parameters
         ----------
@@ -177,12 +177,12 @@ class FinetunedHead(DenseHead):
     def _course(self, start: Start) -> Epochs:
         from pipeline.heads import network, training
 
-        model = network.put_on_top(start.upper, start.dense.model_)
-        upper, head = model.get_layer("upper"), model.get_layer("dense_head")
+        model = network.stack_head(start.top_layers, start.dense.model_)
+        top_layers, head = model.get_layer("upper"), model.get_layer("dense_head")
 
         def forward(maps: Any, training: bool) -> Any:
             # model(maps, training=True) would wake what sleeps in `upper`, whatever stands in its graph
-            return head(upper(maps, training=False), training=training)
+            return head(top_layers(maps, training=False), training=training)
 
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         return training.Epochs(

@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.heads.calibrated import CalibratedHead
 from pipeline.heads.grouping import first_rows
+from pipeline.heads.lazy_rows import BLOCK
 from pipeline.heads.pipelines import Choice, ClassWeight, PipelineHead
-from pipeline.heads.rows import BLOCK
 
 C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 SVM_C_GRID = (1e-5, 1e-4, 1e-3, 1e-2)  # standardised features are separable above: slower and no better
@@ -48,7 +48,7 @@ class LogisticHead(LinearHead):
     """Logistic regression."""
 
     name = "logistic"
-    copies = 1
+    training_copies = 1
 
     def _classifier(self) -> LogisticRegression:
         return LogisticRegression(
@@ -60,7 +60,7 @@ class SVMHead(CalibratedHead, LinearHead):
     """A linear support vector machine; its probabilities are those of `CalibratedHead`."""
 
     name = "svm"
-    copies = 7
+    training_copies = 7
     choice: ClassVar[Choice] = Choice("C", "C", SVM_C_GRID, fallback=1e-3)
 
     def _classifier(self) -> LinearSVC:
@@ -83,7 +83,7 @@ class RidgeHead(CalibratedHead):
     """
 
     name = "ridge"
-    copies = 6
+    training_copies = 6
 
     def __init__(self, alpha: float | None = None, pool: str = "avg", class_weight: ClassWeight = None):
         self.alpha = alpha

@@ -51,7 +51,7 @@ def pooled_bytes(heads: Sequence[Any], train_rows: int, scored_rows: int, row_sh
     """
     width = {head.pool: FLOAT32 * Pool(head.pool).fit(None).width(row_shape) for head in heads}
     kept = (train_rows + scored_rows) * sum(width.values())
-    own = [max(head.copies * _threads(head) * train_rows, scored_rows) * width[head.pool] for head in heads]
+    own = [max(head.training_copies * _threads(head) * train_rows, scored_rows) * width[head.pool] for head in heads]
     return kept + max(own, default=0)
 
 

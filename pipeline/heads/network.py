@@ -15,8 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from pipeline.files.untrusted import refuse_hostile_archive
-from pipeline.heads.rows import Rows
+from pipeline.files.untrusted import check_untrusted_archive
+from pipeline.heads.lazy_rows import Rows
 
 PREDICT_ROWS, PREDICT_BYTES = 128, 2**27  # of a batch, at most: maps of a low cut are large
 
@@ -63,12 +63,12 @@ def build(
     return keras.Sequential(layers, name="dense_head")
 
 
-def put_on_top(upper: Any, head: Any) -> Any:
+def stack_head(top_layers: Any, head: Any) -> Any:
     """The layers above a cut and a dense head as one model, which shares no layer of the head's.
 
     Parameters
     ----------
-    upper : keras.Model
+    top_layers : keras.Model
         (None, *shape of a map) to features; its layers are taken as they are.
     head : keras.Sequential
         Of `build`, from features to probabilities.
@@ -78,10 +78,10 @@ def put_on_top(upper: Any, head: Any) -> Any:
     keras.Model
         Of two layers below its input, `upper` and `dense_head`.
     """
-    maps = keras.Input(upper.input_shape[1:], name="maps")
+    maps = keras.Input(top_layers.input_shape[1:], name="maps")
     copy = keras.Sequential.from_config(head.get_config())
     copy.set_weights(head.get_weights())
-    return keras.Model(maps, copy(upper(maps, training=False)), name="finetuned")
+    return keras.Model(maps, copy(top_layers(maps, training=False)), name="finetuned")
 
 
 def outputs(model: Any, X: Rows) -> np.ndarray:
@@ -124,7 +124,7 @@ def from_file(path: str | os.PathLike[str], row_shape: tuple[int, ...], classes:
         It is no network from `row_shape` to `classes`, holds other than classes of Keras, or Keras
         refuses it.
     """
-    refuse_hostile_archive(Path(path))
+    check_untrusted_archive(Path(path))
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
     shapes = (tuple(model.input_shape[1:]), tuple(model.output_shape[1:]))
     expected = (row_shape, (1 if classes == 2 else classes,))

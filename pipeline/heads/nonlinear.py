@@ -26,7 +26,7 @@ class KNNHead(PipelineHead):
     """The vote of the k nearest images in Euclidean distance; k is searched where it is None."""
 
     name = "knn"
-    copies = 2
+    training_copies = 2
     choice: ClassVar[Choice] = Choice("k", "n_neighbors", K_GRID, fallback=1)
 
     def __init__(
@@ -61,7 +61,7 @@ class ForestHead(PipelineHead):
     """
 
     name = "forest"
-    copies = 0
+    training_copies = 0
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class MLPHead(PipelineHead):
     """scikit-learn's multi-layer perceptron, stopped when a held-out tenth no longer improves."""
 
     name = "mlp"
-    copies = 1
+    training_copies = 1
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ class PipelineHead(Head):
     """
 
     choice: ClassVar[Choice | None] = None
-    copies: ClassVar[int]  # of the scaled features, as float32, that one thread holds while training
+    training_copies: ClassVar[int]  # of the scaled features, as float32, that one thread holds while training
     pool: str
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> PipelineHead:

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from pipeline.errors import HeadError
-from pipeline.heads.rows import is_read_on_demand, row_blocks
+from pipeline.heads.lazy_rows import is_read_on_demand, row_blocks
 
 POOLS = ("avg", "max", "flatten")
 

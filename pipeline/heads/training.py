@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from pipeline.heads.adam import Adam
 from pipeline.heads.grouping import one_of_each
-from pipeline.heads.rows import Rows, bytes_per_row
+from pipeline.heads.lazy_rows import Rows, bytes_per_row
 
 STEPS = 64  # at most, in one compiled call: Ctrl-C waits for its end
 CALL = 2**24  # bytes of features handed to one compiled call

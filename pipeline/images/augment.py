@@ -62,7 +62,7 @@ class Augmentation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, most in MOST.items():
+        for name, most in MAX.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
                 raise SpecError(f"augmentation {name} {value!r} is not a number from 0 to {most}")
@@ -88,12 +88,12 @@ class Augmentation:
         return cls(**settings)
 
     def __str__(self) -> str:
-        parts = [f"{name.replace('_', ' ')} {getattr(self, name):g}" for name in MOST if getattr(self, name)]
+        parts = [f"{name.replace('_', ' ')} {getattr(self, name):g}" for name in MAX if getattr(self, name)]
         parts += ["horizontal flip"] if self.horizontal_flip else []
         return ", ".join([*parts, f"seed {self.seed}"])
 
 
-MOST = {"rotation": 180, "width_shift": 1, "height_shift": 1, "shear": 80, "zoom": 0.9, "brightness": 1}
+MAX = {"rotation": 180, "width_shift": 1, "height_shift": 1, "shear": 80, "zoom": 0.9, "brightness": 1}
 
 
 @dataclass(frozen=True)

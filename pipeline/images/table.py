@@ -12,7 +12,7 @@ import numpy as np
 
 SPLITS = ("train", "validation", "test")
 NO_GROUP = -1
-MOST_NAMED = 5  # classes in a repr
+MAX_NAMED = 5  # classes in a repr
 
 
 class Skipped(NamedTuple):
@@ -67,8 +67,8 @@ class ImageTable:
 
     def __repr__(self) -> str:
         of_class, of_split = self.counts().sum(axis=1), np.bincount(self.split_codes, minlength=len(SPLITS))
-        classes = [f"{name!r} {n}" for name, n in zip(self.classes[:MOST_NAMED], of_class, strict=False)]
-        classes += ["..."] if len(self.classes) > MOST_NAMED else []
+        classes = [f"{name!r} {n}" for name, n in zip(self.classes[:MAX_NAMED], of_class, strict=False)]
+        classes += ["..."] if len(self.classes) > MAX_NAMED else []
         splits = [f"{name} {n}" for name, n in zip(SPLITS, of_split, strict=True)]
         return f"<ImageTable {str(self.root)!r}: {len(self)} images; {', '.join(classes)}; {', '.join(splits)}>"
 

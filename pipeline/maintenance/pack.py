@@ -26,11 +26,11 @@ import numpy as np
 
 from pipeline.errors import StoreError
 from pipeline.files.durable import canonical_json, open_durably, replaceable
-from pipeline.files.untrusted import refuse_hostile_hdf5
+from pipeline.files.untrusted import check_untrusted_hdf5
 from pipeline.store import FeatureStore, open_features
 
 FORMAT = 1
-MOST_BYTES = 64 << 20  # of features in memory
+MAX_BYTES = 64 << 20  # of features in memory
 
 
 def pack_store(
@@ -137,7 +137,7 @@ def _is_packed(path: Path) -> bool:
     if not replaceable(path, rb"\x89HDF"):
         return False
     try:
-        refuse_hostile_hdf5(path)
+        check_untrusted_hdf5(path)
         with h5py.File(path, "r") as packed:
             return "fingerprint" in packed.attrs
     except (OSError, ValueError):
@@ -165,7 +165,7 @@ def _write_features(
 ) -> None:
     shape = (len(members), *store.feature_shape)
     features = packed.create_dataset("features", shape, store.dtype, fill_time="never")
-    step = max(1, MOST_BYTES // store.bytes_per_row)
+    step = max(1, MAX_BYTES // store.bytes_per_row)
     for start in range(0, len(members), step):
         part = members[start : start + step]
         features[start : start + len(part)] = store.read_rows(store.index.rows[part])

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.extraction.callbacks import Progress
 from pipeline.extraction.extract import compute_plan, load_stored_conv_base
-from pipeline.extraction.plan import Changes, Plan
+from pipeline.extraction.plan import Changes, ExtractionPlan
 from pipeline.maintenance.verify import OnProgress, shard_problems
 from pipeline.store import (
     BadImage,
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class RepairReport:
+class RepairResult:
     """What was mended.
 
     Attributes
@@ -55,7 +55,7 @@ def repair_store(
     batch_size: int = EXTRACT_BATCH,
     workers: int | None = None,
     on_progress: OnProgress = lambda what, done, total: None,
-) -> RepairReport:
+) -> RepairResult:
     """Check every byte of a store's shards, and of its views', and compute the bad ones again from the images.
 
     Rows, index, spec and the good shards stay as they are. A bad file is moved to `quarantine/`.
@@ -87,7 +87,7 @@ def repair_store(
     stores = [directory, *(view_directory(directory, number) for number in view_numbers(directory))]
     reports = [_repair_one(store, progress, batch_size, workers, on_progress) for store in stores]
     names = [store.relative_to(directory) for store in stores]
-    return RepairReport(
+    return RepairResult(
         problems={
             (name / shard).as_posix(): problem
             for name, report in zip(names, reports, strict=True)
@@ -101,20 +101,20 @@ def repair_store(
 
 def _repair_one(
     directory: Path, progress: Progress, batch_size: int, workers: int | None, on_progress: OnProgress
-) -> RepairReport:
+) -> RepairResult:
     with open_for_writing(directory) as writer:
         before = writer.current
         problems = dict(shard_problems(before, full=True, on_progress=on_progress))
         if not problems:
-            return RepairReport({}, [], 0, [])
+            return RepairResult({}, [], 0, [])
         conv_base = load_stored_conv_base(before, progress)
         for entry, problem in problems.items():
             logger.info("%s %s", before.shard_path(entry), problem)
         quarantined = writer.quarantine(list(problems))
         pending = np.array([(entry.start, entry.stop) for entry in problems], np.int64)
-        plan = Plan(before.index, pending, Changes())
+        plan = ExtractionPlan(before.index, pending, Changes())
         compute_plan(writer, plan, conv_base, batch_size=batch_size, workers=workers, progress=progress)
-        return RepairReport(
+        return RepairResult(
             problems={before.shard_path(entry).name: problem for entry, problem in problems.items()},
             quarantined=quarantined,
             rows=plan.rows_pending,

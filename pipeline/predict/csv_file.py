@@ -152,7 +152,7 @@ class PredictionsFile:
         return paths
 
     def _records(self) -> Iterator[tuple[list[str], int]]:
-        """Whole records and where each ends; a line that was cut off is none."""
+        """FullModel records and where each ends; a line that was cut off is none."""
         end, whole = 0, True
 
         def lines() -> Iterator[str]:

@@ -17,11 +17,11 @@ from pipeline.errors import StoreError
 from pipeline.heads.memory import available_memory
 from pipeline.heads.pooling import Pool
 from pipeline.store import FeatureStore
-from pipeline.store.on_demand import FeatureRows
+from pipeline.store.lazy_rows import FeatureRows
 
 K = 10  # neighbours
-MOST_ROWS = 20_000  # training images to look among
-MOST_MEASURED = 5_000  # of them, for the distances that are usual
+MAX_ROWS = 20_000  # training images to look among
+MAX_MEASURED = 5_000  # of them, for the distances that are usual
 SEED = 0
 FLOAT32 = 4  # bytes
 
@@ -55,12 +55,12 @@ class Neighbours:
         if not 0 <= quantile <= 1:
             raise StoreError(f"the quantile of unknown images is {quantile}, not a fraction from 0 to 1")
         _check_memory(store)
-        self._rows = _sample(_train_rows(store), MOST_ROWS)
+        self._rows = _sample(_train_rows(store), MAX_ROWS)
         if len(self._rows) < 2:
             raise StoreError(f"{store.directory} has {len(self._rows)} train images; unknown ones need two to compare")
         directions = normalize(Pool().fit_transform(FeatureRows(store, self._rows)), copy=False)
         self._search = NearestNeighbors(algorithm="brute").fit(directions)
-        measured = _sample(np.arange(len(self._rows)), MOST_MEASURED)
+        measured = _sample(np.arange(len(self._rows)), MAX_MEASURED)
         self.threshold = float(np.quantile(self._distances(directions[measured], self._rows[measured]), quantile))
 
     def distances(self, pooled: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -90,7 +90,7 @@ class Neighbours:
 
 def neighbours_memory(store: FeatureStore) -> tuple[int, int]:
     """How many training images `Neighbours` will look among, and the bytes of memory they take."""
-    rows = min(len(_train_rows(store)), MOST_ROWS)
+    rows = min(len(_train_rows(store)), MAX_ROWS)
     return rows, rows * store.feature_shape[-1] * FLOAT32
 
 

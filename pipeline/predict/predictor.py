@@ -18,7 +18,7 @@ from pipeline.extraction.extract import load_stored_conv_base
 from pipeline.extraction.loop import Row, Task, compute_rows, decode_ahead
 from pipeline.extraction.spec_check import views_to_be
 from pipeline.heads.files import load_head
-from pipeline.heads.sharing import SharedFeatures
+from pipeline.heads.shared_features import SharedFeatures
 from pipeline.images.augment import View
 from pipeline.images.finding import find_images
 from pipeline.images.status import Status

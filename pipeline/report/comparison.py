@@ -14,17 +14,17 @@ from pipeline.report.figures import DASHES, Figures, corner_of
 from pipeline.report.html import Markup, join, table, tag
 from pipeline.report.scores import Predictions
 from pipeline.report.style import LIGHT
-from pipeline.training.saved_heads import Interval, Scores
+from pipeline.training.saved_heads import Interval, SavedEvaluation
 
 
 def leaderboard(
-    scores: Sequence[Scores], problems: Collection[str], labels: np.ndarray, classes: Sequence[str]
+    scores: Sequence[SavedEvaluation], problems: Collection[str], labels: np.ndarray, classes: Sequence[str]
 ) -> Markup:
     """Accuracy and the rest, a line a head, above what guessing the largest class gives.
 
     Parameters
     ----------
-    scores : sequence of Scores
+    scores : sequence of SavedEvaluation
         The best first.
     problems : collection of str
         The names of heads that more is said of below.
@@ -59,12 +59,12 @@ def leaderboard(
     )
 
 
-def anchor(scores: Sequence[Scores], one: Scores) -> str:
+def anchor(scores: Sequence[SavedEvaluation], one: SavedEvaluation) -> str:
     """The id of a head's part of the page: names are not always fit to be one."""
     return f"head-{scores.index(one) + 1}"
 
 
-def _reading(scores: Sequence[Scores], n: int) -> str:
+def _reading(scores: Sequence[SavedEvaluation], n: int) -> str:
     text = "The last line is the baseline: what guessing the largest class gets. " if n else ""
     if any(one.accuracy_interval for one in scores):
         text += (
@@ -94,7 +94,7 @@ def _in_two_lines(text: str) -> Markup:
     return join(score, [tag("span", f" {range}", class_="range") for range in ranges])
 
 
-def _lowest(scores: Sequence[Scores], baseline: float) -> float:
+def _lowest(scores: Sequence[SavedEvaluation], baseline: float) -> float:
     """Where the whiskers' scale begins: a round number below everything but the baseline."""
     lows = [min([one.accuracy, *(one.accuracy_interval or ())]) for one in scores]
     return math.floor(max(0.0, min(lows) - 0.01) * 20) / 20 if min(lows) > baseline else 0.0
@@ -104,7 +104,7 @@ def _scale(lowest: float) -> Markup:
     return tag("span", tag("span", f"{lowest:.2f}"), tag("span", "1"), class_="scale")
 
 
-def _whisker(one: Scores, lowest: float) -> Markup:
+def _whisker(one: SavedEvaluation, lowest: float) -> Markup:
     """A dot on a line from `lowest` to 1, and the interval."""
 
     def at(score: float) -> str:
@@ -123,7 +123,9 @@ def _whisker(one: Scores, lowest: float) -> Markup:
     )
 
 
-def thresholds(figures: Figures, found: Predictions, scores: Sequence[Scores], classes: Sequence[str]) -> Markup | None:
+def thresholds(
+    figures: Figures, found: Predictions, scores: Sequence[SavedEvaluation], classes: Sequence[str]
+) -> Markup | None:
     """ROC and precision-recall curves of two classes, a colour a head, in the order of the leaderboard."""
     rankings = {one.name: found.rankings[one.name] for one in scores if one.name in found.rankings}
     if not rankings or len(np.unique(found.y)) != 2:
@@ -156,7 +158,7 @@ def _stroke(number: int) -> Markup:
     )
 
 
-def calibrations(found: Predictions, scores: Sequence[Scores]) -> Markup | None:
+def calibrations(found: Predictions, scores: Sequence[SavedEvaluation]) -> Markup | None:
     """How far the probabilities of each head can be taken at their word."""
     rows = []
     for one in scores if len(found.y) else ():

@@ -18,9 +18,9 @@ from pipeline.report.style import LIGHT
 from pipeline.store import FeatureStore
 from pipeline.text import counted, format_size
 
-MOST_PAIRS = 12
-MOST_BAD = 50
-MOST_CLASSES = 200
+MAX_PAIRS = 12
+MAX_BAD = 50
+MAX_CLASSES = 200
 SYMBOLS = dict(zip(MARKERS, "●▲■◆▼✚✖★", strict=True))
 
 
@@ -142,10 +142,10 @@ def _counts(store: FeatureStore) -> Markup:
     used = [at for at in range(len(SPLITS)) if counts[:, at].any()]
     rows = [
         [name, *(f"{row[at]:,}" for at in used), f"{row.sum():,}"]
-        for name, row in list(zip(store.classes, counts, strict=True))[:MOST_CLASSES]
+        for name, row in list(zip(store.classes, counts, strict=True))[:MAX_CLASSES]
     ]
-    if len(store.classes) > MOST_CLASSES:
-        rows.append([f"... {len(store.classes) - MOST_CLASSES:,} more classes", *[""] * (len(used) + 1)])
+    if len(store.classes) > MAX_CLASSES:
+        rows.append([f"... {len(store.classes) - MAX_CLASSES:,} more classes", *[""] * (len(used) + 1)])
     rows.append(["all", *(f"{counts[:, at].sum():,}" for at in used), f"{counts.sum():,}"])
     return table("Images by class and split", ["class", *(SPLITS[at] for at in used), "all"], rows)
 
@@ -198,10 +198,10 @@ def _bad(store: FeatureStore) -> Markup:
         )
     rows = [
         [one.id, tag("td", one.status.words, class_="words"), tag("td", one.reason, class_="words")]
-        for one in bad[:MOST_BAD]
+        for one in bad[:MAX_BAD]
     ]
     return join(
         tag("p", waiting, class_="warning") if waiting else None,
         table(f"{counted(len(bad), 'image')} could not be used", ["image", "status", "reason"], rows),
-        _left_out(len(bad) - MOST_BAD, "image"),
+        _left_out(len(bad) - MAX_BAD, "image"),
     )

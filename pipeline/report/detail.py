@@ -11,12 +11,12 @@ from pipeline.report.calibration import expected_calibration_error, mean_brier_s
 from pipeline.report.figures import Figures
 from pipeline.report.html import Markup, join, table, tag
 from pipeline.report.scores import Predictions
-from pipeline.training.saved_heads import Scores
+from pipeline.training.saved_heads import SavedEvaluation
 
-MOST_IN_MATRIX = 20  # classes; of more, the most frequent confusions are listed
-MOST_CONFUSIONS = 25
-MOST_CLASSES = 200  # in the table of classes
-MOST_PHOTOS = 21  # most wrong ones, and least sure ones
+MAX_IN_MATRIX = 20  # classes; of more, the most frequent confusions are listed
+MAX_CONFUSIONS = 25
+MAX_CLASSES = 200  # in the table of classes
+MAX_PHOTOS = 21  # most wrong ones, and least sure ones
 
 
 class Gallery(NamedTuple):
@@ -32,10 +32,10 @@ def gallery_of(y: np.ndarray, probabilities: np.ndarray) -> Gallery:
     of_truth = probabilities[wrong, y[wrong]]
     second, first = np.partition(probabilities, -2, axis=1)[:, -2:].T
     unsure = np.argsort(first - second, kind="stable")
-    return Gallery(wrong[np.argsort(of_truth, kind="stable")][:MOST_PHOTOS], unsure[:MOST_PHOTOS])
+    return Gallery(wrong[np.argsort(of_truth, kind="stable")][:MAX_PHOTOS], unsure[:MAX_PHOTOS])
 
 
-def head_detail(figures: Figures, one: Scores, found: Predictions, classes: Sequence[str]) -> Markup:
+def head_detail(figures: Figures, one: SavedEvaluation, found: Predictions, classes: Sequence[str]) -> Markup:
     """All but the photos of a head."""
     parts = [_curves(figures, one), _reliability(figures, one.name, found)]
     confusion = tag("div", tag("h3", "Which classes are mistaken for which"), _confusion(one.confusion, classes))
@@ -46,7 +46,7 @@ def head_detail(figures: Figures, one: Scores, found: Predictions, classes: Sequ
     )
 
 
-def _curves(figures: Figures, one: Scores) -> Markup | None:
+def _curves(figures: Figures, one: SavedEvaluation) -> Markup | None:
     drawn = [figures.curves(one.history, name) for name in ("loss", "accuracy") if len(one.history.get(name, ()))]
     if not drawn:
         return None
@@ -72,7 +72,7 @@ def _reliability(figures: Figures, name: str, found: Predictions) -> Markup | No
 
 
 def _confusion(confusion: np.ndarray, classes: Sequence[str]) -> Markup:
-    if len(classes) > MOST_IN_MATRIX:
+    if len(classes) > MAX_IN_MATRIX:
         return _confusions(confusion, classes)
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     rows = [
@@ -92,7 +92,7 @@ def _shaded(n: int, share: float, right: bool) -> Markup:
 def _confusions(confusion: np.ndarray, classes: Sequence[str]) -> Markup:
     mistakes = confusion.copy()
     np.fill_diagonal(mistakes, 0)
-    most = np.argsort(-mistakes, axis=None, kind="stable")[:MOST_CONFUSIONS]
+    most = np.argsort(-mistakes, axis=None, kind="stable")[:MAX_CONFUSIONS]
     rows = [
         [classes[true], classes[said], f"{mistakes[true, said]:,}"]
         for true, said in zip(*np.unravel_index(most, mistakes.shape), strict=True)
@@ -101,12 +101,12 @@ def _confusions(confusion: np.ndarray, classes: Sequence[str]) -> Markup:
     return table("The most frequent mistakes", ["true", "predicted", "images"], rows)
 
 
-def _per_class(one: Scores, classes: Sequence[str]) -> Markup:
-    worst = sorted(range(len(classes)), key=lambda at: one.per_class[at][2])[:MOST_CLASSES]
+def _per_class(one: SavedEvaluation, classes: Sequence[str]) -> Markup:
+    worst = sorted(range(len(classes)), key=lambda at: one.per_class[at][2])[:MAX_CLASSES]
     rows = [
         [classes[at], *(f"{score:.3f}" for score in one.per_class[at][:3]), f"{one.per_class[at][3]:,}"] for at in worst
     ]
-    left_out = f"; the {MOST_CLASSES} worst of {len(classes):,}" if len(classes) > MOST_CLASSES else ""
+    left_out = f"; the {MAX_CLASSES} worst of {len(classes):,}" if len(classes) > MAX_CLASSES else ""
     return table(f"Lowest F1 first{left_out}", ["class", "precision", "recall", "F1", "images"], rows)
 
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.store import FeatureStore
-from pipeline.store.on_demand import FeatureRows
+from pipeline.store.lazy_rows import FeatureRows
 
-MOST = 1500  # images on the map; t-SNE takes some seconds for so many
+MAX = 1500  # images on the map; t-SNE takes some seconds for so many
 DIMENSIONS = 50  # left by the PCA
-FEWEST = 10  # images that make a map
+MIN = 10  # images that make a map
 PERPLEXITY = 30.0
 
 
@@ -52,9 +52,9 @@ def map_features(store: FeatureStore) -> FeatureMap | None:
     from pipeline.heads.pooling import Pool
 
     everyone = members = store.members()
-    if len(members) > MOST:
-        members = np.sort(np.random.default_rng(0).choice(members, MOST, replace=False))
-    if len(members) < FEWEST:
+    if len(members) > MAX:
+        members = np.sort(np.random.default_rng(0).choice(members, MAX, replace=False))
+    if len(members) < MIN:
         return None
     pooled = Pool("avg").fit_transform(FeatureRows(store, store.index.rows[members]))
     scaled = StandardScaler().fit_transform(pooled)

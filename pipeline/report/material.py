@@ -17,7 +17,7 @@ from pipeline.report.html import Markup
 from pipeline.report.scores import Predictions, predict_validation
 from pipeline.report.thumbnails import thumbnails
 from pipeline.store import FeatureStore
-from pipeline.training.saved_heads import SavedHead, Scores, saved_heads, train_it
+from pipeline.training.saved_heads import SavedEvaluation, SavedHead, saved_heads, train_it
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -29,9 +29,9 @@ class Material:
     Attributes
     ----------
     store : FeatureStore
-    scores : list of Scores
+    scores : list of SavedEvaluation
         The best first.
-    shown : Scores, optional
+    shown : SavedEvaluation, optional
         The head shown in detail.
     problems : dict of str to str
         Heads that cannot be shown, or not asked, and why.
@@ -44,8 +44,8 @@ class Material:
     """
 
     store: FeatureStore
-    scores: list[Scores]
-    shown: Scores | None
+    scores: list[SavedEvaluation]
+    shown: SavedEvaluation | None
     problems: dict[str, str]
     predictions: Predictions
     found: Duplicates
@@ -79,7 +79,7 @@ def gather(store: FeatureStore, head: str | None, on_progress: OnProgress) -> Ma
     return Material(store, scores, shown, problems, predictions, found, mapped, gallery, pictures)
 
 
-def _choose(store: FeatureStore, heads: list[SavedHead], name: str | None) -> Scores | None:
+def _choose(store: FeatureStore, heads: list[SavedHead], name: str | None) -> SavedEvaluation | None:
     if name is None:
         return heads[0].scores if heads else None
     for one in heads:
@@ -93,7 +93,7 @@ def _choose(store: FeatureStore, heads: list[SavedHead], name: str | None) -> Sc
 
 def members_of(store: FeatureStore, found: Duplicates) -> list[int]:
     """The images of the pairs that are shown, as indices into `store.images`, pair by pair."""
-    wanted = list(chain.from_iterable(pair.ids for pair in found.pairs[: data.MOST_PAIRS]))
+    wanted = list(chain.from_iterable(pair.ids for pair in found.pairs[: data.MAX_PAIRS]))
     number = dict.fromkeys(wanted, -1)
     number |= {id: at for at, id in enumerate(store.images.ids) if id in number}
     return [number[id] for id in wanted]

@@ -10,10 +10,10 @@ import numpy as np
 
 from pipeline.errors import HeadError, StoreMismatch
 from pipeline.heads.files import load_head
-from pipeline.heads.sharing import SharedFeatures
+from pipeline.heads.shared_features import SharedFeatures
 from pipeline.store import FeatureStore
 
-MOST_SCORED = 20_000  # validation images that heads are asked about; of more, a fixed random sample
+MAX_SCORED = 20_000  # validation images that heads are asked about; of more, a fixed random sample
 BLOCK_BYTES = 64 << 20  # of features in memory
 
 OnProgress = Callable[[str, int, int], None]
@@ -77,8 +77,8 @@ def _chosen(store: FeatureStore) -> Predictions:
     members = store.members("validation")
     members = members[store.images.labels[members] >= 0]
     of = len(members)
-    if of > MOST_SCORED:
-        members = np.sort(np.random.default_rng(0).choice(members, MOST_SCORED, replace=False))
+    if of > MAX_SCORED:
+        members = np.sort(np.random.default_rng(0).choice(members, MAX_SCORED, replace=False))
     return Predictions(members, store.images.labels[members], of)
 
 

@@ -18,7 +18,7 @@ from pipeline.report.material import Material, OnProgress, gather, members_of
 from pipeline.report.scores import Predictions
 from pipeline.report.style import CSS
 from pipeline.store import FeatureStore
-from pipeline.training.saved_heads import Scores
+from pipeline.training.saved_heads import SavedEvaluation
 
 # Nothing is loaded from anywhere and nothing runs, whatever the names in the page hold.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -138,7 +138,7 @@ def _sections(material: Material) -> list[tuple[str, str, Markup]]:
     store, figures = material.store, Figures()
     parts = [("leaderboard", "Leaderboard", _heads(material, figures))]
     if material.found.pairs or material.found.near:
-        pairs = material.found.pairs[: data.MOST_PAIRS]
+        pairs = material.found.pairs[: data.MAX_PAIRS]
         pictures = iter([material.pictures[member] for member in members_of(store, material.found)])
         shown = [(pair, next(pictures), next(pictures)) for pair in pairs]
         parts.append(("duplicates", "Duplicates", data.duplicates(material.found, shown, data.place_of(store))))
@@ -203,7 +203,7 @@ def _shown(material: Material, figures: Figures) -> Markup:
     )
 
 
-def _others(others: Sequence[Scores], material: Material, figures: Figures) -> Markup:
+def _others(others: Sequence[SavedEvaluation], material: Material, figures: Figures) -> Markup:
     classes, found = material.store.classes, material.predictions
     return join(
         tag(

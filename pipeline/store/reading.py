@@ -17,15 +17,15 @@ from pipeline.errors import StoreDamaged
 from pipeline.images.status import Status
 from pipeline.images.table import NO_GROUP, SPLITS, ImageTable
 from pipeline.store.index import NO_ROW, Index
+from pipeline.store.lazy_rows import FeatureRows
 from pipeline.store.manifest import Manifest, ShardEntry, stored_spec
-from pipeline.store.on_demand import FeatureRows
 from pipeline.store.shard import Shard, is_run, shard_name
 
 logger = logging.getLogger(__name__)
 SHARDS = "shards"
 HEADS = "heads"
 FINETUNING = "finetuning"
-MOST_MAPPED = 10_000  # shards at a time; Linux allows a process 65,530 maps
+MAX_MAPPED = 10_000  # shards at a time; Linux allows a process 65,530 maps
 VIEWS = "views"
 
 
@@ -219,7 +219,7 @@ class FeatureStore:
         """The ids of the images of `load(split)`, in its order."""
         return [self.images.ids[member] for member in self.members(split).tolist()]
 
-    def units(self, split: str | None = None) -> np.ndarray:
+    def resampling_groups(self, split: str | None = None) -> np.ndarray:
         """What is drawn as one where scores are resampled, ndarray of shape (n,), int64, in the order of `ids(split)`.
 
         The same number for images of one of the user's groups, and for equal images without a group.
@@ -284,7 +284,7 @@ class FeatureStore:
             row_shape=self.feature_shape,
             dtype=self.dtype,
             sha256=sha256,
-            stays_mapped=len(self.manifest.shards) <= MOST_MAPPED,
+            stays_mapped=len(self.manifest.shards) <= MAX_MAPPED,
         )
 
 

@@ -22,8 +22,8 @@ from pipeline.files.lock import writing
 from pipeline.images.status import Status
 from pipeline.store.by_content import RowsByContent
 from pipeline.store.index import NO_ROW
+from pipeline.store.lazy_rows import FeatureRows, StackedRows
 from pipeline.store.manifest import MANIFEST
-from pipeline.store.on_demand import FeatureRows, StackedRows
 from pipeline.store.opening import open_features
 from pipeline.store.reading import VIEWS, FeatureStore
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.evaluation import Repeats, Report
+from pipeline.evaluation import Evaluation, Repeats
 from pipeline.evaluation.plots import save_plots
 from pipeline.heads.files import save_head
 from pipeline.store import FeatureStore
@@ -21,9 +21,9 @@ class TrainedHead:
     ----------
     name : str
     head : estimator
-    report : Report
+    evaluation : Evaluation
         On the validation images.
-    test_report : Report, optional
+    test_evaluation : Evaluation, optional
         On the test images, if there are any.
     fit_seconds : float
     parameters : int
@@ -36,8 +36,8 @@ class TrainedHead:
 
     name: str
     head: Any
-    report: Report
-    test_report: Report | None
+    evaluation: Evaluation
+    test_evaluation: Evaluation | None
     fit_seconds: float
     parameters: int
     repeats: Repeats | None = None
@@ -47,8 +47,8 @@ class TrainedHead:
         """All of it but the head, for JSON."""
         return {
             "head": self.name,
-            **self.report.to_json(),
-            "test": self.test_report and self.test_report.to_json(),
+            **self.evaluation.to_json(),
+            "test": self.test_evaluation and self.test_evaluation.to_json(),
             "fit_seconds": round(self.fit_seconds, 3),
             "parameters": self.parameters,
             "repeats": self.repeats and self.repeats.to_json(),
@@ -73,7 +73,7 @@ def save_trained(trained: TrainedHead, store: FeatureStore, train_images: int) -
         metrics={**trained.metrics(), **about},
     )
     history = getattr(trained.head, "history_", None)
-    save_plots(trained.report, history, directory, title=title_of(trained.name, store))
+    save_plots(trained.evaluation, history, directory, title=title_of(trained.name, store))
 
 
 def _history(head: Any) -> dict[str, list[float | None]] | None:

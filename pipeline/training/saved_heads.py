@@ -28,7 +28,7 @@ OTHER_IMAGES = "scored on other images, labels or splits than the store holds no
 
 
 @dataclass(frozen=True)
-class Scores:
+class SavedEvaluation:
     """What `metrics.json` says of a head, checked; `None` where it says nothing.
 
     Attributes
@@ -72,7 +72,7 @@ class SavedHead(NamedTuple):
     Attributes
     ----------
     name : str
-    scores : Scores, optional
+    scores : SavedEvaluation, optional
         If they are of this store's features and classes.
     metrics : dict
         All of `metrics.json` then, and empty otherwise.
@@ -81,7 +81,7 @@ class SavedHead(NamedTuple):
     """
 
     name: str
-    scores: Scores | None
+    scores: SavedEvaluation | None
     metrics: dict[str, Any]
     problem: str | None = None
 
@@ -175,12 +175,12 @@ def _metrics(directory: Path, store: FeatureStore) -> dict[str, Any]:
     return metrics
 
 
-def _scores(name: str, metrics: dict[str, Any], k: int) -> Scores:
+def _scores(name: str, metrics: dict[str, Any], k: int) -> SavedEvaluation:
     repeats, test = metrics.get("repeats"), metrics.get("test")
     confusion = np.array(metrics["confusion"], np.int64)
     if confusion.shape != (k, k) or len(metrics["per_class"]) != k:
         raise ValueError(f"a confusion matrix of shape {confusion.shape} for {k} classes")
-    return Scores(
+    return SavedEvaluation(
         name=name,
         accuracy=_number(metrics["accuracy"]),
         balanced=_number(metrics["balanced_accuracy"]),

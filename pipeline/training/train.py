@@ -14,9 +14,9 @@ from pipeline.defaults import MAX_BAD
 from pipeline.errors import HeadError, StoreError, TooManyBadImages
 from pipeline.evaluation import Repeats, evaluate, rank, seeds_of
 from pipeline.heads import head_names, make_head
+from pipeline.heads.lazy_rows import Kept
 from pipeline.heads.memory import available_memory, pooled_bytes
-from pipeline.heads.rows import Kept
-from pipeline.heads.sharing import SharedFeatures
+from pipeline.heads.shared_features import SharedFeatures
 from pipeline.images.table import SPLITS
 from pipeline.store import FeatureStore, stack_views
 from pipeline.training.result import TrainedHead, save_trained
@@ -30,7 +30,7 @@ class Split(NamedTuple):
 
     X: SharedFeatures
     y: np.ndarray
-    units: np.ndarray  # equal where images are drawn as one
+    resampling_groups: np.ndarray  # equal where images are drawn as one
     groups: np.ndarray | None = None  # of rows that are views of one image
 
 
@@ -106,7 +106,7 @@ def train_heads(
         trained.append(replace(one, views=views))
         save_trained(trained[-1], store, len(store.members("train")))
         on_trained(trained[-1])
-    return sorted(trained, key=lambda one: rank(one.name, one.report.accuracy, one.report.auc, one.parameters))
+    return sorted(trained, key=lambda one: rank(one.name, one.evaluation.accuracy, one.evaluation.auc, one.parameters))
 
 
 def memory_needed(
@@ -164,7 +164,7 @@ def _make(heads: Sequence[str] | None, params: Mapping[str, Mapping[str, Any]] |
 
 def _features(store: FeatureStore, split: str, whole: bool) -> Split:
     features, y = store.on_demand(split)
-    return Split(SharedFeatures(Kept(features[:]) if whole else features), y, store.units(split))
+    return Split(SharedFeatures(Kept(features[:]) if whole else features), y, store.resampling_groups(split))
 
 
 def _features_in_views(store: FeatureStore, views: int, whole: bool) -> Split:
@@ -206,7 +206,7 @@ def _train(
 ) -> TrainedHead:
     seconds = _fit(head, splits, on_epoch)
     reports = {
-        split: evaluate(head, part.X, part.y, classes=store.classes, groups=part.units)
+        split: evaluate(head, part.X, part.y, classes=store.classes, groups=part.resampling_groups)
         for split, part in splits.items()
         if split != "train"
     }
@@ -220,8 +220,8 @@ def _train(
     return TrainedHead(
         name=name,
         head=head,
-        report=reports["validation"],
-        test_report=reports.get("test"),
+        evaluation=reports["validation"],
+        test_evaluation=reports.get("test"),
         fit_seconds=seconds,
         parameters=head.count_parameters(),
         repeats=Repeats(tuple(seeds), tuple(accuracies)) if repeats > 1 else None,

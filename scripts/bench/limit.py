@@ -19,7 +19,7 @@ from pipeline.cli.console import start_tensorflow_quietly
 from pipeline.conv_base.base import ConvBase, load_conv_base
 from pipeline.conv_base.isolation import all_layers
 from pipeline.defaults import EXTRACT_BATCH
-from pipeline.extraction.plan import Plan
+from pipeline.extraction.plan import ExtractionPlan
 from pipeline.images.decode import DECODER, decode_image
 
 from .measuring import in_turn, say, seconds_of
@@ -138,7 +138,7 @@ class StopWatch(Progress):
 
     start = 0.0
 
-    def planned(self, plan: Plan, store: FeatureStore) -> None:
+    def planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
         """Now."""
         self.start = time.perf_counter()
 

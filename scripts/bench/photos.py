@@ -17,7 +17,7 @@ from pipeline.images.table import ImageTable
 
 QUALITY, GRAIN = 85, 3.0  # give photos of about 22 kB at about 400 x 360 pixels
 OCTAVES = (3, 6, 12, 24, 48, 96)
-FEWEST = 20
+MIN = 20
 CLASS_FOLDERS = 10
 
 
@@ -45,8 +45,8 @@ def draw_photos(data: Path, folder: Path, n: int) -> str:
         if content is None:
             break
         sizes.append(_place(folder, number, (images.classes[classes[_class_of(number)]], content)))
-    if len(sizes) < FEWEST:
-        raise ImagesError(f"{data} has {len(sizes)} JPEGs to measure on, {FEWEST} are needed; leave DATA out")
+    if len(sizes) < MIN:
+        raise ImagesError(f"{data} has {len(sizes)} JPEGs to measure on, {MIN} are needed; leave DATA out")
     return f"{len(sizes)} JPEGs of {data}, {np.mean(sizes) / 1000:.0f} kB on average"
 
 

@@ -16,7 +16,7 @@ from .oracle import Sample, count_wrong_rows, features_of
 from .results import Result
 from .stand_ins import SPEC
 
-MOST_MEMORY = 200 << 20  # bytes that one image may cost
+MAX_MEMORY = 200 << 20  # bytes that one image may cost
 GOOD = 6  # images around each bad one, half of them before it
 
 
@@ -34,7 +34,7 @@ def send_bad_images(sample: Sample, work: Path, every: int = 1) -> Result:
         if result.ran(outcome, name):
             grown = outcome.peak - outcome.value["idle"]
             most, hungriest = max((most, hungriest), (grown, name))
-            result.expect(grown <= MOST_MEMORY, f"{name} took {grown >> 20} MiB")
+            result.expect(grown <= MAX_MEMORY, f"{name} took {grown >> 20} MiB")
             _check(name, corpus[name], outcome, folder, expected, result)
         result.tried["images"] += 1
         result.show(at, len(names))

@@ -18,7 +18,7 @@ from . import children
 from .results import Result
 from .stand_ins import CountingConvBase
 
-MOST_COST = 0.01  # of stage one with VGG16
+MAX_COST = 0.01  # of stage one with VGG16
 TURNS = 3  # pairs of runs; the order within a pair alternates
 TURNS_WITH_VGG16 = 9
 SPEC = ConvBaseSpec("vgg16", weights="random", size=150)  # float16, so a full shard has 512 rows and 8 MB
@@ -62,7 +62,7 @@ def measure_syncs(images: ImageTable, work: Path, vgg16: bool) -> Result:
         f"{middle:.4f} ({low:.4f} to {high:.4f}); {share:.3%} of the time was spent inside fsync"
     )
     if vgg16:
-        result.expect(share <= MOST_COST, f"the syncs take {share:.2%} of the time, more than {MOST_COST:.0%}")
+        result.expect(share <= MAX_COST, f"the syncs take {share:.2%} of the time, more than {MAX_COST:.0%}")
     return result.done()
 
 

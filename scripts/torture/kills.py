@@ -21,7 +21,7 @@ from .oracle import Sample, examine, faults_when_finished, fill
 from .results import Result
 from .stand_ins import tally
 
-MOST_REDONE = 1.0  # shards that one kill may cost
+MAX_REDONE = 1.0  # shards that one kill may cost
 NOTHING_TO_DO = "it was not refused"
 STAGES = ("kills before the run", "kills in the run", "kills after the run")
 
@@ -109,7 +109,7 @@ def _strike(child: Child, sample: Sample, cache: Path, kept: int, result: Result
     lost = (kept + computed - found.kept) / sample.shard_rows
     result.redone = max(result.redone or 0.0, lost)
     result.expect(
-        lost <= MOST_REDONE, f"a kill cost {lost:.2f} shards: of {computed} rows {found.kept - kept} were kept"
+        lost <= MAX_REDONE, f"a kill cost {lost:.2f} shards: of {computed} rows {found.kept - kept} were kept"
     )
     return found.kept
 

@@ -12,7 +12,7 @@ from .children import Outcome
 from .oracle import Findings
 
 SHOW_EVERY = 10.0  # seconds
-MOST_SHOWN = 5  # broken promises of a part; the JSON has all
+MAX_SHOWN = 5  # broken promises of a part; the JSON has all
 
 
 @dataclass
@@ -98,5 +98,5 @@ def table(results: list[Result]) -> str:
         lines.append(f"| {' | '.join(map(str, cells))} |")
     for one in results:
         lines += [f"{one.part}: {note}" for note in one.notes]
-        lines += [f"BROKEN {one.part}: {text}" for text in one.broken[:MOST_SHOWN]]
+        lines += [f"BROKEN {one.part}: {text}" for text in one.broken[:MAX_SHOWN]]
     return "\n".join(lines)

@@ -129,7 +129,7 @@ class TestNear:
     def test_of_many_near_rows_no_duplicate_is_lost(self, folder, copies, fake_conv_base, block, monkeypatch):
         """Features that are all near: which pictures are the same is seen before any pair is left out."""
         monkeypatch.setattr(neighbours, "BLOCK", block)
-        monkeypatch.setattr(neighbours, "MOST", 1)
+        monkeypatch.setattr(neighbours, "MAX", 1)
         found = find_duplicates(store_of(folder), threshold=-1.0)
         assert found.groups() == [sorted({*copies, *copies.values()})]
         assert len(found.pairs) <= 2 * len(copies)
@@ -217,7 +217,7 @@ class TestNearRows:
     @pytest.mark.parametrize("block", [1, 7, 50, 1000])
     def test_the_pairs_are_those_of_all_against_all_whatever_the_block(self, X, block, monkeypatch):
         monkeypatch.setattr(neighbours, "BLOCK", block)
-        monkeypatch.setattr(neighbours, "MOST", 50)
+        monkeypatch.setattr(neighbours, "MAX", 50)
         pooled = X.astype(np.float64).mean(axis=(1, 2))
         rows = (pooled - pooled.mean(axis=0)) / pooled.std(axis=0)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
@@ -238,7 +238,7 @@ class TestNearRows:
         X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
         X[:40] = X[0]
         pairs = near_rows(X, 0.99).rows
-        assert len(pairs) <= 40 * neighbours.MOST
+        assert len(pairs) <= 40 * neighbours.MAX
         ids = [(str(one), str(other)) for one, other in pairs.tolist()]
         found = Duplicates(tuple(Pair(pair, ("train",) * 2, ("a",) * 2, "near", 1, 1) for pair in ids), 60)
         assert [len(group) for group in found.groups()] == [40]
@@ -247,14 +247,14 @@ class TestNearRows:
     def test_rows_that_are_connected_stay_so_however_many_pairs_are_left_out(self, block, monkeypatch):
         """A star: the first row is near to all others, which are not near to one another."""
         monkeypatch.setattr(neighbours, "BLOCK", block)
-        monkeypatch.setattr(neighbours, "MOST", 1)
+        monkeypatch.setattr(neighbours, "MAX", 1)
         X = np.eye(12, dtype=np.float32) - 1 / 12
         X[0] = 0.0
         shown = near_rows(X, -1.0, lambda near: near.take(near.rows[:, 0] == 0))
         assert sorted(shown.rows[:, 1].tolist()) == list(range(1, 12))
 
     def test_of_many_neighbours_the_nearest_are_kept(self, monkeypatch):
-        monkeypatch.setattr(neighbours, "MOST", 2)
+        monkeypatch.setattr(neighbours, "MAX", 2)
         monkeypatch.setattr(neighbours, "BLOCK", 4)
         angles = np.array([0, 0.5, 0.4, 0.3, 0.2, 0.1, *np.linspace(2, 5.5, 6)])
         X = np.stack([np.cos(angles), np.sin(angles)], axis=1)

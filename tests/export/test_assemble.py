@@ -47,7 +47,7 @@ def fitted(name, labels, row=ROW, **params):
 
 
 def through_layers(head, names, X):
-    from pipeline.heads.as_layers import head_layers
+    from pipeline.heads.keras_layers import head_layers
 
     found = X
     for layer in head_layers(head, names):
@@ -93,7 +93,7 @@ def test_every_way_of_pooling_rows_of_any_shape(pool, row):
 
 def test_the_dense_head_keeps_its_dropout_and_it_sleeps():
     head, X = fitted("dense", [0, 1], dropout=0.5)
-    from pipeline.heads.as_layers import head_layers
+    from pipeline.heads.keras_layers import head_layers
 
     kinds = [type(layer).__name__ for layer in head_layers(head, NAMES[:2])]
     assert kinds == ["Flatten", "Dense", "Dropout", "Dense", "Dropout", "Dense"]
@@ -102,7 +102,7 @@ def test_the_dense_head_keeps_its_dropout_and_it_sleeps():
 
 def test_the_layers_are_copies():
     head, X = fitted("dense", [0, 1])
-    from pipeline.heads.as_layers import head_layers
+    from pipeline.heads.keras_layers import head_layers
 
     before = head.predict_proba(X)
     for layer in head_layers(head, NAMES[:2]):
@@ -112,7 +112,7 @@ def test_the_layers_are_copies():
 
 @pytest.mark.parametrize("names", [["cats", "dogs"], ["a b", "a_b", "ü.x/y", "_20_", "\udcff"], ["1", "-"]])
 def test_class_names_come_back_from_the_name_of_a_layer(names):
-    from pipeline.heads.as_layers import read_class_names, write_class_names
+    from pipeline.heads.keras_layers import read_class_names, write_class_names
 
     safe = write_class_names(names)
     assert read_class_names(safe) == names
@@ -130,7 +130,7 @@ def test_the_model_says_of_an_image_of_any_size_what_cache_and_head_say(store, n
 
 
 def test_antialiased_resizing_and_odd_class_names(three):
-    from pipeline.heads.as_layers import read_class_names
+    from pipeline.heads.keras_layers import read_class_names
 
     model = assemble_model(three, "logistic")
     head, (X, _) = load_head(three.heads_directory / "logistic"), three.load()

@@ -50,7 +50,7 @@ def check_rows(store, photos: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch, fake_conv_base):
-    monkeypatch.setattr("pipeline.extraction.plan.MOST_ROWS", 8)
+    monkeypatch.setattr("pipeline.extraction.plan.MAX_ROWS", 8)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.extraction.plan import MOST_BYTES, compare_images, make_plan, rows_per_shard
+from pipeline.extraction.plan import MAX_BYTES, compare_images, make_plan, rows_per_shard
 from pipeline.images.table import NO_GROUP, ImageTable
 from pipeline.store import NO_ROW
 
@@ -130,8 +130,8 @@ def test_rows_that_could_not_be_read_are_tried_again():
 def test_a_shard_fits_into_memory(shape, rows):
     bytes_per_row = int(np.prod(shape)) * 2
     assert rows_per_shard(bytes_per_row) == rows
-    assert rows * bytes_per_row <= MOST_BYTES
+    assert rows * bytes_per_row <= MAX_BYTES
 
 
 def test_a_row_larger_than_a_shard_should_be_still_gets_one():
-    assert rows_per_shard(MOST_BYTES * 3) == 1
+    assert rows_per_shard(MAX_BYTES * 3) == 1

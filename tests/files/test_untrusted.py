@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.files.untrusted import refuse_hostile_hdf5
+from pipeline.files.untrusted import check_untrusted_hdf5
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def harmless(path: Path) -> Path:
 
 
 def test_a_harmless_file_passes_by_path_and_as_an_open_file(path: Path) -> None:
-    refuse_hostile_hdf5(harmless(path))
-    refuse_hostile_hdf5(io.BytesIO(path.read_bytes()))
+    check_untrusted_hdf5(harmless(path))
+    check_untrusted_hdf5(io.BytesIO(path.read_bytes()))
 
 
 def test_a_loop_of_hard_links_ends(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file.create_group("a")["b"] = file["/"]
-    refuse_hostile_hdf5(path)
+    check_untrusted_hdf5(path)
 
 
 def external_link(file: h5py.File) -> None:
@@ -95,7 +95,7 @@ def test_fault_40_a_hostile_file_is_refused_with_the_reason(path: Path, hostile,
         hostile(file)
     assert path.stat().st_size < 20_000
     with pytest.raises(ValueError, match=reason):
-        refuse_hostile_hdf5(path)
+        check_untrusted_hdf5(path)
 
 
 def test_a_file_that_is_not_hdf5_or_is_cut_short_is_refused(path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_hdf5_or_is_cut_short_is_refused(path: Path) -> None:
     for damaged in (b"", b"<html>not found</html>", whole[: len(whole) // 2]):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="not an HDF5 file, or it is damaged"):
-            refuse_hostile_hdf5(path)
+            check_untrusted_hdf5(path)
 
 
 def test_overwritten_structure_is_a_value_error_or_harmless_never_another_error(path: Path) -> None:
@@ -112,7 +112,7 @@ def test_overwritten_structure_is_a_value_error_or_harmless_never_another_error(
     for start in range(64, min(len(whole), 4096), 64):
         damaged = whole[:start] + b"\xff" * 16 + whole[start + 16 :]
         try:
-            refuse_hostile_hdf5(io.BytesIO(damaged))
+            check_untrusted_hdf5(io.BytesIO(damaged))
         except ValueError:
             refused += 1
     assert refused > 5
@@ -120,4 +120,4 @@ def test_overwritten_structure_is_a_value_error_or_harmless_never_another_error(
 
 def test_a_missing_file_is_an_os_error(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        refuse_hostile_hdf5(path)
+        check_untrusted_hdf5(path)

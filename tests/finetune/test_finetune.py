@@ -13,8 +13,8 @@ import tensorflow as tf
 from pipeline import ConvBaseSpec, extract_features, load_head, open_features, scan_images
 from pipeline.cli.main import main
 from pipeline.conv_base.base import load_conv_base
-from pipeline.conv_base.isolation import run_apart
-from pipeline.conv_base.top_layers import load_upper
+from pipeline.conv_base.isolation import run_isolated
+from pipeline.conv_base.top_layers import load_top_layers
 from pipeline.errors import HeadError, SpecError, StoreBusy, StoreError, StoreMismatch
 from pipeline.files.lock import writing
 from pipeline.finetune import Watch, finetune_head
@@ -22,8 +22,8 @@ from pipeline.finetune.frozen import frozen_features
 from pipeline.finetune.steps import Tuning, read_maps
 from pipeline.heads import head_names, make_head, network, training
 from pipeline.heads.finetuned import Start
+from pipeline.heads.lazy_rows import is_read_on_demand
 from pipeline.heads.metrics import read_metrics
-from pipeline.heads.rows import is_read_on_demand
 from scripts.finetune_speed import Ways, compare, write_images
 from tests.fakes import photo_folder
 from tests.heads.test_head_files import plant
@@ -116,7 +116,7 @@ def tune(store, *, watch=None, views=None, **changes):
 
 
 def tune_identity(store) -> str:
-    return Tuning(store, read_maps(store, 1), load_upper(store.spec), Watch()).identity_of(make_head("dense"))
+    return Tuning(store, read_maps(store, 1), load_top_layers(store.spec), Watch()).identity_of(make_head("dense"))
 
 
 class Interrupting(Watch):
@@ -166,13 +166,13 @@ class TestItIsTheSameComputation:
         images = rng.uniform(0, 255, (12, 32, 32, 3)).astype(np.float32)
         y = np.arange(12) % 2
         lower = load_conv_base(spec)
-        maps, upper = lower.compute(images), load_upper(lower.spec)
-        dense = make_head("dense", units=(5,), epochs=1).fit(network.outputs(upper, maps), y)
+        maps, top_layers = lower.compute(images), load_top_layers(lower.spec)
+        dense = make_head("dense", units=(5,), epochs=1).fit(network.outputs(top_layers, maps), y)
         reference = end_to_end(spec, lower.spec.cut, dense.model_)
         before = [weight.numpy() for weight in reference.trainable_weights]
 
         head = make_head("finetuned", learning_rate=rate, epochs=1, batch_size=4)
-        head.fit(maps, y, start=Start(upper, dense))
+        head.fit(maps, y, start=Start(top_layers, dense))
 
         reference.compile(keras.optimizers.SGD(rate), "binary_crossentropy")
         seed = np.random.RandomState(0).randint(2**31 - 1)
@@ -191,7 +191,7 @@ class TestItIsTheSameComputation:
     def test_the_maps_and_the_layers_above_give_the_features_of_the_whole_conv_base(self, folder):
         images = np.random.default_rng(1).uniform(0, 255, (4, 16, 16, 3)).astype(np.float32)
         lower, whole = load_conv_base(tiny_spec(folder)), load_conv_base(tiny_spec(folder, None))
-        through = load_upper(lower.spec)(lower.compute(images), training=False).numpy()
+        through = load_top_layers(lower.spec)(lower.compute(images), training=False).numpy()
         np.testing.assert_allclose(through, whole.compute(images), rtol=1e-5, atol=1e-6)
 
     def test_the_script_that_times_both_ways_has_them_compute_the_same(self, folder, tmp_path):
@@ -205,9 +205,9 @@ class TestItIsTheSameComputation:
 class TestTraining:
     def test_normalisations_keep_their_statistics_and_other_weights_move(self, done):
         result, store = done
-        before = {weight.path: weight.numpy() for weight in load_upper(store.spec).weights}
-        upper = result.head.model_.get_layer("upper")
-        after = {weight.path: weight.numpy() for weight in upper.weights}
+        before = {weight.path: weight.numpy() for weight in load_top_layers(store.spec).weights}
+        top_layers = result.head.model_.get_layer("upper")
+        after = {weight.path: weight.numpy() for weight in top_layers.weights}
         assert before.keys() == after.keys()
         still = {path for path in before if np.array_equal(before[path], after[path])}
         assert sum("bn" in path for path in before) == 8
@@ -218,11 +218,11 @@ class TestTraining:
         X, y = store.load("train")
         losses = []
         for rate in (0.0, 0.99):
-            upper = load_upper(store.spec)
-            upper.get_layer("block_2_drop").rate = rate
-            dense = make_head("dense", units=(3,), epochs=1).fit(network.outputs(upper, X), y)
+            top_layers = load_top_layers(store.spec)
+            top_layers.get_layer("block_2_drop").rate = rate
+            dense = make_head("dense", units=(3,), epochs=1).fit(network.outputs(top_layers, X), y)
             head = make_head("finetuned", epochs=2, learning_rate=0.1)
-            losses.append(head.fit(X, y, start=Start(upper, dense)).history_["loss"])
+            losses.append(head.fit(X, y, start=Start(top_layers, dense)).history_["loss"])
         assert losses[0] == losses[1]
 
     def test_the_best_weights_are_kept(self, store):
@@ -238,15 +238,15 @@ class TestTraining:
         result = tune(store, learning_rate=5.0, patience=1)
         assert result.kept_epoch == 0
         assert len(result.head.history_["loss"]) == 1
-        assert result.report.accuracy == result.frozen["accuracy"]
+        assert result.evaluation.accuracy == result.frozen["accuracy"]
 
     def test_frozen_features_are_the_same_on_disk_as_in_memory(self, store, tmp_path):
-        upper, maps = load_upper(store.spec), {"train": store.on_demand("train")}
+        top_layers, maps = load_top_layers(store.spec), {"train": store.on_demand("train")}
         counts = []
         store.finetuning_directory.mkdir()
 
         def features(on_disk):
-            return frozen_features(upper, store, maps, on_disk=on_disk, on_rows=lambda *done: counts.append(done))
+            return frozen_features(top_layers, store, maps, on_disk=on_disk, on_rows=lambda *done: counts.append(done))
 
         with features(False) as in_memory, features(True) as on_disk:
             X, y = on_disk["train"]
@@ -269,24 +269,26 @@ class TestTraining:
             np.testing.assert_array_equal(one, two)
 
     def test_maps_go_through_the_upper_layers_a_few_bytes_at_a_time(self, store, monkeypatch):
-        upper, maps = load_upper(store.spec), {"train": store.on_demand("train")}
-        with frozen_features(upper, store, maps, on_disk=False, on_rows=lambda *done: None) as features:
+        top_layers, maps = load_top_layers(store.spec), {"train": store.on_demand("train")}
+        with frozen_features(top_layers, store, maps, on_disk=False, on_rows=lambda *done: None) as features:
             expected = features["train"][0][:]
         monkeypatch.setattr(network, "PREDICT_BYTES", 5 * 4 * np.prod(store.feature_shape))
         counts = []
-        with frozen_features(upper, store, maps, on_disk=False, on_rows=lambda *done: counts.append(done)) as features:
+        with frozen_features(
+            top_layers, store, maps, on_disk=False, on_rows=lambda *done: counts.append(done)
+        ) as features:
             np.testing.assert_allclose(features["train"][0][:], expected, rtol=1e-5)
         assert counts == [(5, 15), (10, 15), (15, 15)]
 
     def test_features_that_are_not_finite_are_an_error_that_names_the_store(self, store):
-        upper = load_upper(store.spec)
-        upper.get_layer("block_3_conv").kernel.assign(np.full((3, 3, 4, 4), np.inf))
+        top_layers = load_top_layers(store.spec)
+        top_layers.get_layer("block_3_conv").kernel.assign(np.full((3, 3, 4, 4), np.inf))
         maps = {"train": store.on_demand("train")}
         with (
             pytest.raises(
                 StoreError, match=r"store: above block_1_add, features of 15 of 15 train images in a row are not"
             ),
-            frozen_features(upper, store, maps, on_disk=False, on_rows=lambda *done: None),
+            frozen_features(top_layers, store, maps, on_disk=False, on_rows=lambda *done: None),
         ):
             pass
 
@@ -306,7 +308,7 @@ class TestTraining:
         images = scan_images(photo_folder(tmp_path / "photos", 8, ("ape", "bee", "cat")), validation=0.3)
         result = tune(extract_features(images, tmp_path / "store", tiny_spec(folder)), epochs=1)
         assert result.head.model_.output_shape == (None, 3)
-        assert result.report.classes == ("ape", "bee", "cat")
+        assert result.evaluation.classes == ("ape", "bee", "cat")
 
 
 class TestInterruptions:
@@ -377,7 +379,7 @@ class TestTheResult:
         metrics = read_metrics(store.heads_directory / "finetuned")
         assert metrics["way"] == "fine-tuned"
         assert metrics["cut"] == "block_1_add"
-        assert metrics["accuracy"] == result.report.accuracy
+        assert metrics["accuracy"] == result.evaluation.accuracy
         assert metrics["frozen"]["accuracy"] == result.frozen["accuracy"]
         assert metrics["seconds_per_epoch"] > 0
         assert len(metrics["history"]["val_loss"]) == 3
@@ -403,7 +405,7 @@ class TestTheResult:
             load_head(directory)
 
     def test_as_layers_it_gives_the_same_probabilities(self, done):
-        from pipeline.heads.as_layers import head_layers
+        from pipeline.heads.keras_layers import head_layers
 
         head, store = done[0].head, done[1]
         X, _ = store.load("validation")
@@ -429,12 +431,12 @@ class TestRefusals:
         with pytest.raises(
             SpecError, match="from the top: block_3_bn, block_3_conv, block_2_drop, block_2_add, block_1"
         ):
-            load_upper(spec)
+            load_top_layers(spec)
 
     def test_other_weights_than_the_store_s_are_refused(self, folder):
         spec = load_conv_base(tiny_spec(folder)).spec
         with pytest.raises(StoreMismatch, match="sha256"):
-            load_upper(ConvBaseSpec(**{**vars(spec), "weights_sha256": "0" * 64}))
+            load_top_layers(ConvBaseSpec(**{**vars(spec), "weights_sha256": "0" * 64}))
 
     @pytest.mark.parametrize("wrong", [{"learning_rate": 0}, {"epochs": 0}, {"patience": 0}])
     def test_parameters_out_of_range_are_refused(self, store, wrong):
@@ -487,7 +489,7 @@ def uppermost(name: str, cut: str = "top1") -> str:
         assert found in single_cuts(model)[:-1]
         return found
 
-    return run_apart(look)
+    return run_isolated(look)
 
 
 class TestCuts:

@@ -15,7 +15,7 @@ from pipeline.errors import HeadError
 from pipeline.heads import HEADS, head_class, head_names, head_params, make_head, rows
 from pipeline.heads.linear import ALPHA_GRID, leave_one_out_errors
 from pipeline.heads.pooling import Pool
-from pipeline.heads.sharing import SharedFeatures
+from pipeline.heads.shared_features import SharedFeatures
 
 SMALL = {
     "logistic": {"C": 1.0, "n_jobs": 1},

@@ -215,7 +215,7 @@ def test_a_store_s_views_are_trained_on_and_view_0_is_scored(store, monkeypatch)
         rows, groups, validation = fitted[one.name]
         assert rows == 3 * n and np.array_equal(groups, np.tile(np.arange(n), 3))
         assert validation is None or len(validation[0]) == n_validation
-        assert one.views == 3 and one.report.n == n_validation
+        assert one.views == 3 and one.evaluation.n == n_validation
         metrics = read_metrics(store.heads_directory / one.name)
         assert metrics["views"] == 3 and metrics["train_images"] == n
 

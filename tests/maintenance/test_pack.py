@@ -16,7 +16,7 @@ import pytest
 import pipeline
 from pipeline import ConvBaseSpec, StoreDamaged, StoreError, open_features
 from pipeline.cli.main import main
-from pipeline.files.untrusted import refuse_hostile_hdf5
+from pipeline.files.untrusted import check_untrusted_hdf5
 from pipeline.images.scan import scan_images
 from pipeline.maintenance.pack import pack_store
 from pipeline.store.manifest import read_manifest
@@ -28,7 +28,7 @@ ODD = [b"new\nline.png", "émoji 🐈.png".encode(), b"latin\xe9.png", b"a, b.pn
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch, fake_conv_base):
-    monkeypatch.setattr("pipeline.extraction.plan.MOST_ROWS", 8)
+    monkeypatch.setattr("pipeline.extraction.plan.MAX_ROWS", 8)
 
 
 @pytest.fixture
@@ -69,12 +69,12 @@ def test_a_packed_file_holds_what_the_store_holds(cache, tmp_path):
         assert file.attrs["fingerprint"] == store.fingerprint and not file.attrs["random_weights"]
         assert json.loads(file.attrs["made_with"])["h5py"] == h5py.__version__
         assert file["features"].shape[1:] == FEATURE_SHAPE and file["features"].chunks is None
-    refuse_hostile_hdf5(packed)
+    check_untrusted_hdf5(packed)
 
 
 def test_packing_in_small_parts_gives_the_same_bytes(cache, tmp_path, monkeypatch):
     pack_store(cache, tmp_path / "whole.h5")
-    monkeypatch.setattr("pipeline.maintenance.pack.MOST_BYTES", 3 * open_features(cache).bytes_per_row)
+    monkeypatch.setattr("pipeline.maintenance.pack.MAX_BYTES", 3 * open_features(cache).bytes_per_row)
     seen = []
     pack_store(cache, tmp_path / "parts.h5", on_progress=lambda *progress: seen.append(progress))
     assert [done for done, _ in seen] == [3, 6, 9, 12, 15, 18, 21, 24, 25]

@@ -29,7 +29,7 @@ SPEC = ConvBaseSpec(size=(8, 8))
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch, fake_conv_base):
-    monkeypatch.setattr("pipeline.extraction.plan.MOST_ROWS", 8)
+    monkeypatch.setattr("pipeline.extraction.plan.MAX_ROWS", 8)
     monkeypatch.setattr("pipeline.cli.console.start_tensorflow_quietly", lambda: None)
 
 

@@ -27,7 +27,7 @@ from pipeline import (
     scan_images,
     train_heads,
 )
-from pipeline.extraction.loop import MOST_WAITING
+from pipeline.extraction.loop import MAX_WAITING
 from pipeline.heads import head_names
 from pipeline.heads.metrics import read_metrics
 from pipeline.images.finding import check_sources, find_images
@@ -174,7 +174,7 @@ class TestOrderAndBadImages:
         endless = (str(path) for _ in asked)
         predictions = predict_images(cache, endless, batch_size=2)
         assert next(predictions).path == str(path)
-        ahead = 2 * 2 + 2 * MOST_WAITING
+        ahead = 2 * 2 + 2 * MAX_WAITING
         assert next(asked) <= ahead + (2 if name == "new" else BLOCK_ROWS)
         predictions.close()
 
@@ -337,8 +337,8 @@ class TestUnknown:
     def test_a_sample_of_the_training_images_is_fixed_and_as_large_as_said(self, tinted, monkeypatch):
         from pipeline.predict import unknown as neighbours
 
-        monkeypatch.setattr(neighbours, "MOST_ROWS", 12)
-        monkeypatch.setattr(neighbours, "MOST_MEASURED", 7)
+        monkeypatch.setattr(neighbours, "MAX_ROWS", 12)
+        monkeypatch.setattr(neighbours, "MAX_MEASURED", 7)
         thresholds = {Predictor(tinted, unknown=0.99).threshold for _ in range(2)}
         assert len(thresholds) == 1
         assert neighbours.neighbours_memory(tinted) == (12, 12 * 3 * 4)

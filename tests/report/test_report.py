@@ -335,7 +335,7 @@ class TestWriting:
             write_report(store, trained / "missing" / "page.html")
 
     def test_of_many_validation_images_a_sample_is_asked_about(self, root, no_map, monkeypatch):
-        monkeypatch.setattr(scores, "MOST_SCORED", 3)
+        monkeypatch.setattr(scores, "MAX_SCORED", 3)
         assert "a random sample of 3 of " in Page(page_of(root)).text
 
     def test_features_are_read_by_the_block_and_heads_say_the_same(self, trained, monkeypatch):
@@ -389,7 +389,7 @@ class TestScores:
         assert calibration.mean_brier_score(np.array([1, 2]), p) == pytest.approx(by_hand)
 
     def test_of_many_classes_the_most_frequent_mistakes_are_listed(self):
-        k = detail.MOST_IN_MATRIX + 1
+        k = detail.MAX_IN_MATRIX + 1
         confusion = np.diag(np.full(k, 9))
         confusion[3, 4], confusion[5, 6] = 2, 7
         names = [f"class {at}" for at in range(k)]

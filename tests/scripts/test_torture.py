@@ -165,7 +165,7 @@ def test_fault_01_nothing_of_the_next_shard_is_computed_before_one_is_written(
         computed.append((content.stop, fake_conv_base.seen))
         real(writer, content, bad)
 
-    monkeypatch.setattr("pipeline.extraction.plan.MOST_ROWS", 8)
+    monkeypatch.setattr("pipeline.extraction.plan.MAX_ROWS", 8)
     monkeypatch.setattr(StoreWriter, "put_shard", put_shard)
     extract_features(scan_images(photos), tmp_path / "cache", ConvBaseSpec(size=8), batch_size=4)
     assert computed == [(8, 8), (16, 16), (20, 20)]

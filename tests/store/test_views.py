@@ -40,7 +40,7 @@ def extract_features(images, directory, spec=SPEC, *, batch_size=4, **options):
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch, fake_conv_base):
-    monkeypatch.setattr("pipeline.extraction.plan.MOST_ROWS", 8)
+    monkeypatch.setattr("pipeline.extraction.plan.MAX_ROWS", 8)
 
 
 @pytest.fixture

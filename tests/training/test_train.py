@@ -21,7 +21,7 @@ from pipeline import (
 )
 from pipeline.heads import memory, training
 from pipeline.heads.metrics import read_metrics
-from pipeline.heads.sharing import SharedFeatures
+from pipeline.heads.shared_features import SharedFeatures
 from pipeline.store import on_demand
 from pipeline.training import train
 from tests.fakes import photo_folder
@@ -38,7 +38,7 @@ QUICK = {
 @pytest.fixture
 def store(tmp_path, fake_conv_base, monkeypatch):
     """A finished store of 60 images in shards of 16 rows."""
-    monkeypatch.setattr("pipeline.extraction.plan.MOST_ROWS", 16)
+    monkeypatch.setattr("pipeline.extraction.plan.MAX_ROWS", 16)
     images = scan_images(photo_folder(tmp_path / "many", 30))
     extract_features(images, tmp_path / "cache", ConvBaseSpec(size=8))
     return open_features(tmp_path / "cache")
@@ -208,7 +208,7 @@ class TestRepeats:
         ]
         assert trained.repeats.seeds == self.SEEDS
         assert trained.repeats.accuracies == tuple(head.score(X, y) for head in alone)
-        assert trained.report.accuracy == trained.repeats.accuracies[0]
+        assert trained.evaluation.accuracy == trained.repeats.accuracies[0]
         saved = load_head(store.heads_directory / "forest")
         np.testing.assert_array_equal(saved.predict_proba(X), alone[0].predict_proba(X))
 
@@ -250,9 +250,9 @@ def test_equal_images_are_drawn_together_for_the_intervals(store, monkeypatch):
 
 def test_images_of_one_group_of_the_user_are_drawn_together(store):
     members = store.members("validation")
-    rows = store.units("validation")
+    rows = store.resampling_groups("validation")
     store.images.groups[members[:3]] = 7
-    units = store.units("validation")
+    units = store.resampling_groups("validation")
     assert len(set(units[:3])) == 1 and units[0] not in rows
     np.testing.assert_array_equal(units[3:], rows[3:])
 

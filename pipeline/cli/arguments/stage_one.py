@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline import defaults
-from pipeline.cli.arguments.kinds import count, fraction, key_value, size
+from pipeline.cli.arguments.option_types import count, fraction, key_value, size
 from pipeline.conv_base.spec import PRECISIONS, PREPROCESSINGS, STORE_DTYPES, ConvBaseSpec
 from pipeline.images.resize import RESIZES
 

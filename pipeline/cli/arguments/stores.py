@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline import defaults
-from pipeline.cli.arguments.kinds import count, fraction
+from pipeline.cli.arguments.option_types import count, fraction
 from pipeline.cli.arguments.stage_one import batches
 
 

@@ -4,7 +4,7 @@ from pipeline.cli.display.leaderboard import leaderboard
 from pipeline.cli.display.progress import ConsoleProgress, HeadsProgress
 from pipeline.cli.display.tables import show_agreement, show_findings, show_images, show_info
 from pipeline.cli.display.words import (
-    MOST_LISTED,
+    MAX_LISTED,
     duplicates_words,
     list_some,
     warn_of_heads,
@@ -13,7 +13,7 @@ from pipeline.cli.display.words import (
 )
 
 __all__ = [
-    "MOST_LISTED",
+    "MAX_LISTED",
     "ConsoleProgress",
     "HeadsProgress",
     "duplicates_words",

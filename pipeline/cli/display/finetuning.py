@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.cli import console
-from pipeline.finetune import Plan, Watch
+from pipeline.finetune import FinetunePlan, Watch
 from pipeline.store import FeatureStore
 from pipeline.text import format_size
 
@@ -20,7 +20,7 @@ class ConsoleWatch(Watch):
         self.meter: console.Meter | None = None
         self.done = self.resumed_at = 0
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: FinetunePlan) -> None:
         """Say what will be done, and what it takes."""
         where = "in a temporary file" if plan.on_disk else "of memory"
         self.images = plan.images

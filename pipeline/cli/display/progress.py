@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from pipeline.cli import console
-from pipeline.cli.display.words import MOST_LISTED, precision_words, warn_random_weights, weights_words
+from pipeline.cli.display.words import MAX_LISTED, precision_words, warn_random_weights, weights_words
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.extraction.callbacks import Progress
-from pipeline.extraction.plan import Changes, Plan
+from pipeline.extraction.plan import Changes, ExtractionPlan
 from pipeline.images.augment import View
 from pipeline.store import FeatureStore
 from pipeline.text import counted, format_duration, format_size, printable
@@ -52,7 +52,7 @@ class ConsoleProgress(Progress):
             f"precision  {precision_words(precision, error)} is too much: float32; --precision {precision} insists"
         )
 
-    def planned(self, plan: Plan, store: FeatureStore) -> None:
+    def planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
         """Say what will be done."""
         self.computed += plan.rows_pending
         if self.of_views:
@@ -100,7 +100,7 @@ class ConsoleProgress(Progress):
     def bad_image(self, id: str, reason: str) -> None:
         """Name the first few."""
         self.bad += 1
-        if self.bad <= MOST_LISTED:
+        if self.bad <= MAX_LISTED:
             console.err().print(Text(printable(f"left out: {id}: {reason}")))
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ class HeadsProgress:
         """A head is saved."""
         self.close()
         print(
-            f"trained {trained.name} in {trained.fit_seconds:.1f} s: accuracy {trained.report.accuracy:.4f}",
+            f"trained {trained.name} in {trained.fit_seconds:.1f} s: accuracy {trained.evaluation.accuracy:.4f}",
             file=sys.stderr,
             flush=True,
         )

@@ -12,7 +12,7 @@ from rich.text import Text
 from pipeline.cli import console
 from pipeline.cli.display.leaderboard import leaderboard
 from pipeline.cli.display.words import (
-    MOST_LISTED,
+    MAX_LISTED,
     duplicates_words,
     list_some,
     precision_words,
@@ -36,10 +36,10 @@ def show_images(images: ImageTable, source: str) -> None:
     for index in shown:
         table.add_column(SPLITS[index], justify="right")
     counts = images.counts()
-    for name, row in list(zip(images.classes, counts, strict=True))[:MOST_LISTED]:
+    for name, row in list(zip(images.classes, counts, strict=True))[:MAX_LISTED]:
         table.add_row(Text(printable(name)), *(str(row[index]) for index in shown))
-    if len(images.classes) > MOST_LISTED:
-        table.add_row(f"... {len(images.classes) - MOST_LISTED} more", *("" for _ in shown))
+    if len(images.classes) > MAX_LISTED:
+        table.add_row(f"... {len(images.classes) - MAX_LISTED} more", *("" for _ in shown))
     table.add_row("all", *(str(counts[:, index].sum()) for index in shown))
     console.out().print(table)
     list_some("passed over", [f"{path} {reason}" for path, reason in images.skipped])
@@ -75,7 +75,7 @@ def show_info(document: dict[str, Any]) -> None:
     table.add_column("class")
     for name in SPLITS:
         table.add_column(name, justify="right")
-    for name, counts in list(document["classes"].items())[:MOST_LISTED]:
+    for name, counts in list(document["classes"].items())[:MAX_LISTED]:
         table.add_row(Text(printable(name)), *(str(n) for n in counts.values()))
     console.out().print(table)
     if document["heads"]:

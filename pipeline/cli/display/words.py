@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.duplicates import Duplicates
     from pipeline.training.saved_heads import SavedHead
 
-MOST_LISTED = 20  # bad or skipped files that are named
+MAX_LISTED = 20  # bad or skipped files that are named
 
 
 def duplicates_words(counts: Mapping[str, int | None]) -> str:
@@ -49,10 +49,10 @@ def warn_of_heads(heads: Iterable[SavedHead], store: Path) -> None:
 
 def list_some(heading: str, lines: Sequence[str]) -> None:
     """The first lines of a list, on standard error."""
-    for line in lines[:MOST_LISTED]:
+    for line in lines[:MAX_LISTED]:
         console.err().print(Text(printable(f"{heading}: {line}")))
-    if len(lines) > MOST_LISTED:
-        console.err().print(f"{heading}: ... and {len(lines) - MOST_LISTED} more")
+    if len(lines) > MAX_LISTED:
+        console.err().print(f"{heading}: ... and {len(lines) - MAX_LISTED} more")
 
 
 def weights_words(store: FeatureStore) -> str:

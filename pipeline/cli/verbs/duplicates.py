@@ -17,7 +17,7 @@ from pipeline.files.durable import replaceable
 from pipeline.store import FeatureStore, open_features, view_numbers
 from pipeline.text import counted, format_duration, format_size, printable
 
-MOST_SHOWN = 50  # pairs; a CSV file has all
+MAX_SHOWN = 50  # pairs; a CSV file has all
 
 
 def run(options: argparse.Namespace) -> int:
@@ -73,13 +73,13 @@ def _show(found: Duplicates) -> None:
         table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="")
         for name in ("kind", "similarity", "splits", "labels", "images"):
             table.add_column(name)
-        for pair in found.pairs[:MOST_SHOWN]:
+        for pair in found.pairs[:MAX_SHOWN]:
             splits, labels = (" | ".join(dict.fromkeys(both)) for both in (pair.splits, pair.labels))
             cells = (pair.kind, f"{pair.similarity:.3f}", splits, labels, "  ".join(pair.ids))
             table.add_row(*(Text(printable(cell)) for cell in cells))
         console.out().print(table)
-    if len(found.pairs) > MOST_SHOWN:
-        console.say(f"... and {len(found.pairs) - MOST_SHOWN} more; --csv FILE.csv writes all")
+    if len(found.pairs) > MAX_SHOWN:
+        console.say(f"... and {len(found.pairs) - MAX_SHOWN} more; --csv FILE.csv writes all")
     console.say(f"found {display.duplicates_words(found.counts())}")
     if found.two_labels:
         console.say("one of two labels is wrong, or the picture shows both: that is for you to decide")

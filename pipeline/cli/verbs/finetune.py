@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         console.say(f"stopped after epoch {epochs}: {options.patience} epochs without a lower validation loss")
     if not result.kept_epoch:
         console.warn("no epoch had a lower validation loss than none: the head that is kept is the one before tuning")
-    title = title_of(f"{result.report.n} validation images", store)
+    title = title_of(f"{result.evaluation.n} validation images", store)
     before = {**result.metrics(), **result.frozen, "head": "before tuning", "test": None}
     console.out().print(display.leaderboard(title, [result.metrics(), before]))
     console.say(

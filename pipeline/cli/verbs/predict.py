@@ -158,12 +158,12 @@ class _Tally:
             self.unknown += unknown == str(True)
             return
         self.bad += 1
-        if self.bad <= display.MOST_LISTED:
+        if self.bad <= display.MAX_LISTED:
             console.note(f"left out: {path}: {error}")
 
     def words(self) -> str:
         """What came of it."""
-        labels = ", ".join(f"{name} {n}" for name, n in self.labels.most_common(display.MOST_LISTED))
+        labels = ", ".join(f"{name} {n}" for name, n in self.labels.most_common(display.MAX_LISTED))
         parts = [f"labelled {self.done - self.bad} of {self.done} images", *([labels] if labels else [])]
         if self.unknown:
             parts.append(f"{self.unknown} unknown")

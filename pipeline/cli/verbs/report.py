@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.cli import console, display
 from pipeline.report import write_report
-from pipeline.report.feature_map import MOST
+from pipeline.report.feature_map import MAX
 from pipeline.store import open_features
 from pipeline.store.writing import REPORT
 from pipeline.text import counted, format_duration, format_size
@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     store = open_features(options.store)
     if store.random_weights:
         display.warn_random_weights()
-    images = counted(min(MOST, len(store.members())), "image")
+    images = counted(min(MAX, len(store.members())), "image")
     console.say(f"{store.directory}: the map of {images} takes the most time, up to half a minute")
     if (store.heads_directory / "dense").is_dir():
         console.start_tensorflow_quietly()

@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_array
 
+from pipeline.heads.lazy_rows import Rows, is_read_on_demand, row_blocks
 from pipeline.heads.pooling import Pool
-from pipeline.heads.rows import Rows, is_read_on_demand, row_blocks
 
 FLOATS = (np.float64, np.float32, np.float16)
 

@@ -55,7 +55,7 @@ def finetune_head(
         The store has no cut, is not finished, has fewer views, or no train or no validation images;
         StoreBusy where another process is fine-tuning.
     SpecError, StoreMismatch
-        See `load_upper`.
+        See `load_top_layers`.
     HeadError
         An unknown parameter, or one out of range.
     TooManyBadImages
@@ -77,10 +77,10 @@ def finetune_head(
             one.check_params()
         except (ValueError, TypeError) as error:
             raise HeadError(f"{one.name} cannot be trained: {error}") from error
-    from pipeline.conv_base.top_layers import load_upper  # imports TensorFlow
+    from pipeline.conv_base.top_layers import load_top_layers  # imports TensorFlow
 
     maps = read_maps(store, 1 + len(store.views) if views is None else views)
-    tuning = Tuning(store, maps, load_upper(store.spec), watch)
+    tuning = Tuning(store, maps, load_top_layers(store.spec), watch)
     watch.planned(tuning.plan)
     with writing(store.finetuning_directory):
         remove_temporaries(store.finetuning_directory)

@@ -1,4 +1,4 @@
-"""How good a head is: its predictions on labelled features, as a `Report`."""
+"""How good a head is: its predictions on labelled features, as an `Evaluation`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from pipeline.errors import HeadError
 from pipeline.evaluation.bootstrap import AUC, Interval, Statistic, accuracy_of, bootstrap_intervals
 
-CONFUSION_CLASSES = 12  # more than fit on a screen are left to Report.confusion
+CONFUSION_CLASSES = 12  # more than fit on a screen are left to Evaluation.confusion
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
+class Evaluation:
     """The scores of a head on n rows.
 
     Attributes
@@ -89,7 +89,7 @@ def evaluate(
     y: np.ndarray,
     classes: Sequence[str] | None = None,
     groups: np.ndarray | None = None,
-) -> Report:
+) -> Evaluation:
     """Score a trained head.
 
     Parameters
@@ -126,7 +126,7 @@ def evaluate(
     statistics: list[Statistic] = [accuracy_of(predicted == y)]
     statistics += [] if scores is None else [AUC(scores, y == labels[1])]
     intervals = [*bootstrap_intervals(statistics, len(y), groups=groups), None]
-    return Report(
+    return Evaluation(
         accuracy=float(np.trace(confusion) / len(y)),
         # balanced_accuracy_score warns of a class that is predicted and does not occur.
         balanced_accuracy=float(np.mean([row["recall"] for row in per_class if row["n"]])),
