@@ -15,7 +15,7 @@ _WHERE = {
     "ConvBaseSpec": "conv_base.spec",
     "ImageTable": "images.table",
     "Prediction": "predict",
-    "Progress": "extraction.callbacks",
+    "Callbacks": "extraction.callbacks",
     "Evaluation": "evaluation",
     "Duplicates": "duplicates",
     "FeatureStore": "store",

@@ -22,7 +22,7 @@ from pipeline import ConvBaseSpec, FeatureStore, evaluate, extract_features, mak
 from pipeline.cli.arguments.option_types import key_value, size
 from pipeline.cli.exit import in_one_line
 from pipeline.defaults import EXTRACT_BATCH, HEAD_BATCH, LEARNING_RATE, UNITS
-from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.extract import load_stored_conv_base
 from pipeline.extraction.loop import rows_of, tasks_of
 from pipeline.heads import head_params
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images = scan_images(options.images)
     draws = [_balanced(images, options.train, seed) for seed in range(options.seeds)]
     store = _store(images, draws, options)
-    conv_base = load_stored_conv_base(store, Progress())
+    conv_base = load_stored_conv_base(store, Callbacks())
     seconds_a_pass = _seconds_a_pass(store, conv_base)
     results: list[Trained] = []
     for seed, draw in enumerate(draws):

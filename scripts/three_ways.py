@@ -35,12 +35,11 @@ from pipeline import (
 )
 from pipeline.cli import display
 from pipeline.cli.arguments.option_types import key_value, size
-from pipeline.cli.display.finetuning import ConsoleWatch
 from pipeline.cli.exit import in_one_line
 from pipeline.conv_base.spec import WEIGHTS_WORDS
-from pipeline.defaults import EPOCHS, HEAD_BATCH, LEARNING_RATE, TUNING_EPOCHS, TUNING_RATE, UNITS
+from pipeline.defaults import EPOCHS, HEAD_BATCH, LEARNING_RATE, TUNING_RATE, UNITS
 from pipeline.evaluation import with_interval
-from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.extract import load_stored_conv_base
 from pipeline.images.decode import decode_image
 from pipeline.images.table import ImageTable
@@ -169,11 +168,11 @@ def _some_images(images: ImageTable, train: int | None) -> ImageTable:
 
 def _fill(images: ImageTable, cache: Path, spec: ConvBaseSpec, views: int) -> tuple[float, float]:
     """Seconds of the features without views, and with."""
-    progress, start = display.ConsoleProgress(), time.perf_counter()
-    with contextlib.closing(progress):
-        extract_features(images, cache, spec, progress=progress)
+    start = time.perf_counter()
+    with display.ConsoleCallbacks() as callbacks:
+        extract_features(images, cache, spec, callbacks=callbacks)
         plain = time.perf_counter() - start
-        extract_features(images, cache, spec, views=views, progress=progress)
+        extract_features(images, cache, spec, views=views, callbacks=callbacks)
     return plain, time.perf_counter() - start
 
 
@@ -197,17 +196,15 @@ def _row(way: Way, cache: Path, feature_seconds: float, options: argparse.Namesp
 def _train(way: Way, store: FeatureStore, views: int, epochs: int) -> Evaluation:
     dense = {"epochs": epochs}
     if way.tuned:
-        with contextlib.closing(ConsoleWatch(store, epochs, TUNING_EPOCHS)) as watch:
-            return finetune_head(store, dense=dense, views=views, watch=watch).evaluation
-    with contextlib.closing(display.HeadsProgress(epochs)) as progress:
+        with display.ConsoleCallbacks() as callbacks:
+            return finetune_head(store, dense=dense, views=views, callbacks=callbacks).evaluation
+    with display.ConsoleCallbacks() as callbacks:
         return train_heads(
             store,
             ["dense"],
             params={"dense": dense},
             views=views,
-            on_start=progress.start,
-            on_epoch=progress.epoch,
-            on_trained=progress.trained,
+            callbacks=callbacks,
         )[0].evaluation
 
 
@@ -249,7 +246,7 @@ def _end_to_end(store: FeatureStore, way: Way, timed: int) -> tuple[Any, Any]:
     members = store.members("train")[:timed]
     paths, height_width = store.images.paths, store.spec.height_width
     pixels = np.stack([decode_image(Path(paths[member]).read_bytes(), height_width) for member in members])
-    lower = load_stored_conv_base(store, Progress()).model
+    lower = load_stored_conv_base(store, Callbacks()).model
     top_layers, head, model = _layers(store, way)
     inputs = keras.Input((*height_width, 3))
     augmented = keras.Model(inputs, random_layers(inputs)) if way.augmented else None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
 from pipeline.errors import SpecError
+from pipeline.extraction.callbacks import Callbacks
 from pipeline.files.durable import sha256_of_file
 
 FEATURE_SHAPE = (2, 2, 3)
@@ -65,3 +67,17 @@ def photo_folder(root: Path, per_class: int = 10, classes: tuple[str, ...] = ("c
         for at in range(per_class):
             (root / name / f"{at:03d}.png").write_bytes(photo(1000 * number + at))
     return root
+
+
+class Recorder(Callbacks):
+    """Records the calls of `progress` and of `rows_recomputed`."""
+
+    def __init__(self, progress: list[tuple[Any, ...]], recomputed: list[tuple[int, float]] | None = None):
+        self.calls, self.recomputed = progress, recomputed
+
+    def progress(self, *call: Any) -> None:
+        self.calls.append(call)
+
+    def rows_recomputed(self, rows: int, largest: float) -> None:
+        if self.recomputed is not None:
+            self.recomputed.append((rows, largest))

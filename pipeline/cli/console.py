@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TextIO
 
 from rich.console import Console
@@ -98,28 +98,6 @@ class Meter:
         if self.done == self.total:
             left = f", took {format_duration(now - self.start)}"
         print(f"{self.what}: {self.done}{of} {self.unit}, {pace}{left}", file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def meters(**doing: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A function to call with a unit, `files`, how many are read and of how many; each unit has its meter.
-
-    What is done to them is `reading`, if it is not said: `meters(pairs="comparing")`.
-    """
-    running: dict[str, Meter] = {}
-
-    def on_progress(unit: str, done: int, total: int) -> None:
-        if unit not in running:
-            running[unit] = Meter(doing.get(unit, "reading"), total, unit)
-        running[unit].advance(done)
-        if done >= total:  # two bars at a time would draw over one another
-            running.pop(unit).close()
-
-    try:
-        yield on_progress
-    finally:
-        for meter in running.values():
-            meter.close()
 
 
 def warn(text: str) -> None:

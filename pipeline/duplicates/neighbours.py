@@ -10,12 +10,11 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from pipeline.heads.lazy_rows import Rows
+    from pipeline.extraction.callbacks import SILENT, Callbacks
+from pipeline.heads.lazy_rows import Rows
 
 BLOCK = 2048  # rows compared at a time: 16 MiB of cosines
 MAX = 10  # pairs of a row with later ones that are listed, besides those that hold a group together
-
-OnProgress = Callable[[str, int, int], None]
 
 
 class Candidates(NamedTuple):
@@ -48,7 +47,7 @@ def near_rows(
     X: Rows,
     threshold: float,
     look: Look = lambda near: near,
-    on_progress: OnProgress = lambda what, done, total: None,
+    callbacks: Callbacks = SILENT,
 ) -> Candidates:
     """The pairs of rows whose cosine is `threshold` or more and that `look` lets pass.
 
@@ -65,22 +64,21 @@ def near_rows(
     threshold : float
     look : callable
         From the near pairs of two blocks, at most `BLOCK` ** 2, to those of them that count.
-    on_progress : callable
-        Called as `on_progress(what, done, total)` with `rows` read, then with `pairs` compared.
+    callbacks : Callbacks, optional
     """
     found, done, total = NONE, 0, len(X) * (len(X) - 1) // 2
     if not total:
         return found
     with tempfile.TemporaryFile() as file:
-        block_of = _pooled(X, file, on_progress)
-        on_progress("pairs", done, total)  # the clock starts here
+        block_of = _pooled(X, file, callbacks)
+        callbacks.progress("comparing", done, total, "pairs")  # the clock starts here
         for start in range(0, len(X), BLOCK):
             rows, parts = block_of(start), []
             for other in range(start, len(X), BLOCK):
                 others = rows if other == start else block_of(other)
                 parts.append(_thinned(look(_near(rows, others, start, other, threshold))))
                 done += len(rows) * (len(rows) - 1) // 2 if other == start else len(rows) * len(others)
-                on_progress("pairs", done, total)
+                callbacks.progress("comparing", done, total, "pairs")
             found = _thinned(_joined([found, *parts]))
     return found
 
@@ -93,7 +91,7 @@ def seconds_to_compare(n: int, width: int) -> float:
     return (time.perf_counter() - start) / max(len(few), 1) ** 2 * n**2 / 2
 
 
-def _pooled(X: Rows, file: IO[bytes], on_progress: OnProgress) -> Callable[[int], np.ndarray]:
+def _pooled(X: Rows, file: IO[bytes], callbacks: Callbacks) -> Callable[[int], np.ndarray]:
     """Pool all rows into `file`; returns what gives a block of them, standardised, of length 1."""
     from sklearn.preprocessing import StandardScaler, normalize
 
@@ -101,13 +99,13 @@ def _pooled(X: Rows, file: IO[bytes], on_progress: OnProgress) -> Callable[[int]
     from pipeline.heads.pooling import Pool
 
     pool, scaler, done = Pool("avg"), StandardScaler(), 0
-    on_progress("rows", done, len(X))
+    callbacks.progress("reading", done, len(X), "rows")
     for block in row_blocks(X):
         pooled = pool.fit_transform(block).astype(np.float32, copy=False)
         scaler.partial_fit(pooled)
         file.write(pooled.tobytes())
         done += len(block)
-        on_progress("rows", done, len(X))
+        callbacks.progress("reading", done, len(X), "rows")
     file.flush()
     numbers = np.memmap(file, np.float32, "r", shape=(len(X), pool.width(X.shape[1:])))
     return lambda start: normalize(scaler.transform(numbers[start : start + BLOCK]), copy=False)

@@ -8,9 +8,10 @@ import numpy as np
 
 from pipeline.defaults import THRESHOLD
 from pipeline.duplicates.exact import exact_duplicates, in_order, make_pair
-from pipeline.duplicates.neighbours import Candidates, OnProgress, near_rows
+from pipeline.duplicates.neighbours import Candidates, near_rows
 from pipeline.duplicates.pairs import Duplicates
 from pipeline.duplicates.pictures import Pictures
+from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.store import NO_ROW, FeatureStore
 from pipeline.store.lazy_rows import FeatureRows
 
@@ -22,7 +23,7 @@ def find_duplicates(
     store: FeatureStore,
     *,
     threshold: float = THRESHOLD,
-    on_progress: OnProgress = lambda what, done, total: None,
+    callbacks: Callbacks = SILENT,
 ) -> Duplicates:
     """Find the images of a store that are one picture twice.
 
@@ -36,8 +37,7 @@ def find_duplicates(
     threshold : float
         The least cosine of two rows whose pictures are looked at. A lower one finds more and takes
         longer; it hardly adds false pairs.
-    on_progress : callable
-        Called as `on_progress(what, done, total)`; `what` is rows, then pairs.
+    callbacks : Callbacks, optional
 
     Returns
     -------
@@ -67,7 +67,7 @@ def find_duplicates(
     rows = np.flatnonzero(image_of != NO_ROW)
     with tempfile.TemporaryFile() as file:
         pictures = Pictures(store, rows, file)
-        near = near_rows(FeatureRows(store, rows), threshold, lambda pairs: _same(pairs, pictures), on_progress)
+        near = near_rows(FeatureRows(store, rows), threshold, lambda pairs: _same(pairs, pictures), callbacks)
     pairs = image_of[rows[near.rows]]
     found = [
         make_pair(images, *pair, kind="near", similarity=similarity, pixels=None if np.isnan(pixels) else pixels)

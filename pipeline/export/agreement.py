@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from pipeline.defaults import COMPARED, FORMATS
 from pipeline.errors import ExportError, ImagesError, StoreError, StoreMismatch
 from pipeline.export.assemble import find_head
 from pipeline.export.record import ExportRecord, Predict, load_exported, read_record
+from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import sha256_of
 from pipeline.images.decode import DecodeError, decode_image
 from pipeline.store import FeatureStore
@@ -21,8 +21,6 @@ from pipeline.store import FeatureStore
 # now and then rounds to another bfloat16: up to 0.02 was seen on 785 photos, and 2e-5 in float32.
 BOUNDS = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.01}
 OTHER_PRECISION = 0.2  # a model in float32 against features in bfloat16: up to 0.07 was seen on 100 photos
-
-OnProgress = Callable[[int, int], None]
 
 
 class Agreement(NamedTuple):
@@ -56,7 +54,7 @@ def verify_model(
     file: str | Path,
     *,
     images: int = COMPARED,
-    on_progress: OnProgress = lambda done, total: None,
+    callbacks: Callbacks = SILENT,
 ) -> Agreement:
     """Compare an exported `.keras` file with the features and the saved head that it was made of.
 
@@ -68,8 +66,7 @@ def verify_model(
     images : int
         How many validation images, spread over all of them; all images where there are none. Each is
         decoded at its own size, as a user would, and resized by the model.
-    on_progress : callable
-        Called as `on_progress(done, total)` with numbers of images.
+    callbacks : Callbacks, optional
 
     Raises
     ------
@@ -93,7 +90,7 @@ def verify_model(
     sides = store.spec.height_width if record.form == "slides" else (None, None)
     columns = len(record.classes) if len(record.classes) > 2 else 1
     predict = load_exported(file, "keras", ((None, *sides, 3), (None, columns)))
-    return compare(store, head, predict, record.form, images=images, on_progress=on_progress)
+    return compare(store, head, predict, record.form, images=images, callbacks=callbacks)
 
 
 def compare(
@@ -104,7 +101,7 @@ def compare(
     *,
     images: int,
     in_float32: bool = False,
-    on_progress: OnProgress = lambda done, total: None,
+    callbacks: Callbacks = SILENT,
 ) -> Agreement:
     """Compare what `predict` says of images with what the head says of their features.
 
@@ -119,7 +116,7 @@ def compare(
     in_float32 : bool
         Whether `predict` computes in float32 whatever the store's precision, as TensorFlow Lite and
         ONNX do.
-    images, on_progress
+    images, callbacks
         See `verify_model`.
     """
     if store.spec.view is not None:
@@ -135,7 +132,7 @@ def compare(
     for done, member in enumerate(chosen.tolist()):
         probabilities = predict(_input(store, member, form)[None])[0]
         found[done] = [1 - probabilities[0], probabilities[0]] if len(store.classes) == 2 else probabilities
-        on_progress(done + 1, len(chosen))
+        callbacks.progress("comparing", done + 1, len(chosen), "images")
     differences = np.abs(found - expected).max(axis=1)
     return Agreement(
         images=len(chosen),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.conv_base.isolation import import_keras, run_isolated
 from pipeline.defaults import FORMS
 from pipeline.errors import HeadError, StoreMismatch
-from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.extraction.extract import load_stored_conv_base
 from pipeline.heads import KERAS_HEADS
 from pipeline.heads.files import load_head
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def assemble_model(
-    store: FeatureStore, head: Any, *, form: str = "image", progress: Progress | None = None
+    store: FeatureStore, head: Any, *, form: str = "image", callbacks: Callbacks = SILENT
 ) -> keras.Model:
     """Put a store's conv base and a head trained on its features into one Keras model.
 
@@ -42,7 +42,7 @@ def assemble_model(
         width, 3), uint8 or float in 0..255 and upright, to probabilities. `slides`: `Sequential` of
         conv base, flatten and the layers of a dense head, from images (b, height, width, 3) of the
         spec's size that went through the spec's preprocessing.
-    progress : Progress, optional
+    callbacks : Callbacks, optional
 
     Returns
     -------
@@ -79,7 +79,7 @@ def assemble_model(
             f"a {trained.name} head cannot be expressed as Keras layers; `python -m pipeline predict {store.directory} "
             f"IMAGES` works with it; of the others, {', '.join(KERAS_HEADS)}, Keras can"
         )
-    conv_base = load_stored_conv_base(store, progress or Progress())
+    conv_base = load_stored_conv_base(store, callbacks)
     build: Callable[..., keras.Model] = _image_model if form == "image" else _slides_model
     return run_isolated(build, store, conv_base, trained)
 

@@ -17,7 +17,7 @@ from pipeline.defaults import FORMATS
 from pipeline.errors import ExportError
 from pipeline.export.assemble import assemble_model, find_head
 from pipeline.export.record import EXTRAS, KEY, RECORD_FILE, ExportRecord, with_record
-from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import make_directory, replace_directory, replaceable, write_durably
 from pipeline.store import FeatureStore
 
@@ -34,7 +34,7 @@ def export_model(
     *,
     form: str = "image",
     format: str | None = None,
-    progress: Progress | None = None,
+    callbacks: Callbacks = SILENT,
 ) -> ExportRecord:
     """Write conv base and head as one model, whole or not at all.
 
@@ -51,7 +51,7 @@ def export_model(
         By the file's extension if not given; without one it is a SavedModel. A `.keras` file needs
         TensorFlow with Keras to run, the others less. TensorFlow Lite and ONNX compute in float32,
         whatever the store's precision, and do not round features to the store's dtype.
-    progress : Progress, optional
+    callbacks : Callbacks, optional
 
     Returns
     -------
@@ -72,7 +72,7 @@ def export_model(
     file = Path(file)
     format = check_request(store, file, form=form, format=format)
     trained = find_head(store, head)
-    model = assemble_model(store, trained, form=form, progress=progress)
+    model = assemble_model(store, trained, form=form, callbacks=callbacks)
     record = ExportRecord(
         form=form,
         head=trained.name,

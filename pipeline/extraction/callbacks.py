@@ -1,44 +1,80 @@
-"""What a long step tells whoever watches it."""
+"""`Callbacks`: what the long functions of this package call while they run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from pipeline.conv_base.spec import ConvBaseSpec
-    from pipeline.extraction.plan import Changes, ExtractionPlan
-    from pipeline.images.augment import View
-    from pipeline.store import FeatureStore
+from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.extraction.plan import Changes, ExtractionPlan
+from pipeline.images.augment import View
+from pipeline.store import FeatureStore
 
 
-class Progress:
-    """Hears of stage one's steps; this one is deaf. Override what you want to know.
+class Callbacks:
+    """Callbacks of the long functions; the base class ignores them all.
 
-    All calls come from the thread that called `extract_features`.
+    Override the methods that you need and pass an instance as `callbacks`. All calls come from the
+    thread that called the function. An exception raised by a callback ends the function like any other
+    error; what was finished before is kept.
     """
 
-    def found(self, changes: Changes) -> None:
-        """How the images differ from what the store was last filled with."""
+    def progress(self, step: str, done: int, total: int, unit: str) -> None:
+        """`done` of `total` units of a step are done: `("features", 64, 4000, "images")`.
 
-    def loading(self, spec: ConvBaseSpec) -> None:
+        Each step starts with a call with `done=0` or with its first units.
+        """
+
+    # Stage one
+
+    def changes_found(self, changes: Changes) -> None:
+        """The images differ from those that the store was last filled with."""
+
+    def conv_base_loading(self, spec: ConvBaseSpec) -> None:
         """The conv base is about to be loaded, which takes seconds."""
 
-    def too_coarse(self, precision: str, error: Mapping[str, Any]) -> None:
-        """The fastest precision changes features too much, see `Manifest.precision_error`: it will be float32."""
+    def precision_rejected(self, precision: str, error: Mapping[str, Any]) -> None:
+        """The fastest precision changes the features too much; float32 is used.
 
-    def planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
-        """All is checked and known; the computing begins when this returns."""
+        `error` holds `relative_l2` and the number of `images` that it was measured on.
+        """
+
+    def extraction_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
+        """Everything is checked; the computation begins when this returns. Also called for each view."""
 
     def views_dropped(self, count: int) -> None:
-        """So many augmented views were deleted, as fewer were asked for."""
+        """`count` augmented views were deleted, as fewer were requested."""
 
     def views_planned(self, views: Sequence[View], passes: int, store: FeatureStore) -> None:
-        """After `store` its augmented views are filled, in `passes` forward passes; each is `planned` in its turn."""
+        """The augmented views of `store` are about to be filled, in `passes` forward passes."""
 
-    def image_done(self) -> None:
-        """One more image of `plan.rows_pending` has its features, or has none for good."""
+    def image_rejected(self, id: str, reason: str) -> None:
+        """An image cannot be used and gets no features."""
 
-    def bad_image(self, id: str, reason: str) -> None:
-        """An image cannot be used."""
+    # Stage two and fine-tuning
+
+    def head_started(self, name: str) -> None:
+        """A head is about to be trained, for the first time or with another seed."""
+
+    def epoch_done(self, name: str, epoch: int, epochs: int, scores: Mapping[str, float]) -> None:
+        """Epoch number `epoch`, counted from 1, of at most `epochs` is over."""
+
+    def head_trained(self, name: str, accuracy: float, seconds: float) -> None:
+        """A head is trained, scored on the validation images and saved."""
+
+    def finetune_planned(self, plan: Any, store: FeatureStore) -> None:
+        """Fine-tuning is about to begin; `plan` is a `pipeline.finetune.FinetunePlan`."""
+
+    def frozen_head_trained(self, accuracy: float, reused: bool) -> None:
+        """The dense head on frozen features is trained, or `reused` from an interrupted run."""
+
+    def finetune_resumed(self, epochs: int) -> None:
+        """Fine-tuning continues after `epochs` epochs of an interrupted run."""
+
+    # Verification
+
+    def rows_recomputed(self, rows: int, largest: float) -> None:
+        """`rows` rows were computed again; `largest` is their largest relative L2 error."""
+
+
+SILENT = Callbacks()  # the default of every `callbacks`

@@ -17,8 +17,8 @@ import numpy as np
 from pipeline.conv_base.spec import ConvBaseSpec, compare
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import StoreError
-from pipeline.extraction.callbacks import Progress
-from pipeline.extraction.loop import first_pixels, rows_of, tasks_of, write_shards
+from pipeline.extraction.callbacks import SILENT, Callbacks
+from pipeline.extraction.loop import ImageCounter, first_pixels, rows_of, tasks_of, write_shards
 from pipeline.extraction.plan import ExtractionPlan, make_plan, rows_per_shard
 from pipeline.extraction.spec_check import is_settled, refuse, to_retry, up_to_date, views_to_be
 from pipeline.images.augment import Augmentation, View
@@ -55,7 +55,7 @@ def extract_features(
     workers: int | None = None,
     compression: str = "none",
     rebuild: bool = False,
-    progress: Progress | None = None,
+    callbacks: Callbacks = SILENT,
 ) -> FeatureStore:
     """Fill or update the store at `directory`; a no-op when it is up to date.
 
@@ -81,7 +81,7 @@ def extract_features(
         Of a new store's shards; compressed ones cannot be memory-mapped.
     rebuild : bool
         Drop what the store holds and compute everything again.
-    progress : Progress, optional
+    callbacks : Callbacks, optional
 
     Returns
     -------
@@ -101,15 +101,15 @@ def extract_features(
     KeyboardInterrupt
         What was finished is kept; the same call goes on from there.
     """
-    directory, progress = Path(directory), progress or Progress()
+    directory = Path(directory)
     spec = replace(spec or ConvBaseSpec(), decoder=DECODER)
     if compression not in COMPRESSIONS or batch_size < 1 or (views is not None and views < 1):
         raise StoreError(f"compression {compression!r}, batch_size {batch_size} or views {views} is out of range")
     to_be = views_to_be(directory, views, augmentation, rebuild=rebuild) if views != 1 else []
-    job = _Job(batch_size, workers, None if compression == "none" else compression, rebuild, progress)
+    job = _Job(batch_size, workers, None if compression == "none" else compression, rebuild, callbacks)
     store = job.fill(images, directory, spec)
     if dropped := drop_views(directory, len(to_be) + 1):
-        progress.views_dropped(dropped)
+        callbacks.views_dropped(dropped)
     if to_be and len(members := store.members("train")):
         asked = replace(store.spec, conv_base=spec.conv_base, weights=spec.weights)  # which may be in a new place
         job.fill_views(store, replace(images.take(members), skipped=()), asked, to_be)
@@ -124,13 +124,14 @@ class _Job:
     workers: int | None
     compression: str | None
     rebuild: bool
-    progress: Progress
+    callbacks: Callbacks
     conv_base: ConvBase | None = None
+    views: ImageCounter | None = None  # of all views together, once they are computed
 
     def load(self, spec: ConvBaseSpec) -> ConvBase:
         """The conv base, loaded when it is first needed; one for a store and its views."""
         if self.conv_base is None:
-            self.conv_base = _load(replace(spec, view=None), self.progress)
+            self.conv_base = _load(replace(spec, view=None), self.callbacks)
         return self.conv_base
 
     def load_another(self, spec: ConvBaseSpec) -> ConvBase:
@@ -151,7 +152,8 @@ class _Job:
                     conv_base,
                     batch_size=self.batch_size,
                     workers=self.workers,
-                    progress=self.progress,
+                    callbacks=self.callbacks,
+                    counter=self.views,
                 )
             return writer.current
 
@@ -161,8 +163,9 @@ class _Job:
         passes = sum(self._passes(images, store, view.number) for view in views)
         if passes:
             _check_room(store, passes)
-            self.progress.views_planned(views, passes, store)
+            self.callbacks.views_planned(views, passes, store)
             refuse(compare(store.manifest.spec, self.load(spec).spec.identity()))  # before a view has a manifest
+            self.views = ImageCounter("views", passes, self.callbacks)
         for view in views:
             self.fill(images, view_directory(store.directory, view.number), replace(spec, view=view))
 
@@ -172,7 +175,7 @@ class _Job:
         return _plan(images, open_view(store, number)).rows_pending
 
 
-def load_stored_conv_base(store: FeatureStore, progress: Progress) -> ConvBase:
+def load_stored_conv_base(store: FeatureStore, callbacks: Callbacks) -> ConvBase:
     """The conv base that a store was made with, from where it came from.
 
     Raises
@@ -182,7 +185,7 @@ def load_stored_conv_base(store: FeatureStore, progress: Progress) -> ConvBase:
     StoreMismatch
         What is there now is another one.
     """
-    conv_base = _load(store.spec, progress)
+    conv_base = _load(store.spec, callbacks)
     sources = ", ".join(dict.fromkeys(store.manifest.sources[name] for name in ("conv_base", "weights")))
     remedy = f"put back what {sources} was when {store.directory} was made"
     refuse(compare(store.manifest.spec, conv_base.spec.identity()), remedy)
@@ -196,14 +199,16 @@ def compute_plan(
     *,
     batch_size: int,
     workers: int | None,
-    progress: Progress,
+    callbacks: Callbacks,
+    counter: ImageCounter | None = None,
 ) -> None:
     """Compute and write the pending shards of a plan whose index is in place."""
     store = writer.current
-    _announce(plan, store, progress)
+    _announce(plan, store, callbacks)
     tasks = tasks_of(plan.index, plan.pending, store.spec.view)
+    counter = counter or ImageCounter("features", plan.rows_pending, callbacks)
     with contextlib.closing(rows_of(tasks, conv_base, store.dtype, batch_size=batch_size, workers=workers)) as rows:
-        write_shards(writer, store, plan.pending, rows, progress)
+        write_shards(writer, store, plan.pending, rows, counter)
 
 
 def _put_plan_in_place(
@@ -215,7 +220,7 @@ def _put_plan_in_place(
         settled = is_settled(store.manifest, spec)
         plan = _plan(images, store)
         if spec.view is None:
-            job.progress.found(plan.changes)
+            job.callbacks.changes_found(plan.changes)
         if plan.rows_pending or not settled:
             conv_base = job.load(replace(spec, precision=store.spec.precision))
             refuse(compare(store.manifest.spec, replace(conv_base.spec, view=spec.view).identity()))
@@ -227,7 +232,7 @@ def _put_plan_in_place(
         if spec.view is None and conv_base.spec.precision != "float32":  # a view's would be the same
             error = _precision_error(conv_base, plan, job.workers)
             if spec.precision == "auto" and error.get("relative_l2", 0) > MAX_ERROR:
-                job.progress.too_coarse(conv_base.spec.precision, error)
+                job.callbacks.precision_rejected(conv_base.spec.precision, error)
                 conv_base, error = job.load_another(replace(spec, precision="float32")), {}
                 manifest = _new_manifest(conv_base, spec.view, job.compression)
             manifest = replace(manifest, precision_error=error)
@@ -253,10 +258,10 @@ def _good_shards(store: FeatureStore) -> tuple[Any, ...]:
     return tuple(shard for shard in store.manifest.shards if shard not in missing)
 
 
-def _load(spec: ConvBaseSpec, progress: Progress) -> ConvBase:
+def _load(spec: ConvBaseSpec, callbacks: Callbacks) -> ConvBase:
     from pipeline.conv_base.base import load_conv_base  # imports TensorFlow
 
-    progress.loading(spec)
+    callbacks.conv_base_loading(spec)
     return load_conv_base(spec)
 
 
@@ -275,9 +280,9 @@ def _new_manifest(conv_base: ConvBase, view: View | None, compression: str | Non
     )
 
 
-def _announce(plan: ExtractionPlan, store: FeatureStore, progress: Progress) -> None:
+def _announce(plan: ExtractionPlan, store: FeatureStore, callbacks: Callbacks) -> None:
     _check_room(store, plan.rows_pending)
-    progress.planned(plan, store)
+    callbacks.extraction_planned(plan, store)
 
 
 def _check_room(store: FeatureStore, rows: int) -> None:

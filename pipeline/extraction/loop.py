@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pipeline.errors import StoreError
-from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.callbacks import Callbacks
 from pipeline.images.augment import View, augment
 from pipeline.images.decode import DecodeError, Size, decode_image
 from pipeline.images.status import Status
@@ -222,8 +222,21 @@ def _rows(items: list[Decoded], batch: np.ndarray, filled: int, compute: Compute
             yield Row(item.task, None, Status.NOT_FINITE, f"features are not finite in {dtype}")
 
 
+class ImageCounter:
+    """Counts the images of a step and reports each of them."""
+
+    def __init__(self, step: str, total: int, callbacks: Callbacks):
+        self.step, self.total, self.callbacks, self.done = step, total, callbacks, 0
+        callbacks.progress(step, 0, total, "images")
+
+    def advance(self) -> None:
+        """One more image is done."""
+        self.done += 1
+        self.callbacks.progress(self.step, self.done, self.total, "images")
+
+
 def write_shards(
-    writer: StoreWriter, store: FeatureStore, pending: np.ndarray, rows: Iterator[Row], progress: Progress
+    writer: StoreWriter, store: FeatureStore, pending: np.ndarray, rows: Iterator[Row], counter: ImageCounter
 ) -> None:
     """Collect rows into the pending shards and write each; images are decoded ahead meanwhile."""
     for start, stop in pending.tolist():
@@ -235,10 +248,10 @@ def write_shards(
             if row.features is None:
                 bad.append(BadRow(row.task.row, int(row.status), row.reason))
                 if row.task.id is not None:  # no image's any more
-                    progress.bad_image(row.task.id, row.reason)
+                    counter.callbacks.image_rejected(row.task.id, row.reason)
             else:
                 features[row.task.row - start] = row.features
-            progress.image_done()
+            counter.advance()
         if not filled.all():  # never zeros for a row that nothing was said of
             raise StoreError(f"{store.directory}: {(~filled).sum()} of rows {start} to {stop} were not computed")
         # Not in a thread of its own: a kill would cost the shard being written besides the one being computed.

@@ -5,7 +5,7 @@ and a dense head is trained on what they give; then both are trained together in
 """
 
 from pipeline.finetune.finetune import check_cut, finetune_head
+from pipeline.finetune.plan import FinetunePlan
 from pipeline.finetune.steps import FinetunedResult
-from pipeline.finetune.watch import FinetunePlan, Watch
 
-__all__ = ["FinetunePlan", "FinetunedResult", "Watch", "check_cut", "finetune_head"]
+__all__ = ["FinetunePlan", "FinetunedResult", "check_cut", "finetune_head"]

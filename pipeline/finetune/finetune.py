@@ -7,10 +7,10 @@ from typing import Any
 
 from pipeline.defaults import MAX_BAD
 from pipeline.errors import HeadError, StoreError
+from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import remove_temporaries
 from pipeline.files.lock import writing
 from pipeline.finetune.steps import CHECKPOINT, FinetunedResult, Tuning, read_maps
-from pipeline.finetune.watch import Watch
 from pipeline.heads import make_head
 from pipeline.store import FeatureStore
 from pipeline.training.result import save_trained
@@ -24,7 +24,7 @@ def finetune_head(
     dense: Mapping[str, Any] | None = None,
     max_bad: float = MAX_BAD,
     views: int | None = None,
-    watch: Watch | None = None,
+    callbacks: Callbacks = SILENT,
 ) -> FinetunedResult:
     """Fine-tune the layers above a store's cut, score the result on its validation images, save it.
 
@@ -42,7 +42,7 @@ def finetune_head(
     views : int, optional
         Views of each train image to train on, view 0 among them; all that the store has if not
         given. Each epoch of either step draws one of them an image.
-    watch : Watch, optional
+    callbacks : Callbacks, optional
 
     Returns
     -------
@@ -67,7 +67,6 @@ def finetune_head(
     Memory is bounded: maps are read from the store in shuffled blocks, and the features of the
     frozen layers are kept in a temporary file where they would take more than half of what is free.
     """
-    watch = watch or Watch()
     check_cut(store)
     check_ready(store, max_bad)
     head = make_head("finetuned", **(params or {}))
@@ -80,8 +79,8 @@ def finetune_head(
     from pipeline.conv_base.top_layers import load_top_layers  # imports TensorFlow
 
     maps = read_maps(store, 1 + len(store.views) if views is None else views)
-    tuning = Tuning(store, maps, load_top_layers(store.spec), watch)
-    watch.planned(tuning.plan)
+    tuning = Tuning(store, maps, load_top_layers(store.spec), callbacks)
+    callbacks.finetune_planned(tuning.plan, store)
     with writing(store.finetuning_directory):
         remove_temporaries(store.finetuning_directory)
         frozen = tuning.frozen_head(first)

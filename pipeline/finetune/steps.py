@@ -13,9 +13,10 @@ import numpy as np
 
 from pipeline.errors import HeadError
 from pipeline.evaluation import evaluate
+from pipeline.extraction.callbacks import Callbacks
 from pipeline.files.durable import canonical_json, sha256_of
 from pipeline.finetune.frozen import frozen_features
-from pipeline.finetune.watch import FinetunePlan, Watch
+from pipeline.finetune.plan import FinetunePlan
 from pipeline.heads.files import load_head, save_head
 from pipeline.heads.memory import available_memory
 from pipeline.heads.metrics import read_metrics
@@ -115,8 +116,8 @@ def make_plan(store: FeatureStore, maps: Maps, top_layers: Any) -> FinetunePlan:
 class Tuning:
     """The two steps, on one store."""
 
-    def __init__(self, store: FeatureStore, maps: Maps, top_layers: Any, watch: Watch):
-        self.store, self.maps, self.top_layers, self.watch = store, maps, top_layers, watch
+    def __init__(self, store: FeatureStore, maps: Maps, top_layers: Any, callbacks: Callbacks):
+        self.store, self.maps, self.top_layers, self.callbacks = store, maps, top_layers, callbacks
         self.plan = make_plan(store, maps, top_layers)
 
     def frozen_head(self, head: Any) -> tuple[Any, dict[str, Any]]:
@@ -127,7 +128,7 @@ class Tuning:
         """
         directory, identity = self.store.finetuning_directory / FROZEN, self.identity_of(head)
         if kept := _kept(directory, identity):
-            self.watch.frozen_trained(kept[1], kept=True)
+            self.callbacks.frozen_head_trained(kept[1]["accuracy"], reused=True)
             return kept
         start = time.perf_counter()
         with frozen_features(
@@ -135,21 +136,21 @@ class Tuning:
             self.store,
             {split: self.maps.of[split] for split in ("train", "validation")},
             on_disk=self.plan.on_disk,
-            on_rows=self.watch.frozen_rows,
+            on_rows=lambda done, total: self.callbacks.progress("frozen features", done, total, "images"),
         ) as features:
             validation = features["validation"]
             _fit(
                 head,
                 *features["train"],
                 validation_data=validation,
-                on_epoch=self.watch.frozen_epoch,
+                on_epoch=lambda epoch, scores: self.callbacks.epoch_done(head.name, epoch, head.epochs, scores),
                 groups=self.maps.groups,
             )
             seconds = time.perf_counter() - start
             report = self._evaluate(head, "validation", validation)
         metrics = {**report.to_json(), "fit_seconds": round(seconds, 3), "identity": identity}
         save_head(head, directory, classes=self.store.classes, fingerprint=self.store.fingerprint, metrics=metrics)
-        self.watch.frozen_trained(metrics, kept=False)
+        self.callbacks.frozen_head_trained(metrics["accuracy"], reused=False)
         return head, metrics
 
     def tune(self, head: Any, frozen: Any, frozen_metrics: dict[str, Any]) -> FinetunedResult:
@@ -157,16 +158,17 @@ class Tuning:
         from pipeline.heads.finetuned import Checkpoint, Start
 
         identity = f"{frozen_metrics['identity']} {self.identity_of(head)}"
+        progress = _Progress(head.epochs, self.plan.images, self.callbacks)
         _fit(
             head,
             *self.maps.of["train"],
             validation_data=self.maps.of["validation"],
-            on_epoch=self.watch.epoch,
+            on_epoch=lambda epoch, scores: self.callbacks.epoch_done(head.name, epoch, head.epochs, scores),
             groups=self.maps.groups,
             start=Start(self.top_layers, frozen),
             checkpoint=Checkpoint(self.store.finetuning_directory / CHECKPOINT, identity),
-            on_resume=self.watch.resumed,
-            on_rows=self.watch.rows,
+            on_resume=progress.resume,
+            on_rows=progress.advance,
         )
         reports = {split: self._evaluate(head, split, data) for split, data in self.maps.of.items() if split != "train"}
         return FinetunedResult(
@@ -198,6 +200,24 @@ class Tuning:
         known = {"fingerprint": store.fingerprint, "classes": list(store.classes), "params": params, "data": data}
         known["views"] = [view.fingerprint for view in store.views[: self.maps.views - 1]]
         return sha256_of(canonical_json(known).encode())
+
+
+class _Progress:
+    """Counts the images of all epochs that are still to be run."""
+
+    def __init__(self, epochs: int, images: int, callbacks: Callbacks):
+        self.epochs, self.images, self.callbacks = epochs, images, callbacks
+        self.done = 0
+
+    def resume(self, epochs: int) -> None:
+        """`epochs` epochs were done by an interrupted run."""
+        self.epochs -= epochs
+        self.callbacks.finetune_resumed(epochs)
+
+    def advance(self, images: int) -> None:
+        """`images` more images are done."""
+        self.done += images
+        self.callbacks.progress("tuning", self.done, self.epochs * self.images, "images")
 
 
 def _kept(directory: Path, identity: str) -> tuple[Any, dict[str, Any]] | None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import h5py
 import numpy as np
 
 from pipeline.errors import StoreError
+from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import canonical_json, open_durably, replaceable
 from pipeline.files.untrusted import check_untrusted_hdf5
 from pipeline.store import FeatureStore, open_features
@@ -33,9 +33,7 @@ FORMAT = 1
 MAX_BYTES = 64 << 20  # of features in memory
 
 
-def pack_store(
-    directory: str | Path, file: str | Path, *, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> int:
+def pack_store(directory: str | Path, file: str | Path, *, callbacks: Callbacks = SILENT) -> int:
     """Write all images with features to one HDF5 file, whole or not at all.
 
     Parameters
@@ -44,8 +42,7 @@ def pack_store(
         The store.
     file : path
         Outside the store; replaced in one step if it exists.
-    on_progress : callable
-        Called as `on_progress(done, total)` with numbers of images.
+    callbacks : Callbacks, optional
 
     Returns
     -------
@@ -72,7 +69,7 @@ def pack_store(
             with h5py.File(sink, "w") as packed:
                 _describe(packed, store)
                 _write_images(packed, store, members)
-                _write_features(packed, store, members, sink, on_progress)
+                _write_features(packed, store, members, sink, callbacks)
         except (OSError, RuntimeError, ValueError, KeyError):
             sink.check()  # whatever HDF5 made of a write that failed, that one is the reason
             raise
@@ -161,7 +158,7 @@ def _write_images(packed: h5py.File, store: FeatureStore, members: np.ndarray) -
 
 
 def _write_features(
-    packed: h5py.File, store: FeatureStore, members: np.ndarray, sink: _Sink, on_progress: Callable[[int, int], None]
+    packed: h5py.File, store: FeatureStore, members: np.ndarray, sink: _Sink, callbacks: Callbacks
 ) -> None:
     shape = (len(members), *store.feature_shape)
     features = packed.create_dataset("features", shape, store.dtype, fill_time="never")
@@ -170,7 +167,7 @@ def _write_features(
         part = members[start : start + step]
         features[start : start + len(part)] = store.read_rows(store.index.rows[part])
         sink.check()
-        on_progress(start + len(part), len(members))
+        callbacks.progress("packing", start + len(part), len(members), "images")
 
 
 def _bytes(text: str) -> bytes:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.defaults import EXTRACT_BATCH
-from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.extraction.extract import compute_plan, load_stored_conv_base
 from pipeline.extraction.plan import Changes, ExtractionPlan
-from pipeline.maintenance.verify import OnProgress, shard_problems
+from pipeline.maintenance.verify import shard_problems
 from pipeline.store import (
     BadImage,
     FeatureStore,
@@ -50,11 +50,10 @@ class RepairResult:
 
 def repair_store(
     directory: str | Path,
-    progress: Progress | None = None,
     *,
     batch_size: int = EXTRACT_BATCH,
     workers: int | None = None,
-    on_progress: OnProgress = lambda what, done, total: None,
+    callbacks: Callbacks = SILENT,
 ) -> RepairResult:
     """Check every byte of a store's shards, and of its views', and compute the bad ones again from the images.
 
@@ -64,12 +63,9 @@ def repair_store(
     Parameters
     ----------
     directory : path
-    progress : Progress, optional
-        Hears of the computing.
     batch_size, workers
         As of `extract_features`.
-    on_progress : callable
-        Hears of the checking, as of `verify_store`.
+    callbacks : Callbacks, optional
 
     Raises
     ------
@@ -82,10 +78,10 @@ def repair_store(
     OSError
         A full disk or an I/O error; the same call goes on from there.
     """
-    directory, progress = Path(directory), progress or Progress()
+    directory = Path(directory)
     open_features(directory)  # a lock makes the directory: not where there is no store
     stores = [directory, *(view_directory(directory, number) for number in view_numbers(directory))]
-    reports = [_repair_one(store, progress, batch_size, workers, on_progress) for store in stores]
+    reports = [_repair_one(store, callbacks, batch_size, workers) for store in stores]
     names = [store.relative_to(directory) for store in stores]
     return RepairResult(
         problems={
@@ -99,21 +95,19 @@ def repair_store(
     )
 
 
-def _repair_one(
-    directory: Path, progress: Progress, batch_size: int, workers: int | None, on_progress: OnProgress
-) -> RepairResult:
+def _repair_one(directory: Path, callbacks: Callbacks, batch_size: int, workers: int | None) -> RepairResult:
     with open_for_writing(directory) as writer:
         before = writer.current
-        problems = dict(shard_problems(before, full=True, on_progress=on_progress))
+        problems = dict(shard_problems(before, full=True, callbacks=callbacks))
         if not problems:
             return RepairResult({}, [], 0, [])
-        conv_base = load_stored_conv_base(before, progress)
+        conv_base = load_stored_conv_base(before, callbacks)
         for entry, problem in problems.items():
             logger.info("%s %s", before.shard_path(entry), problem)
         quarantined = writer.quarantine(list(problems))
         pending = np.array([(entry.start, entry.stop) for entry in problems], np.int64)
         plan = ExtractionPlan(before.index, pending, Changes())
-        compute_plan(writer, plan, conv_base, batch_size=batch_size, workers=workers, progress=progress)
+        compute_plan(writer, plan, conv_base, batch_size=batch_size, workers=workers, callbacks=callbacks)
         return RepairResult(
             problems={before.shard_path(entry).name: problem for entry, problem in problems.items()},
             quarantined=quarantined,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import SpecError, StoreDamaged, StoreMismatch
-from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.extraction.extract import load_stored_conv_base
 from pipeline.extraction.loop import rows_of, tasks_of
 from pipeline.files.durable import TEMPORARY, read_json, sha256_of_file
@@ -35,9 +35,6 @@ TOUCH = "`touch` the images that were edited, then run `python -m pipeline featu
 HEADS = "`python -m pipeline heads {}`"
 VIEWS = "drop the views with `python -m pipeline features IMAGES --cache {} --views 1` and make them again"
 SOURCES = "put the conv base back, or start over with `python -m pipeline features IMAGES --cache {} --rebuild`"
-
-OnProgress = Callable[[str, int, int], None]
-OnRecomputed = Callable[[int, float], None]
 
 
 class Finding(NamedTuple):
@@ -65,8 +62,7 @@ def verify_store(
     recompute: int = 0,
     sources: bool = False,
     seed: int = 0,
-    on_progress: OnProgress = lambda what, done, total: None,
-    on_recomputed: OnRecomputed = lambda rows, largest: None,
+    callbacks: Callbacks = SILENT,
 ) -> list[Finding]:
     """Check a store and its views: always names, sizes, ranges and fingerprints of shards and heads.
 
@@ -83,10 +79,7 @@ def verify_store(
         edited in place and given its old size and time.
     seed : int
         Of the choice of rows.
-    on_progress : callable
-        Called as `on_progress(what, done, total)`; `what` is shards, rows or images.
-    on_recomputed : callable
-        Called as `on_recomputed(rows, largest)` with the largest relative L2 error of the rows.
+    callbacks : Callbacks, optional
 
     Returns
     -------
@@ -101,12 +94,12 @@ def verify_store(
         Its manifest or its index is damaged, so that nothing else can be checked.
     """
     store = open_features(directory)
-    findings = _findings(store, full, recompute, seed, on_progress, on_recomputed)
+    findings = _findings(store, full, recompute, seed, callbacks)
     findings += _heads(store, full=full)
     for number in view_numbers(store.directory):
-        findings += _view_findings(store, number, full, recompute, seed, on_progress, on_recomputed)
+        findings += _view_findings(store, number, full, recompute, seed, callbacks)
     if sources:
-        findings += _sources(store, on_progress)
+        findings += _sources(store, callbacks)
     return findings
 
 
@@ -115,15 +108,14 @@ def _findings(
     full: bool,
     recompute: int,
     seed: int,
-    on_progress: OnProgress,
-    on_recomputed: OnRecomputed,
+    callbacks: Callbacks,
 ) -> list[Finding]:
     """Of one store, or of one view."""
-    problems = dict(shard_problems(store, full=full, on_progress=on_progress))
+    problems = dict(shard_problems(store, full=full, callbacks=callbacks))
     findings = [Finding(_name(store, store.shard_path(entry)), text, REPAIR) for entry, text in problems.items()]
     findings += [*_strays(store), *_unfinished(store)]
     if recompute:
-        findings += _recomputed(store, _choose_rows(store, problems, recompute, seed), on_progress, on_recomputed)
+        findings += _recomputed(store, _choose_rows(store, problems, recompute, seed), callbacks)
     return findings
 
 
@@ -138,14 +130,14 @@ def _view_findings(store: FeatureStore, number: int, *options: Any) -> list[Find
 
 
 def shard_problems(
-    store: FeatureStore, *, full: bool, on_progress: OnProgress = lambda what, done, total: None
+    store: FeatureStore, *, full: bool, callbacks: Callbacks = SILENT
 ) -> Iterator[tuple[ShardEntry, str]]:
     """The shards that are not what they should be, and why; see `verify_store` for `full`."""
     for done, entry in enumerate(store.manifest.shards, 1):
         problem = _shard_problem(store, entry, full=full)
         if problem is not None:
             yield entry, problem
-        on_progress("shards", done, len(store.manifest.shards))
+        callbacks.progress("checking", done, len(store.manifest.shards), "shards")
 
 
 def _shard_problem(store: FeatureStore, entry: ShardEntry, *, full: bool) -> str | None:
@@ -217,18 +209,16 @@ def _choose_rows(store: FeatureStore, problems: dict[ShardEntry, str], count: in
     return np.sort(np.random.default_rng(seed).choice(rows, min(count, len(rows)), replace=False))
 
 
-def _recomputed(
-    store: FeatureStore, rows: np.ndarray, on_progress: OnProgress, on_recomputed: OnRecomputed
-) -> Iterator[Finding]:
+def _recomputed(store: FeatureStore, rows: np.ndarray, callbacks: Callbacks) -> Iterator[Finding]:
     largest, compared = 0.0, 0
     try:
-        conv_base = load_stored_conv_base(store, Progress())
+        conv_base = load_stored_conv_base(store, callbacks)
     except (SpecError, StoreMismatch) as error:
         yield Finding("conv base", str(error), SOURCES)
         return
     tasks = tasks_of(store.index, np.stack([rows, rows + 1], axis=1), store.spec.view)
     for done, row in enumerate(rows_of(tasks, conv_base, store.dtype, batch_size=EXTRACT_BATCH, workers=None), 1):
-        on_progress("rows", done, len(rows))
+        callbacks.progress("computing again", done, len(rows), "rows")
         if row.features is None:
             yield Finding(str(row.task.id), f"its features cannot be computed again: {row.reason}", TOUCH)
             continue
@@ -240,7 +230,7 @@ def _recomputed(
         compared, largest = compared + 1, max(largest, difference)
         if difference > TOLERANCE:
             yield Finding(str(row.task.id), f"its features, computed again, differ by {difference:.1e}", SOURCES)
-    on_recomputed(compared, largest)
+    callbacks.rows_recomputed(compared, largest)
 
 
 def relative_l2(found: np.ndarray, expected: np.ndarray) -> float:
@@ -250,13 +240,15 @@ def relative_l2(found: np.ndarray, expected: np.ndarray) -> float:
     return float(difference / norm if norm else difference)
 
 
-def _sources(store: FeatureStore, on_progress: OnProgress) -> Iterator[Finding]:
+def _sources(store: FeatureStore, callbacks: Callbacks) -> Iterator[Finding]:
     images = store.images
     if not images.root.is_dir():
         yield Finding(str(images.root), "is gone: none of the images can be read", FEATURES)
         return
     entries = [Entry(id, None) for id in images.ids]
-    found = read_contents(images.root, entries, {}, lambda done, total: on_progress("images", done, total))
+    found = read_contents(
+        images.root, entries, {}, lambda done, total: callbacks.progress("reading", done, total, "images")
+    )
     for id, content, key, readable in zip(images.ids, found, images.content_keys(), images.readable, strict=True):
         if content is Unusable.UNREADABLE:
             if not (images.root / id).exists():

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import HeadError
-from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.extraction.extract import load_stored_conv_base
 from pipeline.extraction.loop import Row, Task, compute_rows, decode_ahead
 from pipeline.extraction.spec_check import views_to_be
@@ -72,7 +72,7 @@ def predict_images(
     views: int = 1,
     batch_size: int = EXTRACT_BATCH,
     workers: int | None = None,
-    progress: Progress | None = None,
+    callbacks: Callbacks = SILENT,
 ) -> Iterator[Prediction]:
     """Label images one after the other, in the order given.
 
@@ -97,8 +97,7 @@ def predict_images(
         Images a forward pass; changes no value.
     workers : int, optional
         Threads that decode images; one a core if not given.
-    progress : Progress, optional
-        Hears when the conv base is loaded, which happens at the first image that needs it.
+    callbacks : Callbacks, optional
 
     Yields
     ------
@@ -123,7 +122,7 @@ def predict_images(
         views=views,
         batch_size=batch_size,
         workers=workers,
-        progress=progress,
+        callbacks=callbacks,
     )
     sources = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     return predictor.predict(find_images(sources))
@@ -152,9 +151,9 @@ class Predictor:
         views: int = 1,
         batch_size: int = EXTRACT_BATCH,
         workers: int | None = None,
-        progress: Progress | None = None,
+        callbacks: Callbacks = SILENT,
     ):
-        self.store, self.batch_size, self.progress = store, batch_size, progress or Progress()
+        self.store, self.batch_size, self.progress = store, batch_size, callbacks
         self.workers = workers or os.cpu_count() or 1
         self.head_name = choose_head(store, head).name
         place = store.heads_directory / self.head_name

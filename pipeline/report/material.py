@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 
@@ -11,6 +10,7 @@ import numpy as np
 from pipeline.duplicates.cache import known_duplicates
 from pipeline.duplicates.pairs import Duplicates
 from pipeline.errors import HeadError
+from pipeline.extraction.callbacks import Callbacks
 from pipeline.report import data, detail
 from pipeline.report.feature_map import FeatureMap, map_features
 from pipeline.report.html import Markup
@@ -18,8 +18,6 @@ from pipeline.report.scores import Predictions, predict_validation
 from pipeline.report.thumbnails import thumbnails
 from pipeline.store import FeatureStore
 from pipeline.training.saved_heads import SavedEvaluation, SavedHead, saved_heads, train_it
-
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -54,23 +52,23 @@ class Material:
     pictures: dict[int, Markup]
 
 
-def gather(store: FeatureStore, head: str | None, on_progress: OnProgress) -> Material:
+def gather(store: FeatureStore, head: str | None, callbacks: Callbacks) -> Material:
     """Read and compute all that goes into the page; see `write_report` for the rest."""
     heads = saved_heads(store)
     problems = {one.name: f"{one.problem}; {train_it(store)}" for one in heads if one.problem}
     shown = _choose(store, heads, head)
-    predictions = predict_validation(store, [one.name for one in heads if not one.problem], on_progress)
+    predictions = predict_validation(store, [one.name for one in heads if not one.problem], callbacks)
     if head in predictions.problems:
         raise HeadError(f"the head {head} cannot be shown: {predictions.problems[head]}")
-    on_progress("maps", 0, 1)
+    callbacks.progress("drawing the feature map", 0, 1, "maps")
     mapped = map_features(store)
-    on_progress("maps", 1, 1)
+    callbacks.progress("drawing the feature map", 1, 1, "maps")
     found = known_duplicates(store)
     gallery = None
     if shown and shown.name in predictions.probabilities and len(predictions.y):
         gallery = detail.gallery_of(predictions.y, predictions.probabilities[shown.name])
     wanted = predictions.members[np.concatenate(gallery)].tolist() if gallery else []
-    pictures = thumbnails(store, [*members_of(store, found), *wanted], on_progress)
+    pictures = thumbnails(store, [*members_of(store, found), *wanted], callbacks)
     problems |= predictions.problems
     if store.directory.name:  # or it is `.`, which stands in any text
         place = data.place_of(store)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from pipeline.errors import HeadError, StoreMismatch
+from pipeline.extraction.callbacks import Callbacks
 from pipeline.heads.files import load_head
 from pipeline.heads.shared_features import SharedFeatures
 from pipeline.store import FeatureStore
 
 MAX_SCORED = 20_000  # validation images that heads are asked about; of more, a fixed random sample
 BLOCK_BYTES = 64 << 20  # of features in memory
-
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass
@@ -47,7 +45,7 @@ class Predictions:
     problems: dict[str, str] = field(default_factory=dict)
 
 
-def predict_validation(store: FeatureStore, names: list[str], on_progress: OnProgress) -> Predictions:
+def predict_validation(store: FeatureStore, names: list[str], callbacks: Callbacks) -> Predictions:
     """Ask heads about the validation images, all heads about a block of features at a time.
 
     Raises
@@ -69,7 +67,7 @@ def predict_validation(store: FeatureStore, names: list[str], on_progress: OnPro
         features = SharedFeatures(store.read_rows(store.index.rows[found.members[part]]))
         for name, head in heads.items():
             _predict(head, features, name, part, found)
-        on_progress("rows", min(start + step, labelled), labelled)
+        callbacks.progress("scoring the heads", min(start + step, labelled), labelled, "rows")
     return found
 
 

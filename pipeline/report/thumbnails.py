@@ -6,11 +6,12 @@ import base64
 import contextlib
 import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
 
+from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.loop import Task, decode_ahead
 from pipeline.report.html import Markup, tag
 from pipeline.store import FeatureStore
@@ -18,10 +19,8 @@ from pipeline.store import FeatureStore
 SIDE = 160  # pixels of the longer side
 QUALITY = 78  # of JPEG: 3 to 7 kB each
 
-OnProgress = Callable[[str, int, int], None]
 
-
-def thumbnails(store: FeatureStore, members: Iterable[int], on_progress: OnProgress) -> dict[int, Markup]:
+def thumbnails(store: FeatureStore, members: Iterable[int], callbacks: Callbacks) -> dict[int, Markup]:
     """An `img` of each image, or a placeholder that says why there is none.
 
     An image that is no longer the one of the index, by its sha256, is not shown.
@@ -31,8 +30,7 @@ def thumbnails(store: FeatureStore, members: Iterable[int], on_progress: OnProgr
     store : FeatureStore
     members : iterable of int
         Indices into `store.images`.
-    on_progress : callable
-        Called as `on_progress("thumbnails", done, total)`.
+    callbacks : Callbacks, optional
     """
     wanted = list(dict.fromkeys(members))
     found = {}
@@ -42,7 +40,7 @@ def thumbnails(store: FeatureStore, members: Iterable[int], on_progress: OnProgr
         for done, one in enumerate(decoded, 1):
             id = one.task.id or ""
             found[one.task.row] = _gone(one.reason) if one.pixels is None else _img(one.pixels, id)
-            on_progress("thumbnails", done, len(wanted))
+            callbacks.progress("making thumbnails", done, len(wanted), "thumbnails")
     return found
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import StoreError
+from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import replaceable, write_durably
 from pipeline.report import comparison, data, detail
 from pipeline.report.figures import Figures
 from pipeline.report.html import Markup, join, tag
-from pipeline.report.material import Material, OnProgress, gather, members_of
+from pipeline.report.material import Material, gather, members_of
 from pipeline.report.scores import Predictions
 from pipeline.report.style import CSS
 from pipeline.store import FeatureStore
@@ -29,7 +30,7 @@ def write_report(
     file: str | Path,
     *,
     head: str | None = None,
-    on_progress: OnProgress = lambda what, done, total: None,
+    callbacks: Callbacks = SILENT,
 ) -> Path:
     """Write one HTML file that shows what a store holds and how good its heads are.
 
@@ -44,8 +45,7 @@ def write_report(
         Replaced in one step if it is a report; anything else there is refused.
     head : str, optional
         The saved head to show in detail; the one of the best validation accuracy if not given.
-    on_progress : callable
-        Called as `on_progress(what, done, total)`; `what` is rows, maps or thumbnails.
+    callbacks : Callbacks, optional
 
     Returns
     -------
@@ -70,7 +70,7 @@ def write_report(
         raise StoreError(f"{path.parent} is no directory to put {path.name} into; make it first")
     if not replaceable(path, rb"<!DOCTYPE html>"):
         raise StoreError(f"{path} exists and is no report; give another name, or remove it")
-    write_durably(path, _document(gather(store, head, on_progress)).encode())
+    write_durably(path, _document(gather(store, head, callbacks)).encode())
     return path
 
 

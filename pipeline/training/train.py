@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.defaults import MAX_BAD
 from pipeline.errors import HeadError, StoreError, TooManyBadImages
 from pipeline.evaluation import Repeats, evaluate, rank, seeds_of
+from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.heads import head_names, make_head
 from pipeline.heads.lazy_rows import Kept
 from pipeline.heads.memory import available_memory, pooled_bytes
@@ -42,9 +43,7 @@ def train_heads(
     max_bad: float = MAX_BAD,
     repeats: int = 1,
     views: int | None = None,
-    on_start: Callable[[str], None] = lambda name: None,
-    on_epoch: Callable[..., None] | None = None,
-    on_trained: Callable[[TrainedHead], None] = lambda trained: None,
+    callbacks: Callbacks = SILENT,
 ) -> list[TrainedHead]:
     """Train heads on a store's train images, score them on its validation images, save them.
 
@@ -64,10 +63,8 @@ def train_heads(
         Views of each train image to train on, view 0 among them; all that the store has if not
         given. The dense head draws one of them an image and epoch, the others take each as a row.
         Heads are scored on view 0.
-    on_start, on_trained : callable
-        Called with a head's name before it is trained, with the TrainedHead when it is saved.
-    on_epoch : callable, optional
-        Handed to heads that train in epochs.
+    callbacks : Callbacks, optional
+        `head_started`, `epoch_done` and `head_trained` are called.
 
     Returns
     -------
@@ -101,11 +98,11 @@ def train_heads(
         raise StoreError(f"{store.directory}: the train images with features are of one class; a head needs two")
     trained = []
     for name, head in made.items():
-        on_start(name)
-        one = _train(name, head, store, splits, repeats, on_start, on_epoch)
+        callbacks.head_started(name)
+        one = _train(name, head, store, splits, repeats, callbacks)
         trained.append(replace(one, views=views))
         save_trained(trained[-1], store, len(store.members("train")))
-        on_trained(trained[-1])
+        callbacks.head_trained(name, trained[-1].evaluation.accuracy, trained[-1].fit_seconds)
     return sorted(trained, key=lambda one: rank(one.name, one.evaluation.accuracy, one.evaluation.auc, one.parameters))
 
 
@@ -201,10 +198,9 @@ def _train(
     store: FeatureStore,
     splits: Mapping[str, Split],
     repeats: int,
-    on_start: Callable[[str], None],
-    on_epoch: Callable[..., None] | None,
+    callbacks: Callbacks,
 ) -> TrainedHead:
-    seconds = _fit(head, splits, on_epoch)
+    seconds = _fit(head, splits, callbacks)
     reports = {
         split: evaluate(head, part.X, part.y, classes=store.classes, groups=part.resampling_groups)
         for split, part in splits.items()
@@ -213,9 +209,9 @@ def _train(
     accuracies = [reports["validation"].accuracy]
     seeds = seeds_of(head, repeats)
     for seed in seeds[1:]:
-        on_start(f"{name} with seed {seed}")
+        callbacks.head_started(f"{name} with seed {seed}")
         again = make_head(name, **{**head.get_params(), "random_state": seed})
-        _fit(again, splits, on_epoch)
+        _fit(again, splits, callbacks)
         accuracies.append(float(np.mean(again.predict(splits["validation"].X) == splits["validation"].y)))
     return TrainedHead(
         name=name,
@@ -228,10 +224,13 @@ def _train(
     )
 
 
-def _fit(head: Any, splits: Mapping[str, Split], on_epoch: Callable[..., None] | None) -> float:
+def _fit(head: Any, splits: Mapping[str, Split], callbacks: Callbacks) -> float:
     """Train a head; returns the seconds it took."""
     validation = splits["validation"]
-    in_epochs = {"validation_data": (validation.X, validation.y), "on_epoch": on_epoch} if head.name == "dense" else {}
+    in_epochs: dict[str, Any] = {}
+    if head.name == "dense":
+        in_epochs["validation_data"] = validation.X, validation.y
+        in_epochs["on_epoch"] = lambda epoch, scores: callbacks.epoch_done(head.name, epoch, head.epochs, scores)
     start = time.perf_counter()
     try:
         head.fit(splits["train"].X, splits["train"].y, groups=splits["train"].groups, **in_epochs)

@@ -14,7 +14,7 @@ from unittest import mock
 
 import numpy as np
 
-from pipeline import ConvBaseSpec, FeatureStore, ImageTable, Progress, extract_features, scan_images
+from pipeline import Callbacks, ConvBaseSpec, FeatureStore, ImageTable, extract_features, scan_images
 from pipeline.cli.console import start_tensorflow_quietly
 from pipeline.conv_base.base import ConvBase, load_conv_base
 from pipeline.conv_base.isolation import all_layers
@@ -127,18 +127,18 @@ def _stage_one(images: ImageTable, conv_base: ConvBase, cache: Path) -> float:
     """Seconds of stage one with a conv base that is loaded and traced, once all is planned."""
     watch = StopWatch()
     with mock.patch("pipeline.conv_base.base.load_conv_base", lambda spec: conv_base):
-        extract_features(images, cache, conv_base.spec, progress=watch)
+        extract_features(images, cache, conv_base.spec, callbacks=watch)
     seconds = time.perf_counter() - watch.start
     shutil.rmtree(cache)
     return seconds
 
 
-class StopWatch(Progress):
+class StopWatch(Callbacks):
     """Notes when the computing begins: what is done once in a store's life lies before."""
 
     start = 0.0
 
-    def planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
+    def extraction_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
         """Now."""
         self.start = time.perf_counter()
 

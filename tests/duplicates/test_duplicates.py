@@ -19,7 +19,7 @@ from pipeline.duplicates import Duplicates, Pair, exact_duplicates, keep_duplica
 from pipeline.duplicates.neighbours import near_rows
 from pipeline.extraction.loop import tasks_of
 from pipeline.files.durable import read_json, write_json
-from tests.fakes import photo
+from tests.fakes import Recorder, photo
 
 SPEC = ConvBaseSpec(size=32)
 
@@ -185,11 +185,12 @@ class TestNear:
         assert (found.pairs, found.rows, found.near) == ((), 0, True)
 
     def test_progress_is_told_to_its_end(self, folder, copies, fake_conv_base):
-        told = {}
-        find_duplicates(store_of(folder), on_progress=lambda what, *done: told.setdefault(what, []).append(done))
-        assert set(told) == {"rows", "pairs"}
-        for steps in told.values():
-            assert steps[0][0] == 0 and steps[-1][0] == steps[-1][1]
+        calls = []
+        find_duplicates(store_of(folder), callbacks=Recorder(calls))
+        assert {call[0] for call in calls} == {"reading", "comparing"}
+        for step in ("reading", "comparing"):
+            counts = [(done, total) for name, done, total, _ in calls if name == step]
+            assert counts[0][0] == 0 and counts[-1][0] == counts[-1][1]
 
 
 class Counted:

@@ -21,7 +21,7 @@ from pipeline import (
     open_features,
     scan_images,
 )
-from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.extract import COMPARED
 from pipeline.images.decode import decode_image
 from pipeline.images.status import Status
@@ -157,15 +157,14 @@ def test_fault_36_features_that_do_not_fit_are_never_stored_as_good(photos, cach
     assert np.isfinite(store.load()[0]).all() and len(store.load()[0]) == 15
 
 
-class Interrupt(Progress):
+class Interrupt(Callbacks):
     """Stops the run at its nth image."""
 
     def __init__(self, at: int, error: BaseException):
         self.left, self.error = at, error
 
-    def image_done(self) -> None:
-        self.left -= 1
-        if self.left < 0:
+    def progress(self, step, done, total, unit) -> None:
+        if done > self.left:
             raise self.error
 
 
@@ -174,7 +173,7 @@ def test_fault_01_02_an_interrupted_run_goes_on_and_ends_with_the_same_shards(ph
     extract_features(scan_images(photos), tmp_path / "whole")
     FakeConvBase.seen = 0
     with pytest.raises(KeyboardInterrupt):
-        extract_features(scan_images(photos), tmp_path / "cache", progress=Interrupt(at, KeyboardInterrupt()))
+        extract_features(scan_images(photos), tmp_path / "cache", callbacks=Interrupt(at, KeyboardInterrupt()))
     kept = len(open_features(tmp_path / "cache").members())
     assert kept >= max(0, at // 8 * 8 - 8 * (at % 8 == 0))
     FakeConvBase.seen = 0
@@ -389,13 +388,13 @@ def test_fault_07_a_second_writer_stops_and_names_the_first(photos, cache):
 def test_fault_08_a_reader_sees_complete_shards_only(photos, cache):
     seen = []
 
-    class Read(Progress):
-        def image_done(self) -> None:
+    class Read(Callbacks):
+        def progress(self, step, done, total, unit) -> None:
             store = open_features(cache)
             seen.append(len(store.members()))
             check_rows(store, photos)
 
-    extract_features(scan_images(photos), cache, progress=Read())
+    extract_features(scan_images(photos), cache, callbacks=Read())
     assert set(seen) <= {0, 8, 16} and seen[-1] >= 8
 
 

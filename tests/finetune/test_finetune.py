@@ -16,8 +16,9 @@ from pipeline.conv_base.base import load_conv_base
 from pipeline.conv_base.isolation import run_isolated
 from pipeline.conv_base.top_layers import load_top_layers
 from pipeline.errors import HeadError, SpecError, StoreBusy, StoreError, StoreMismatch
+from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.lock import writing
-from pipeline.finetune import Watch, finetune_head
+from pipeline.finetune import finetune_head
 from pipeline.finetune.frozen import frozen_features
 from pipeline.finetune.steps import Tuning, read_maps
 from pipeline.heads import head_names, make_head, network, training
@@ -25,7 +26,7 @@ from pipeline.heads.finetuned import Start
 from pipeline.heads.lazy_rows import is_read_on_demand
 from pipeline.heads.metrics import read_metrics
 from scripts.finetune_speed import Ways, compare, write_images
-from tests.fakes import photo_folder
+from tests.fakes import Recorder, photo_folder
 from tests.heads.test_head_files import plant
 
 MOBILENET = ConvBaseSpec(
@@ -101,7 +102,7 @@ def stopped(folder: Path) -> Path:
     """A copy on which fine-tuning was interrupted after its first epoch."""
     store = open_features(shutil.copytree(folder / "store", folder / "stopped"))
     with pytest.raises(KeyboardInterrupt):
-        tune(store, watch=Interrupting(after=1))
+        tune(store, callbacks=Interrupting(after=1))
     assert not store.heads_directory.exists()
     return store.directory
 
@@ -111,25 +112,25 @@ def interrupted(stopped: Path, tmp_path: Path):
     return open_features(shutil.copytree(stopped, tmp_path / "interrupted"))
 
 
-def tune(store, *, watch=None, views=None, **changes):
-    return finetune_head(store, params=TUNED | changes, dense=DENSE, views=views, watch=watch)
+def tune(store, *, callbacks=SILENT, views=None, **changes):
+    return finetune_head(store, params=TUNED | changes, dense=DENSE, views=views, callbacks=callbacks)
 
 
 def tune_identity(store) -> str:
-    return Tuning(store, read_maps(store, 1), load_top_layers(store.spec), Watch()).identity_of(make_head("dense"))
+    return Tuning(store, read_maps(store, 1), load_top_layers(store.spec), SILENT).identity_of(make_head("dense"))
 
 
-class Interrupting(Watch):
+class Interrupting(Callbacks):
     """Ctrl-C after an epoch."""
 
     def __init__(self, after: int):
         self.after, self.went_on_after = after, None
 
-    def resumed(self, epochs):
+    def finetune_resumed(self, epochs):
         self.went_on_after = epochs
 
-    def epoch(self, epoch, scores):
-        if epoch == self.after:
+    def epoch_done(self, name, epoch, epochs, scores):
+        if name == "finetuned" and epoch == self.after:
             raise KeyboardInterrupt
 
 
@@ -258,12 +259,12 @@ class TestTraining:
     def test_how_much_memory_is_free_changes_nothing_but_where_features_are_kept(self, folder, tmp_path, monkeypatch):
         monkeypatch.setattr(training, "PIECE", 256)  # of more than one row, and fewer than all
         plans, weights = [], []
-        watch = Watch()
-        watch.planned = plans.append
+        watch = Callbacks()
+        watch.finetune_planned = lambda plan, store: plans.append(plan)
         for free in (10**9, 0):
             monkeypatch.setattr("pipeline.finetune.steps.available_memory", lambda free=free: free)
             store = open_features(shutil.copytree(folder / "store", tmp_path / str(free)))
-            weights.append(tune(store, epochs=1, watch=watch).head.model_.get_weights())
+            weights.append(tune(store, epochs=1, callbacks=watch).head.model_.get_weights())
         assert [plan.on_disk for plan in plans] == [False, True]
         for one, two in zip(*weights, strict=True):
             np.testing.assert_array_equal(one, two)
@@ -296,10 +297,10 @@ class TestTraining:
         images = scan_images(folder / "photos", validation=0.3)
         store = extract_features(images, tmp_path / "store", tiny_spec(folder), views=3)
         seen = []
-        watch = Watch()
-        watch.rows = seen.append
-        result = tune(store, epochs=2, watch=watch)
-        assert sum(seen) == 2 * len(store.members("train"))
+        watch = Recorder(seen)
+        result = tune(store, epochs=2, callbacks=watch)
+        n = 2 * len(store.members("train"))
+        assert [call for call in seen if call[0] == "tuning"][-1] == ("tuning", n, n, "images")
         assert read_metrics(store.heads_directory / "finetuned")["views"] == 3
         alone = tune(store, epochs=2, views=1)
         assert alone.frozen != result.frozen
@@ -314,7 +315,7 @@ class TestTraining:
 class TestInterruptions:
     def test_an_interrupted_training_ends_as_if_it_had_not_been(self, done, interrupted):
         whole, watch = done[0].head, Interrupting(after=99)
-        gone_on = tune(interrupted, watch=watch).head
+        gone_on = tune(interrupted, callbacks=watch).head
         assert watch.went_on_after == 1
         for one, two in zip(whole.model_.get_weights(), gone_on.model_.get_weights(), strict=True):
             np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-7)
@@ -324,7 +325,7 @@ class TestInterruptions:
     def test_another_learning_rate_goes_on_from_the_head_on_frozen_features(self, done, interrupted, monkeypatch):
         monkeypatch.setattr("pipeline.finetune.steps.frozen_features", None)
         watch = Interrupting(after=99)
-        result = tune(interrupted, learning_rate=1e-4, epochs=1, watch=watch)
+        result = tune(interrupted, learning_rate=1e-4, epochs=1, callbacks=watch)
         assert watch.went_on_after is None
         assert result.frozen["accuracy"] == done[0].frozen["accuracy"]
 
@@ -335,14 +336,14 @@ class TestInterruptions:
 
     def test_fewer_or_more_epochs_are_the_same_training(self, interrupted):
         watch = Interrupting(after=99)
-        assert len(tune(interrupted, epochs=2, watch=watch).head.history_["loss"]) == 2
+        assert len(tune(interrupted, epochs=2, callbacks=watch).head.history_["loss"]) == 2
         assert watch.went_on_after == 1
 
     @pytest.mark.parametrize("rate", [1e-3, 5.0], ids=["the last epoch is the best", "none is better than before"])
     def test_fewer_epochs_than_were_done_give_what_so_many_would_have_given(self, folder, tmp_path, rate):
         once, twice = (open_features(shutil.copytree(folder / "store", tmp_path / name)) for name in ("one", "two"))
         with pytest.raises(KeyboardInterrupt):
-            tune(twice, learning_rate=rate, watch=Interrupting(after=3))
+            tune(twice, learning_rate=rate, callbacks=Interrupting(after=3))
         fewer = tune(twice, learning_rate=rate, epochs=2)
         expected = tune(once, learning_rate=rate, epochs=2)
         assert fewer.head.history_ == expected.head.history_
@@ -356,7 +357,7 @@ class TestInterruptions:
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
         watch = Interrupting(after=99)
-        tune(interrupted, epochs=1, watch=watch)
+        tune(interrupted, epochs=1, callbacks=watch)
         assert watch.went_on_after is None
         assert "damaged" in caplog.text
 

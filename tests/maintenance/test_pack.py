@@ -20,7 +20,7 @@ from pipeline.files.untrusted import check_untrusted_hdf5
 from pipeline.images.scan import scan_images
 from pipeline.maintenance.pack import pack_store
 from pipeline.store.manifest import read_manifest
-from tests.fakes import FEATURE_SHAPE, photo, photo_folder
+from tests.fakes import FEATURE_SHAPE, Recorder, photo, photo_folder
 
 ROOT = Path(__file__).parent.parent.parent
 ODD = [b"new\nline.png", "émoji 🐈.png".encode(), b"latin\xe9.png", b"a, b.png"]
@@ -60,9 +60,9 @@ def check_same(file: Path, cache: Path) -> None:
 def test_a_packed_file_holds_what_the_store_holds(cache, tmp_path):
     seen = []
     packed = tmp_path / "photos.h5"
-    assert pack_store(cache, packed, on_progress=lambda *progress: seen.append(progress)) == 25
+    assert pack_store(cache, packed, callbacks=Recorder(seen)) == 25
     check_same(packed, cache)
-    assert seen == [(25, 25)]
+    assert seen == [("packing", 25, 25, "images")]
     store = open_features(cache)
     with h5py.File(packed, "r") as file:
         assert json.loads(file.attrs["spec"]) == store.manifest.spec
@@ -76,8 +76,8 @@ def test_packing_in_small_parts_gives_the_same_bytes(cache, tmp_path, monkeypatc
     pack_store(cache, tmp_path / "whole.h5")
     monkeypatch.setattr("pipeline.maintenance.pack.MAX_BYTES", 3 * open_features(cache).bytes_per_row)
     seen = []
-    pack_store(cache, tmp_path / "parts.h5", on_progress=lambda *progress: seen.append(progress))
-    assert [done for done, _ in seen] == [3, 6, 9, 12, 15, 18, 21, 24, 25]
+    pack_store(cache, tmp_path / "parts.h5", callbacks=Recorder(seen))
+    assert [done for _, done, *_ in seen] == [3, 6, 9, 12, 15, 18, 21, 24, 25]
     assert (tmp_path / "parts.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 

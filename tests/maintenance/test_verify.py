@@ -22,7 +22,7 @@ from pipeline.maintenance.repair import repair_store
 from pipeline.maintenance.verify import Finding, relative_l2, verify_store
 from pipeline.store import open_for_writing
 from pipeline.store.manifest import read_manifest
-from tests.fakes import FakeConvBase, photo, photo_folder
+from tests.fakes import FakeConvBase, Recorder, photo, photo_folder
 
 SPEC = ConvBaseSpec(size=(8, 8))
 
@@ -109,14 +109,15 @@ def test_nothing_is_found_in_a_good_store_and_nothing_changes(photos, cache):
             full=True,
             recompute=100,
             sources=True,
-            on_progress=lambda *progress: seen.append(progress),
-            on_recomputed=lambda *error: errors.append(error),
+            callbacks=Recorder(seen, errors),
         )
         == []
     )
     assert contents_of(cache) == before
     assert errors == [(20, 0.0)] and FakeConvBase.seen == 20
-    assert {("shards", 3, 3), ("rows", 20, 20), ("images", 21, 21)} <= set(seen)
+    assert {("checking", 3, 3, "shards"), ("computing again", 20, 20, "rows"), ("reading", 21, 21, "images")} <= set(
+        seen
+    )
 
 
 def test_no_store_is_an_error_and_makes_none(tmp_path):
@@ -246,7 +247,7 @@ def test_recomputed_rows_that_differ_are_found(cache, monkeypatch):
     real = FakeConvBase.compute
     monkeypatch.setattr(FakeConvBase, "compute", lambda self, batch: real(self, batch) * np.float32(1.01))
     errors = []
-    findings = verify_store(cache, recompute=3, on_recomputed=lambda *error: errors.append(error))
+    findings = verify_store(cache, recompute=3, callbacks=Recorder([], errors))
     assert len(findings) == 3 and all("differ by" in finding.problem for finding in findings)
     assert errors == [(3, pytest.approx(0.01, rel=0.1))]
 

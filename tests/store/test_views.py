@@ -23,7 +23,7 @@ from pipeline import (
     train_heads,
 )
 from pipeline.cli.main import main
-from pipeline.extraction.callbacks import Progress
+from pipeline.extraction.callbacks import Callbacks
 from pipeline.images.augment import Augmentation, View, augment
 from pipeline.images.decode import decode_image
 from pipeline.maintenance.repair import repair_store
@@ -264,14 +264,14 @@ def test_views_added_later_have_the_settings_of_the_first(photos, cache):
     check_views(extract_features(scan_images(photos), cache, views=3), photos, Augmentation(zoom=0))
 
 
-class Interrupting(Progress):
+class Interrupting(Callbacks):
     """Ctrl-C after some images."""
 
     def __init__(self, after: int):
         self.left = after
 
-    def image_done(self) -> None:
-        self.left -= 1
+    def progress(self, step, done, total, unit) -> None:
+        self.left -= done > 0
         if not self.left:
             raise KeyboardInterrupt
 
@@ -280,7 +280,7 @@ def test_an_interruption_in_a_view_costs_one_shard(photos, cache, tmp_path):
     n = n_train(photos)
     extract_features(scan_images(photos), tmp_path / "whole", views=3)
     with pytest.raises(KeyboardInterrupt):
-        extract_features(scan_images(photos), cache, views=3, progress=Interrupting(20 + n + 10))
+        extract_features(scan_images(photos), cache, views=3, callbacks=Interrupting(20 + n + 10))
     store = open_features(cache)
     with pytest.raises(StoreError, match=r"views/002: \d+ of \d+ images have no features in this view yet"):
         stack_views(store, "train", 3)
@@ -291,14 +291,14 @@ def test_an_interruption_in_a_view_costs_one_shard(photos, cache, tmp_path):
     assert files_of(cache) == files_of(tmp_path / "whole")
 
 
-class Watching(Progress):
+class Watching(Callbacks):
     """Notes what is said beforehand."""
 
     def __init__(self):
         self.said: list[tuple[int, int]] = []
         self.loads = 0
 
-    def loading(self, spec) -> None:
+    def conv_base_loading(self, spec) -> None:
         self.loads += 1
 
     def views_planned(self, views, passes, store) -> None:
@@ -307,9 +307,9 @@ class Watching(Progress):
 
 def test_the_passes_are_said_beforehand(photos, cache):
     n, watch = n_train(photos), Watching()
-    extract_features(scan_images(photos), cache, views=3, progress=watch)
-    extract_features(scan_images(photos), cache, views=3, progress=watch)
-    extract_features(scan_images(photos), cache, views=5, progress=watch)
+    extract_features(scan_images(photos), cache, views=3, callbacks=watch)
+    extract_features(scan_images(photos), cache, views=3, callbacks=watch)
+    extract_features(scan_images(photos), cache, views=5, callbacks=watch)
     assert watch.said == [(2, 2 * n), (4, 2 * n)] and watch.loads == 2
 
 

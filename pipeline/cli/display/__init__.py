@@ -1,7 +1,7 @@
 """What the command line shows of images, stores and heads."""
 
 from pipeline.cli.display.leaderboard import leaderboard
-from pipeline.cli.display.progress import ConsoleProgress, HeadsProgress
+from pipeline.cli.display.progress import ConsoleCallbacks, show_scan
 from pipeline.cli.display.tables import show_agreement, show_findings, show_images, show_info
 from pipeline.cli.display.words import (
     MAX_LISTED,
@@ -14,8 +14,7 @@ from pipeline.cli.display.words import (
 
 __all__ = [
     "MAX_LISTED",
-    "ConsoleProgress",
-    "HeadsProgress",
+    "ConsoleCallbacks",
     "duplicates_words",
     "leaderboard",
     "list_some",
@@ -23,6 +22,7 @@ __all__ = [
     "show_findings",
     "show_images",
     "show_info",
+    "show_scan",
     "warn_of_heads",
     "warn_of_leaks",
     "warn_random_weights",

@@ -31,8 +31,8 @@ def run(options: argparse.Namespace) -> int:
     if options.groups and Path(options.groups).exists():  # it may hold labels that somebody mended by hand
         raise PipelineError(f"{options.groups} exists already; give another name, or remove it")
     _announce(store)
-    with console.meters(pairs="comparing") as on_progress:
-        found = find_duplicates(store, threshold=options.threshold, on_progress=on_progress)
+    with display.ConsoleCallbacks() as callbacks:
+        found = find_duplicates(store, threshold=options.threshold, callbacks=callbacks)
     _keep(store, found)
     _show(found)
     if options.csv:

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     name = _choose(store, options.head, options.form)
     console.start_tensorflow_quietly()
     head = find_head(store, name)
-    record = export_model(store, head, file, form=options.form, format=format, progress=display.ConsoleProgress())
+    record = export_model(store, head, file, form=options.form, format=format, callbacks=display.ConsoleCallbacks())
     console.say(f"wrote      {file}, {format_size(_bytes(file))}")
     console.say(f"input      {record.input}")
     console.say(f"output     {record.output}")

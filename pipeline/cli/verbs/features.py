@@ -47,19 +47,18 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _scan(options: argparse.Namespace, stored: FeatureStore | None) -> ImageTable:
-    with console.meters() as on_progress:
+    with display.ConsoleCallbacks() as callbacks:
         return scan_images(
             options.images,
             validation=options.validation,
             test=options.test,
             known=None if stored is None or options.rebuild else stored.images,
-            on_read=lambda done, total: on_progress("files", done, total),
+            on_read=display.show_scan(callbacks),
         )
 
 
 def _extract(images: ImageTable, spec: ConvBaseSpec, options: argparse.Namespace) -> tuple[FeatureStore, int]:
-    progress = display.ConsoleProgress()
-    try:
+    with display.ConsoleCallbacks() as callbacks:
         store = extract_features(
             images,
             options.cache,
@@ -70,11 +69,9 @@ def _extract(images: ImageTable, spec: ConvBaseSpec, options: argparse.Namespace
             workers=options.workers,
             compression=options.compression,
             rebuild=options.rebuild,
-            progress=progress,
+            callbacks=callbacks,
         )
-    finally:
-        progress.close()
-    return store, progress.computed
+    return store, callbacks.computed
 
 
 def _augmentation(options: argparse.Namespace) -> Augmentation | None:

@@ -6,7 +6,6 @@ import argparse
 import sys
 
 from pipeline.cli import console, display
-from pipeline.cli.display.finetuning import ConsoleWatch
 from pipeline.finetune import check_cut, finetune_head
 from pipeline.store import open_features
 from pipeline.training.result import title_of
@@ -23,8 +22,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"loading {store.spec.conv_base} ...", file=sys.stderr, flush=True)
     console.start_tensorflow_quietly()
     class_weight = "balanced" if options.balanced else None
-    watch = ConsoleWatch(store, options.head_epochs, options.epochs)
-    try:
+    with display.ConsoleCallbacks() as callbacks:
         result = finetune_head(
             store,
             params={
@@ -44,10 +42,8 @@ def run(options: argparse.Namespace) -> int:
             },
             max_bad=options.max_bad,
             views=options.views,
-            watch=watch,
+            callbacks=callbacks,
         )
-    finally:
-        watch.close()
     if (epochs := len(result.head.history_["loss"])) < options.epochs:
         console.say(f"stopped after epoch {epochs}: {options.patience} epochs without a lower validation loss")
     if not result.kept_epoch:

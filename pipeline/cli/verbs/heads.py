@@ -32,8 +32,7 @@ def run(options: argparse.Namespace) -> int:
         display.warn_random_weights()
     if "dense" in options.heads:
         console.start_tensorflow_quietly()
-    watch = display.HeadsProgress(options.epochs)
-    try:
+    with display.ConsoleCallbacks() as callbacks:
         trained = train_heads(
             store,
             options.heads,
@@ -41,12 +40,8 @@ def run(options: argparse.Namespace) -> int:
             max_bad=options.max_bad,
             repeats=options.repeats,
             views=n_views,
-            on_start=watch.start,
-            on_epoch=watch.epoch,
-            on_trained=watch.trained,
+            callbacks=callbacks,
         )
-    finally:
-        watch.close()
     with_views = f", {n_views} views of each train image" if n_views > 1 else ""
     title = title_of(f"{n_validation} validation images", store) + with_views
     console.out().print(display.leaderboard(title, [one.metrics() for one in trained]))

@@ -16,8 +16,8 @@ def run(options: argparse.Namespace) -> int:
     store = open_features(options.store)
     if store.random_weights:
         display.warn_random_weights()
-    with console.meters() as on_progress:
-        packed = pack_store(options.store, options.file, on_progress=lambda *done: on_progress("images", *done))
+    with display.ConsoleCallbacks() as callbacks:
+        packed = pack_store(options.store, options.file, callbacks=callbacks)
     size = format_size(Path(options.file).stat().st_size)
     console.say(f"packed {packed} of {len(store.images)} images into {options.file}, {size}")
     return 0

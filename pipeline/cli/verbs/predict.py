@@ -120,7 +120,7 @@ def _predictor(store: FeatureStore, options: argparse.Namespace) -> Predictor:
         views=options.views,
         batch_size=options.batch_size,
         workers=options.workers,
-        progress=display.ConsoleProgress(),
+        callbacks=display.ConsoleCallbacks(),
     )
 
 

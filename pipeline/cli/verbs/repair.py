@@ -11,18 +11,10 @@ from pipeline.text import counted
 
 def run(options: argparse.Namespace) -> int:
     """Compute bad shards again."""
-    progress = display.ConsoleProgress()
-    try:
-        with console.meters() as on_progress:
-            report = repair_store(
-                options.store,
-                progress,
-                batch_size=options.batch_size,
-                workers=options.workers,
-                on_progress=on_progress,
-            )
-    finally:
-        progress.close()
+    with display.ConsoleCallbacks() as callbacks:
+        report = repair_store(
+            options.store, batch_size=options.batch_size, workers=options.workers, callbacks=callbacks
+        )
     for name, problem in report.problems.items():
         console.say(f"{name} {problem}")
     for path in report.quarantined:

@@ -26,8 +26,8 @@ def run(options: argparse.Namespace) -> int:
     if (store.heads_directory / "dense").is_dir():
         console.start_tensorflow_quietly()
     file = Path(options.out or store.directory / REPORT)
-    with console.meters(maps="drawing", thumbnails="making") as on_progress:
-        write_report(store, file, head=options.head, on_progress=on_progress)
+    with display.ConsoleCallbacks() as callbacks:
+        write_report(store, file, head=options.head, callbacks=callbacks)
     display.warn_of_heads(saved_heads(store), store.directory)
     took = format_duration(time.monotonic() - start)
     console.say(f"wrote {file}, {format_size(file.stat().st_size)}, in {took}; open it in a browser")

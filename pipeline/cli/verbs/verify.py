@@ -20,16 +20,13 @@ def run(options: argparse.Namespace) -> int:
         check_record(store, Path(options.model))  # before every byte is read
     if options.recompute:
         console.start_tensorflow_quietly()
-    with console.meters() as on_progress:
+    with display.ConsoleCallbacks() as callbacks:
         findings = verify_store(
             options.store,
             full=options.full,
             recompute=options.recompute,
             sources=options.sources,
-            on_progress=on_progress,
-            on_recomputed=lambda rows, largest: console.say(
-                f"computed {rows} rows again: the largest relative L2 error is {largest:.1e}"
-            ),
+            callbacks=callbacks,
         )
     counts = {
         "shard": len(store.manifest.shards),
@@ -46,6 +43,6 @@ def run(options: argparse.Namespace) -> int:
 
 def _verify_model(store: FeatureStore, file: str, images: int) -> int:
     console.start_tensorflow_quietly()
-    with console.meters() as on_progress:
-        agreement = verify_model(store, file, images=images, on_progress=lambda *done: on_progress("images", *done))
+    with display.ConsoleCallbacks() as callbacks:
+        agreement = verify_model(store, file, images=images, callbacks=callbacks)
     return display.show_agreement(file, agreement, store.spec.precision)
