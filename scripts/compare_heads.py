@@ -6,7 +6,8 @@ The features are computed once; each idea for a head then costs seconds.
 import argparse
 from pathlib import Path
 
-from pipeline import ConvBaseSpec, console, extract_features, scan_images, train_heads
+from pipeline import ConvBaseSpec, extract_features, scan_images, train_heads
+from pipeline.cli import console
 from pipeline.cli.exit import in_one_line
 
 IDEAS = {

@@ -26,14 +26,13 @@ from pipeline import (
     ConvBaseSpec,
     Evaluation,
     FeatureStore,
-    console,
     extract_features,
     finetune_head,
     open_features,
     scan_images,
     train_heads,
 )
-from pipeline.cli import display
+from pipeline.cli import console, display
 from pipeline.cli.arguments.option_types import key_value, size
 from pipeline.cli.exit import in_one_line
 from pipeline.conv_base.spec import WEIGHTS_WORDS

@@ -1,85 +1,88 @@
-"""Layers, and what importing the package costs."""
+"""The order of the rooms, and what importing the package costs."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "pipeline"
-
-# A module imports only from the rows above its own, or from inside its own package.
-LAYERS = (
-    {"errors", "defaults", "text", "status"},
-    {"files"},
-    {"augment", "table", "resize"},
-    {"images"},
-    {"spec", "decode", "sample"},
-    {"conv_base"},
-    {"store"},
-    {"heads"},
-    {"scoring", "evaluation"},
-    {"plots", "plan", "matching", "pack", "saved"},
-    {"progress"},
-    {"rows"},
-    {"extract", "extraction"},
-    {"trained"},
-    {"train", "training"},
-    {"finetune"},
-    {"similar", "duplicates"},
-    {"predict"},
-    {"export"},
-    {"verify"},
-    {"repair"},
-    {"maintenance"},
-    {"console"},
-    {"page", "report"},
-    {"arguments"},
-    {"ending", "display"},
-    {"verbs"},
-    {"cli"},
-    {"__main__", "__init__"},
-)
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-
-
-def imports_of(path: Path) -> list[str]:
-    """Modules of this package that a file imports, by their first name below `pipeline`."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pipeline":
-            parts = node.module.split(".")
-            found += [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
-        elif isinstance(node, ast.Import):
-            found += [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("pipeline.")]
-    return found
-
-
-def home_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "pipeline"
+ROOMS = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
 FILES = sorted(PACKAGE.rglob("*.py"))
+TOP = ("__init__", "__main__")  # the public names, loaded when they are used, and `python -m pipeline`
 
 
-def test_every_module_has_a_layer():
-    assert {home_of(path) for path in FILES} <= set(LEVEL)
+def imported_files(path: Path, package: Path = PACKAGE) -> set[Path]:
+    """The files of the package that a file imports, anywhere in it; of `from room import file` the file."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    found = {_file_of(name.split("."), package) for name in names if name.split(".")[0] == "pipeline"}
+    return {file for file in found if file is not None and file != path}
+
+
+def _file_of(parts: list[str], package: Path) -> Path | None:
+    """The file that holds a dotted name: a module, the module of a name, or a room's `__init__.py`."""
+    for n in range(len(parts), 1, -1):
+        place = package.joinpath(*parts[1:n])
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
+
+
+def room_of(path: Path, package: Path = PACKAGE) -> str:
+    return path.relative_to(package).parts[0].removesuffix(".py")
+
+
+def upward_imports(path: Path, package: Path = PACKAGE) -> set[str]:
+    """The rooms below its own, or unknown ones, that a file imports from."""
+    above = ROOMS[: ROOMS.index(room_of(path, package)) + 1]
+    return {room_of(file, package) for file in imported_files(path, package)} - set(above)
+
+
+def circle(files: list[Path], package: Path = PACKAGE) -> list[str]:
+    """Files that import one another in a circle; empty if there are none."""
+    try:
+        TopologicalSorter({file: imported_files(file, package) for file in files}).prepare()
+    except CycleError as error:
+        return [str(file.relative_to(package)) for file in error.args[1]]
+    return []
+
+
+def test_every_room_is_in_the_table():
+    assert {room_of(path) for path in FILES} == {*ROOMS, *TOP}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_one_way(path):
-    home = home_of(path)
-    upward = [name for name in imports_of(path) if name != home and LEVEL[name] >= LEVEL[home]]
-    type_only = {"progress": {"plan", "store", "spec"}}.get(home, set())
-    assert not set(upward) - type_only
+def test_a_room_imports_only_from_rooms_above_it(path):
+    assert room_of(path) in TOP or not upward_imports(path)
 
 
-def test_an_upward_import_would_be_seen(tmp_path):
-    (tmp_path / "spec.py").write_text("from pipeline.cli.main import main\nimport pipeline.train\n")
-    assert imports_of(tmp_path / "spec.py") == ["cli", "train"]
+def test_no_file_is_part_of_a_circle():
+    assert circle(FILES) == []
+
+
+def test_an_upward_import_and_a_circle_would_be_seen(tmp_path):
+    for name, text in {
+        "conv_base/spec.py": "def f():\n    from pipeline.cli.main import main\n",
+        "cli/main.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pipeline.cli import exit\n",
+        "cli/exit.py": "import pipeline.cli.main\n",
+        "cli/__init__.py": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert upward_imports(tmp_path / "conv_base/spec.py", tmp_path) == {"cli"}
+    assert set(circle(sorted(tmp_path.rglob("*.py")), tmp_path)) == {"cli/main.py", "cli/exit.py"}
 
 
 def modules_after(code: str) -> set[str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from pipeline.extraction.callbacks import SILENT, Callbacks
+from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.heads.lazy_rows import Rows
 
 BLOCK = 2048  # rows compared at a time: 16 MiB of cosines

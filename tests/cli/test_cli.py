@@ -160,7 +160,7 @@ def test_fault_02_a_signal_keeps_what_is_finished(photos, tmp_path, number):
         "    def compute(self, batch):\n"
         "        time.sleep(0.1)\n"
         "        return super().compute(batch)\n"
-        "pipeline.conv_base.load_conv_base = Slow\n"
+        "pipeline.conv_base.base.load_conv_base = Slow\n"
         "pipeline.cli.console.start_tensorflow_quietly = lambda: None\n"
         "pipeline.extraction.plan.MAX_ROWS = 16\n"
         "from pipeline.cli.main import main\n"

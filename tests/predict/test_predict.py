@@ -335,7 +335,7 @@ class TestUnknown:
         assert next(predict_images(tinted.directory, paths)).unknown is None
 
     def test_a_sample_of_the_training_images_is_fixed_and_as_large_as_said(self, tinted, monkeypatch):
-        from pipeline.predict import unknown as neighbours
+        from pipeline.predict import outliers as neighbours
 
         monkeypatch.setattr(neighbours, "MAX_ROWS", 12)
         monkeypatch.setattr(neighbours, "MAX_MEASURED", 7)

@@ -22,6 +22,7 @@ from pipeline.cli.main import main
 from pipeline.duplicates import Duplicates
 from pipeline.duplicates.pairs import Pair
 from pipeline.evaluation import Repeats
+from pipeline.extraction.callbacks import SILENT
 from pipeline.files.durable import read_json, write_json
 from pipeline.images.decode import decode_image
 from pipeline.report import calibration, data, detail, feature_map, material, scores, write_report
@@ -253,7 +254,7 @@ class TestWhatIsMissing:
         gone, changed, whole = (Path(store.images.paths[at]) for at in range(3))
         gone.unlink()
         changed.write_bytes(photo(7777))
-        shown = thumbnails(store, [0, 1, 2, 1], lambda *done: None)
+        shown = thumbnails(store, [0, 1, 2, 1], SILENT)
         assert whole.is_file() and list(shown) == [0, 1, 2]
         assert "its image is gone" in shown[0] and "was changed after it was scanned" in shown[1]
         assert "<img" not in shown[0] + shown[1] and shown[2].startswith("<img src=")
@@ -340,7 +341,7 @@ class TestWriting:
 
     def test_features_are_read_by_the_block_and_heads_say_the_same(self, trained, monkeypatch):
         store, done = open_features(trained / "cache"), []
-        whole = scores.predict_validation(store, ["logistic"], lambda *so_far: None)
+        whole = scores.predict_validation(store, ["logistic"], SILENT)
         monkeypatch.setattr(scores, "BLOCK_BYTES", 3 * store.bytes_per_row)
         parts = scores.predict_validation(store, ["logistic"], lambda what, n, total: done.append(n))
         assert done[0] == 3 and done[-1] == len(whole.y)

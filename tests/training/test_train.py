@@ -22,7 +22,7 @@ from pipeline import (
 from pipeline.heads import memory, training
 from pipeline.heads.metrics import read_metrics
 from pipeline.heads.shared_features import SharedFeatures
-from pipeline.store import on_demand
+from pipeline.store import lazy_rows
 from pipeline.training import train
 from tests.fakes import photo_folder
 
@@ -48,13 +48,13 @@ def store(tmp_path, fake_conv_base, monkeypatch):
 def read(monkeypatch):
     """How many rows each read from a store takes."""
     sizes = []
-    getitem = on_demand.FeatureRows.__getitem__
+    getitem = lazy_rows.FeatureRows.__getitem__
 
     def counted(rows, some):
         sizes.append(len(getitem(rows, some)))
         return getitem(rows, some)
 
-    monkeypatch.setattr(on_demand.FeatureRows, "__getitem__", counted)
+    monkeypatch.setattr(lazy_rows.FeatureRows, "__getitem__", counted)
     return sizes
 
 
@@ -99,7 +99,7 @@ class TestRowsOnDemand:
 
     def test_a_row_of_no_finished_shard_is_refused(self, store):
         with pytest.raises(StoreDamaged, match="2 of 3 rows are in no finished shard"):
-            on_demand.FeatureRows(store, np.array([0, 60, 10**6]))
+            lazy_rows.FeatureRows(store, np.array([0, 60, 10**6]))
 
 
 def test_scikit_learn_heads_of_a_call_read_each_row_once(store, read):
