@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, cast
 
 from pipeline.errors import SpecError
@@ -12,10 +12,7 @@ from pipeline.images.augment import View
 from pipeline.images.resize import RESIZES
 
 FORMAT = 1  # of the features; raised when the same spec comes to mean other values
-PREPROCESSINGS = ("own", "rescale", "tf", "torch", "caffe", "none")
 WEIGHTS_WORDS = ("imagenet", "random")  # anything else is a file
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-STORE_DTYPES = ("float16", "float32")
 
 
 class Difference(NamedTuple):
@@ -68,29 +65,65 @@ class ConvBaseSpec:
         A value out of range.
     """
 
-    conv_base: str = "vgg16"
-    conv_base_args: Mapping[str, Any] = field(default_factory=dict)
-    weights: str = "imagenet"
-    size: int | tuple[int, int] = 150
-    cut: str | None = None
-    preprocessing: str = "own"
-    resize: str = "bilinear"
-    precision: str = "auto"
-    store_dtype: str = "float16"
+    conv_base: str = field(
+        default="vgg16",
+        metadata={"help": "a model of keras.applications in snake case, or a .keras file", "metavar": "NAME"},
+    )
+    conv_base_args: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "help": "argument of the conv base's own function, such as alpha=0.35; can be repeated",
+            "metavar": "KEY=VALUE",
+        },
+    )
+    weights: str = field(
+        default="imagenet",
+        metadata={
+            "help": "ImageNet weights, seeded random weights, or a weights file without the top; a .keras file "
+            "contains its weights",
+            "metavar": "{imagenet,random,FILE}",
+        },
+    )
+    size: int | tuple[int, int] = field(default=150, metadata={"help": "input size in pixels", "metavar": "N|HxW"})
+    cut: str | None = field(
+        default=None,
+        metadata={
+            "help": "layer whose output is stored (default: the last layer); top1 stores the input of the uppermost "
+            "block, for `finetune`; top2 stores the input of the block below it",
+            "metavar": "LAYER|topN",
+        },
+    )
+    preprocessing: str = field(
+        default="own",
+        metadata={
+            "help": "own: the conv base's preprocess_input; rescale: divide by 255; tf, torch, caffe: the modes of "
+            "Keras; none: RGB in 0..255",
+            "choices": ("own", "rescale", "tf", "torch", "caffe", "none"),
+        },
+    )
+    resize: str = field(
+        default="bilinear", metadata={"help": "how images are resized to the input size", "choices": RESIZES}
+    )
+    precision: str = field(
+        default="auto",
+        metadata={
+            "help": "number format in which the conv base computes; auto measures the speeds once, when the store is "
+            "created",
+            "choices": ("auto", "float32", "bfloat16", "float16"),
+        },
+    )
+    store_dtype: str = field(
+        default="float16", metadata={"help": "number format of the stored features", "choices": ("float16", "float32")}
+    )
     view: View | None = None
     decoder: str | None = None
     conv_base_sha256: str | None = None
     weights_sha256: str | None = None
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
-            ("preprocessing", self.preprocessing, PREPROCESSINGS),
-            ("resize", self.resize, RESIZES),
-            ("precision", self.precision, PRECISIONS),
-            ("store_dtype", self.store_dtype, STORE_DTYPES),
-        ):
-            if value not in choices:
-                raise SpecError(f"{name} {value!r} is not one of {', '.join(choices)}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise SpecError(f"{name} {getattr(self, name)!r} is not one of {', '.join(choices)}")
         try:
             canonical_json(dict(self.conv_base_args))
         except (TypeError, ValueError):
@@ -142,6 +175,10 @@ class ConvBaseSpec:
         if not self.is_resolved:
             raise SpecError("a spec has a fingerprint only once its conv base was loaded")
         return sha256_of(canonical_json(self.identity()).encode())
+
+
+CHOICES = {field.name: field.metadata["choices"] for field in fields(ConvBaseSpec) if "choices" in field.metadata}
+PREPROCESSINGS, _, PRECISIONS, STORE_DTYPES = CHOICES.values()
 
 
 def compare(stored: Mapping[str, Any], asked: Mapping[str, Any], *, settled: bool = True) -> list[Difference]:

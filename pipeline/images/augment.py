@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -52,14 +52,14 @@ class Augmentation:
         A value out of range.
     """
 
-    rotation: float = 40.0
-    width_shift: float = 0.2
-    height_shift: float = 0.2
-    shear: float = 11.5
-    zoom: float = 0.2
-    horizontal_flip: bool = True
-    brightness: float = 0.0
-    seed: int = 0
+    rotation: float = field(default=40.0, metadata={"help": "largest rotation in degrees, 0 to 180"})
+    width_shift: float = field(default=0.2, metadata={"help": "largest shift as a fraction of the width, 0 to 1"})
+    height_shift: float = field(default=0.2, metadata={"help": "largest shift as a fraction of the height, 0 to 1"})
+    shear: float = field(default=11.5, metadata={"help": "largest shear in degrees, 0 to 80"})
+    zoom: float = field(default=0.2, metadata={"help": "largest relative change of height and width, 0 to 0.9"})
+    horizontal_flip: bool = field(default=True, metadata={"help": "whether half of the copies are mirrored"})
+    brightness: float = field(default=0.0, metadata={"help": "largest relative change of brightness, 0 to 1"})
+    seed: int = field(default=0, metadata={"help": "seed of the random copies", "metavar": "N"})
 
     def __post_init__(self) -> None:
         for name, most in MAX.items():
@@ -81,7 +81,7 @@ class Augmentation:
         SpecError
             There is no such setting, or its value is out of range.
         """
-        names = [field.name for field in fields(cls)]
+        names = [setting.name for setting in fields(cls)]
         for name in settings:
             if name not in names:
                 raise SpecError(f"augmentation has no setting {name!r}; it has {', '.join(names)}")

@@ -83,3 +83,9 @@ def test_a_difference_shows_both_values():
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(SpecError, match=next(iter(wrong))):
         ConvBaseSpec(**wrong)
+
+
+def test_each_field_that_a_user_sets_has_a_help_text_beside_it():
+    computed = {"view", "decoder", "conv_base_sha256", "weights_sha256"}
+    assert {field.name for field in fields(ConvBaseSpec) if not field.metadata.get("help")} == computed
+    assert all(field.metadata["help"] for field in fields(Augmentation))
