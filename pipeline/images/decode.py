@@ -1,23 +1,23 @@
-"""Bytes to an RGB float array at the spec's size: the one decoder of cache, predict and export.
+"""Decode the bytes of an image file to an RGB float array; cache, predict and export all use this decoder.
 
-The rules, which `DECODER` names:
+`DECODER` is the name of these rules:
 
-- The content decides, not the file's name: JPEG (of a multi-picture file the first), PNG, GIF,
-  BMP, WEBP, TIFF (the first page) and binary PBM, PGM and PPM. Of an animation the first frame.
-- Upright: the EXIF orientation, or the XMP one where there is none, is applied.
+- The format is recognised by content, not by the file's name: JPEG (of a multi-picture file the
+  first), PNG, GIF, BMP, WEBP, TIFF (the first page) and binary PBM, PGM and PPM. Of an animation the
+  first frame is taken.
+- The image is turned upright by its EXIF orientation, or by the XMP one where there is none.
 - Alpha and transparent colours are dropped, not blended, as TensorFlow and Keras do; so are colour
   profiles and gamma.
 - JPEG is decoded with the slow integer DCT, TensorFlow's `dct_method="INTEGER_ACCURATE"`.
-- 16-bit grey is v / 257, fractions kept. Of 16-bit colour Pillow gives the high byte, which is less
-  than one level away from that.
-- Then a stretch to the size asked for, to the values of `tf.image.resize`.
+- 16-bit grey is divided by 257 without rounding. Of 16-bit colour Pillow gives the high byte, which
+  differs from that by less than one level.
+- The image is then stretched to the size asked for, to the values of `tf.image.resize`.
 """
 
 from __future__ import annotations
 
 import io
 import operator
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -34,40 +34,37 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from pipeline.errors import PipelineError, SpecError
+from pipeline.images.formats import foreign_format, image_format
+from pipeline.images.orientation import read_orientation, swaps_sides, turn_upright
 from pipeline.images.resize import RESIZES, stretch
 from pipeline.images.status import Status
 
 DECODER = "pillow-1"  # part of a spec's fingerprint; raised whenever any pixel would change
-MAX_PIXELS = 8192 * 6144  # the 8160 x 6144 of phones passes; 192 MiB at Pillow's 4 bytes a pixel
-MAX_SIDE = 65_535  # as JPEG and GIF have it; codecs hold some rows besides the pixels
+MAX_PIXELS = 8192 * 6144  # phones make 8160 x 6144; 192 MiB at Pillow's 4 bytes a pixel
+MAX_SIDE = 65_535  # the limit of JPEG and GIF; codecs hold some rows besides the pixels
 
 Size = tuple[int, int] | Callable[[int, int], tuple[int, int]]
 
-_READERS: tuple[tuple[bytes, type[ImageFile]], ...] = (
-    (rb"\xff\xd8\xff", JpegImageFile),
-    (rb"\x89PNG\r\n\x1a\n", PngImageFile),
-    (rb"GIF8[79]a", GifImageFile),
-    (rb"BM", BmpImageFile),
-    (rb"RIFF....WEBP", WebPImageFile),
-    (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", TiffImageFile),
-    (rb"P[456]\s", PpmImageFile),
-)
-_STRANGERS = (
-    (rb"\s*<", "HTML, XML or SVG"),
-    (rb"version https://git-lfs", "a Git LFS pointer"),
-    (rb"....ftyp", "HEIC, AVIF or a video"),
-    (rb"%!PS|%PDF", "PostScript or PDF"),
-)
-# Pillow's other codecs are loops in Python: they hold the interpreter's lock for as long as a
-# stranger's file likes.
+_READERS: dict[str, type[ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+    "WEBP": WebPImageFile,
+    "TIFF": TiffImageFile,
+    "PPM": PpmImageFile,
+}
+# Pillow's other codecs are Python loops: an untrusted file could make them hold the interpreter's
+# lock for any time.
 _CODECS = frozenset({"jpeg", "zip", "gif", "raw", "libtiff"})
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16B"})
 
 
 class DecodeError(PipelineError):
-    """These bytes give no picture; the text is the reason in plain words, without the path.
+    """An image file cannot be decoded; the text is the reason in plain words, without the path.
 
-    Its traceback keeps the decoder's memory alive: collect `status` and the text, not the error.
+    The traceback of this error keeps the decoder's memory alive: store `status` and the text, not
+    the error itself.
 
     Attributes
     ----------
@@ -83,18 +80,19 @@ class DecodeError(PipelineError):
 def decode_image(data: bytes, size: Size, resize: str = "bilinear") -> np.ndarray:
     """Decode an image file and stretch it to `size`, by the rules of this module.
 
-    Safe to call from several threads at once. Besides the result and a few copies of `data` it takes
-    less than 200 MiB, whatever size the header claims; compressed texts in a hostile PNG can add
-    Pillow's own limit for them, 64 Mi characters.
+    Several threads may call this function at the same time. Besides the result and a few copies of
+    `data` it takes less than 200 MiB, whatever size the header claims; compressed texts in an
+    untrusted PNG can add Pillow's own limit for them, 64 Mi characters.
 
     Parameters
     ----------
     data : bytes
         The content of the file.
     size : (int, int) or callable
-        Height and width of the result in pixels, or a function that gives them from those of the
-        upright picture.
+        Height and width of the result in pixels, or a function that returns them given height and
+        width of the upright image.
     resize : {"bilinear", "antialias"}
+        How the image is resampled where it shrinks; see `stretch`.
 
     Returns
     -------
@@ -104,28 +102,28 @@ def decode_image(data: bytes, size: Size, resize: str = "bilinear") -> np.ndarra
     Raises
     ------
     DecodeError
-        Damaged, not an image, of a kind that would come out wrong, or too large.
+        The data are damaged, are no image, are of a kind that Pillow would decode wrongly, or are too
+        large.
     SpecError
-        An unknown `resize`.
+        `resize` is unknown.
     """
     if resize not in RESIZES:
         raise SpecError(f"resize {resize!r} is not one of {', '.join(RESIZES)}")
     image, orientation = _load(data)
-    sideways = orientation >= 5
+    swapped = swaps_sides(orientation)
     if callable(size):
-        size = size(image.width, image.height) if sideways else size(image.height, image.width)
-    height, width = size[::-1] if sideways else size
+        size = size(image.width, image.height) if swapped else size(image.height, image.width)
     pixels = stretch(
         lambda top, bottom: _rgb(image, top, bottom),
         (image.height, image.width),
-        (height, width),
+        size[::-1] if swapped else size,
         antialias=resize == "antialias",
     )
-    return _upright(pixels, orientation)
+    return turn_upright(pixels, orientation)
 
 
 def _load(data: bytes) -> tuple[ImageFile, int]:
-    """The image with its pixels, and its EXIF orientation 1 to 8."""
+    """Return the image with its pixels, and its EXIF orientation."""
     image = _open(data)
     need, size = _bytes_to_decode(image, data), f"{image.width} x {image.height} pixels"
     if need > 4 * MAX_PIXELS:
@@ -133,94 +131,94 @@ def _load(data: bytes) -> tuple[ImageFile, int]:
         raise DecodeError(Status.TOO_LARGE, f"{size}, {-(-need >> 20)} MiB to decode, more than {allowed}")
     if max(image.size) > MAX_SIDE:
         raise DecodeError(Status.TOO_LARGE, f"{size}, more than {MAX_SIDE} on a side")
-    if wrong := _why_wrong(image, data):
-        raise DecodeError(Status.UNDECODABLE, f"{image.format} {wrong}")
-    with _faults_of_the_file(image.format):
+    if problem := _unsupported_feature(image, data):
+        raise DecodeError(Status.UNDECODABLE, f"{image.format} {problem}")
+    with _as_decode_errors(image.format):
         image.load()
-    image.info.pop("transparency", None)  # convert() warns of dropping it
-    return image, _orientation(image)
+    image.info.pop("transparency", None)  # otherwise convert() warns that it drops the transparency
+    return image, read_orientation(image)
 
 
 def _open(data: bytes) -> ImageFile:
-    # Not with Image.open: it warns of large images before anyone can look at the size.
-    for magic, reader in _READERS:
-        if re.match(magic, data, re.DOTALL):
-            with _faults_of_the_file(reader.format):
-                return reader(io.BytesIO(data))
-    kind = next((kind for magic, kind in _STRANGERS if re.match(magic, data, re.DOTALL)), "an unknown format")
-    raise DecodeError(Status.UNDECODABLE, f"not an image this package reads ({kind})" if data else "an empty file")
+    """Read the header. `Image.open` is not used: it warns of large images before the size can be checked."""
+    format = image_format(data)
+    if format is None:
+        reason = f"not an image this package reads ({foreign_format(data)})" if data else "an empty file"
+        raise DecodeError(Status.UNDECODABLE, reason)
+    with _as_decode_errors(format):
+        return _READERS[format](io.BytesIO(data))
 
 
 @contextmanager
-def _faults_of_the_file(format: str | None) -> Iterator[None]:
-    """Pillow meets garbage with exceptions of every kind, so little but calls to Pillow stands in here."""
+def _as_decode_errors(format: str | None) -> Iterator[None]:
+    """Raise any exception as a DecodeError; for calls of Pillow only, which raises all kinds over damaged data."""
     try:
         yield
     except Image.DecompressionBombError as error:
         raise DecodeError(Status.TOO_LARGE, f"{format}: {error}") from error
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        fault = "truncated" if "truncated" in text.lower() else "damaged"
-        raise DecodeError(Status.UNDECODABLE, f"{fault} {format} ({text})") from error
+        damage = "truncated" if "truncated" in text.lower() else "damaged"
+        raise DecodeError(Status.UNDECODABLE, f"{damage} {format} ({text})") from error
 
 
 def _bytes_to_decode(image: ImageFile, data: bytes) -> int:
-    """The most that Pillow and its codec will hold at a time, by the header alone."""
+    """Return the peak memory of Pillow and its codec while decoding, in bytes, from the header alone."""
     pixels = image.width * image.height
     if isinstance(image, JpegImageFile):
         return pixels * (4 + _coefficient_bytes(image, data))
     if isinstance(image, WebPImageFile):  # two canvases, a copy and the pixels, and half a byte inside libwebp
         return pixels * 33 // 2
     if isinstance(image, TiffImageFile):
-        copies = 1 if _tag(image, Tag.Orientation, 1) == 1 else 2  # Pillow turns the whole image
-        width, height = _tag(image, Tag.ImageWidth, 0), _tag(image, Tag.ImageLength, 0)
-        rows = min(_tag(image, Tag.RowsPerStrip, height), height)
-        chunk = _tag(image, Tag.TileWidth, width) * _tag(image, Tag.TileLength, rows)
+        copies = 1 if _tiff_number(image, Tag.Orientation, 1) == 1 else 2  # Pillow turns the whole image
+        width, height = _tiff_number(image, Tag.ImageWidth, 0), _tiff_number(image, Tag.ImageLength, 0)
+        rows = min(_tiff_number(image, Tag.RowsPerStrip, height), height)
+        chunk = _tiff_number(image, Tag.TileWidth, width) * _tiff_number(image, Tag.TileLength, rows)
         return 4 * pixels * copies + 8 * chunk * ("libtiff" in _codecs(image))
     return 4 * pixels
 
 
 def _coefficient_bytes(image: JpegImageFile, data: bytes) -> int:
-    """Bytes a pixel that libjpeg keeps of an image in several scans until it has read the last."""
+    """Return the bytes per pixel that libjpeg holds of an image in several scans until it has read the last."""
     end, length = _scan_start(image), 6 + 2 * image.layers  # of the scan's header, if it names all layers
     if "progressive" not in image.info and data[end - length : end - length + 3] == bytes((0, length, image.layers)):
         return 0
-    with _faults_of_the_file(image.format):
+    with _as_decode_errors(image.format):
         return {1: 4, 2: 3}.get(get_sampling(image), 2 * image.layers)
 
 
-def _why_wrong(image: ImageFile, data: bytes) -> str | None:
-    """Why Pillow would read this as something else, or as grey or black, without a word."""
+def _unsupported_feature(image: ImageFile, data: bytes) -> str | None:
+    """Return what Pillow would decode to wrong, grey or black pixels without an error; None if there is nothing."""
     if not _codecs(image) <= _CODECS:
         return f"in an unsupported encoding ({', '.join(_codecs(image))})"
     if image.mode not in _MODES:
         return f"of {'32-bit or floating point' if image.mode in 'IF' else image.mode} pixels is not supported"
     if image.mode == "P" and image.palette is None:
         return "without its palette"
-    if isinstance(image, JpegImageFile):  # no block of 8 x 8 takes less than a bit
+    if isinstance(image, JpegImageFile):  # a block of 8 x 8 pixels takes one bit at least
         whole = data.rfind(b"\xff\xd9") >= _scan_start(image) and image.width * image.height <= 8 * 64 * len(data)
         return None if whole else f"cut short ({image.width} x {image.height} pixels in {len(data)} bytes)"
     if isinstance(image, TiffImageFile):
-        bits, signed = _tag(image, Tag.BitsPerSample, 1), _tag(image, Tag.SampleFormat, 1) != 1
-        negative = _tag(image, Tag.PhotometricInterpretation, 0) == 0
-        planes = _tag(image, Tag.PlanarConfiguration, 1) == 2
+        bits, signed = _tiff_number(image, Tag.BitsPerSample, 1), _tiff_number(image, Tag.SampleFormat, 1) != 1
+        negative = _tiff_number(image, Tag.PhotometricInterpretation, 0) == 0
+        planes = _tiff_number(image, Tag.PlanarConfiguration, 1) == 2
         if signed or bits == 12 or (bits == 16 and (negative or planes)):
-            kind = f"{bits} bits a sample{', signed' * signed}{', negative' * negative}{', in planes' * planes}"
-            return f"in an unsupported layout ({kind})"
+            layout = f"{bits} bits a sample{', signed' * signed}{', negative' * negative}{', in planes' * planes}"
+            return f"in an unsupported layout ({layout})"
     return None
 
 
 def _codecs(image: ImageFile) -> set[str]:
-    return {tile[0] for tile in image.tile}  # of WEBP there are none before it is loaded
+    return {tile[0] for tile in image.tile}  # WEBP has none before it is loaded
 
 
 def _scan_start(image: JpegImageFile) -> int:
-    return image.fp.tell() if image.fp else 0  # Pillow has read the headers up to there
+    return image.fp.tell() if image.fp else 0  # Pillow has read the headers up to the first scan
 
 
-def _tag(image: TiffImageFile, tag: Tag, default: int) -> int:
-    """A TIFF tag's number, the largest where it has one a sample."""
-    with _faults_of_the_file(image.format):
+def _tiff_number(image: TiffImageFile, tag: Tag, default: int) -> int:
+    """Return the number of a TIFF tag; the largest number where the tag has one per sample."""
+    with _as_decode_errors(image.format):
         value = image.tag_v2.get(tag, default)
         number = max(map(operator.index, value if isinstance(value, tuple) else (value,)))
         if number < 0:
@@ -228,31 +226,13 @@ def _tag(image: TiffImageFile, tag: Tag, default: int) -> int:
         return number
 
 
-def _orientation(image: ImageFile) -> int:
-    try:
-        value = image.getexif().get(Tag.Orientation, 1)
-    except Exception:  # as in _faults_of_the_file, but the pixels are sound
-        return 1
-    return int(value) if value in range(1, 9) else 1
-
-
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
-
-
 def _rgb(image: ImageFile, top: int, bottom: int) -> np.ndarray:
-    """Rows top to bottom - 1 as (rows, width, 3), uint8; of 16-bit grey float32."""
+    """Return rows top to bottom - 1 as (rows, width, 3), uint8; of 16-bit grey float32."""
     whole = (top, bottom) == (0, image.height)
     part = image if whole else image.crop((0, top, image.width, bottom))
     if part.mode.startswith("I;16"):
         grey = np.asarray(part).astype(np.float32) / np.float32(257)
         return np.broadcast_to(grey[:, :, None], (*grey.shape, 3))
     if image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
-        part = ImageChops.invert(part)  # Pillow takes every CMYK JPEG for Adobe's, which are inverted
+        part = ImageChops.invert(part)  # Pillow inverts every CMYK JPEG, though only Adobe's are stored inverted
     return np.asarray(part if part.mode == "RGB" else part.convert("RGB"))

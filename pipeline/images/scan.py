@@ -1,8 +1,7 @@
-"""Which images there are: listed, labelled, identified by content, and split. No TensorFlow."""
+"""`scan_images`: the table of a data set's images, with their labels, content and splits."""
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +10,11 @@ import numpy as np
 
 from pipeline.defaults import TEST, VALIDATION
 from pipeline.errors import ImagesError
-from pipeline.images.contents import Known, Unusable, read_contents
-from pipeline.images.listing import Entry, list_images
+from pipeline.images.content_hashes import Content, Unusable, read_contents
+from pipeline.images.folder_walk import Entry
+from pipeline.images.labels import Listing, list_images
 from pipeline.images.splits import assign_splits
 from pipeline.images.table import NO_GROUP, ImageTable, Skipped
-
-logger = logging.getLogger(__name__)
 
 
 def scan_images(
@@ -32,14 +30,15 @@ def scan_images(
     Parameters
     ----------
     source : path
-        A folder with one folder a class; the same under `train/`, `validation/`, `test/`; a flat
-        folder whose file names carry the label (`cat.17.jpg`); or a CSV file with the columns
-        `path,label` and, if you like, `split,group`.
+        A folder with one folder per class; the same below `train/`, `validation/`, `test/`; a flat
+        folder whose file names hold the label (`cat.17.jpg`); or a CSV file with the columns
+        `path,label` and, optionally, `split,group`. Folders are taken for splits if every folder has
+        the name of a split and one of them is `train`; otherwise each folder is a class.
     validation, test : float
         Fractions of the images for the splits that are not given.
     known : ImageTable, optional
-        The images as last seen (`open_features(dir).images`): files of the same size and time are
-        not read again.
+        The table of an earlier scan (`open_features(dir).images`). Files whose size and time are the
+        same are not read again.
     on_read : callable
         Called as `on_read(done, total)` while files are read.
 
@@ -51,71 +50,73 @@ def scan_images(
     Raises
     ------
     ImagesError
-        No such folder, no images, one class only, a class with a single image, a manifest with a
-        missing column or path.
+        The source does not exist, holds no images, one class only or a class with a single image, or
+        is a CSV file with a missing column or path.
     """
     source = Path(source)
     listing = list_images(source)
-    contents = read_contents(listing.root, listing.entries, _known(known, listing.root), on_read)
-    skipped = listing.skipped + [
-        Skipped(entry.id, "is no image")
-        for entry, content in zip(listing.entries, contents, strict=True)
-        if content is Unusable.NO_IMAGE
-    ]
-    pairs = [
-        (entry, content if isinstance(content, bytes) else None)
-        for entry, content in zip(listing.entries, contents, strict=True)
-        if content is not Unusable.NO_IMAGE
-    ]
-    pairs.sort(key=lambda pair: pair[0].id)
-    _check_classes(source, [entry for entry, _ in pairs], skipped)
-    return _table(listing.root, pairs, skipped, validation, test)
+    contents = _contents(listing, known, on_read)
+    images: list[tuple[Entry, bytes | None]] = []
+    skipped = list(listing.skipped)
+    for entry in sorted(listing.entries, key=lambda entry: entry.id):
+        content = contents[entry.id]
+        if content is Unusable.NO_IMAGE:
+            skipped.append(Skipped(entry.id, content.value))
+        else:
+            images.append((entry, content if isinstance(content, bytes) else None))
+    _check_classes(source, [entry for entry, _ in images], skipped)
+    return _table(listing.root, images, skipped, validation, test)
 
 
-def _known(table: ImageTable | None, root: Path) -> Known:
-    if table is None or table.root != root.absolute():  # another folder: equal names and times prove nothing
-        return {}
-    seen = zip(
-        table.ids, table.sizes.tolist(), table.mtimes.tolist(), table.content_keys(), table.readable, strict=True
-    )
-    return {id: (size, mtime, content) for id, size, mtime, content, readable in seen if readable}
+def _contents(listing: Listing, known: ImageTable | None, on_read: Callable[[int, int], None]) -> dict[str, Content]:
+    """Return the content of each entry by its id, from `known` where size and time are the same."""
+    contents: dict[str, Content] = {}
+    if known is not None and known.root == listing.root.absolute():  # in another folder, equal names prove nothing
+        stamps = {entry.id: (entry.size, entry.mtime) for entry in listing.entries}
+        columns = (known.sizes.tolist(), known.mtimes.tolist(), known.content_keys(), known.readable)
+        for id, size, mtime, content, readable in zip(known.ids, *columns, strict=True):
+            if readable and stamps.get(id) == (size, mtime):
+                contents[id] = content
+    unread = [entry.id for entry in listing.entries if entry.id not in contents]
+    contents.update(zip(unread, read_contents(listing.root, unread, on_read), strict=True))
+    return contents
 
 
 def _check_classes(source: Path, entries: list[Entry], skipped: list[Skipped]) -> None:
-    sizes = Counter(entry.label for entry in entries)
-    if not sizes:
+    counts = Counter(entry.label for entry in entries)
+    if not counts:
         hint = f"; {skipped[0].path} {skipped[0].reason}" if skipped else ""
-        raise ImagesError(f"no images in {source}{hint}; put them into one folder a class")
-    if len(sizes) == 1:
-        raise ImagesError(f"one class only in {source}: '{next(iter(sizes))}'; a classifier needs two or more")
-    single = sorted(str(label) for label, n in sizes.items() if n == 1)
+        raise ImagesError(f"no images in {source}{hint}; put them into one folder per class")
+    if len(counts) == 1:
+        raise ImagesError(f"one class only in {source}: '{next(iter(counts))}'; a classifier needs two or more")
+    single = sorted(str(label) for label, n in counts.items() if n == 1)
     if single:
         raise ImagesError(f"one image only in {source} of class {', '.join(single[:5])}; a class needs two or more")
 
 
 def _table(
-    root: Path, pairs: list[tuple[Entry, bytes | None]], skipped: list[Skipped], validation: float, test: float
+    root: Path, images: list[tuple[Entry, bytes | None]], skipped: list[Skipped], validation: float, test: float
 ) -> ImageTable:
-    entries = [entry for entry, _ in pairs]
+    entries = [entry for entry, _ in images]
     classes = tuple(sorted({str(entry.label) for entry in entries}))
-    number = {name: index for index, name in enumerate(classes)}
-    group_number = {name: index for index, name in enumerate(sorted({e.group for e in entries if e.group}))}
-    # A file that cannot be read has no content: its name stands in, so that it has a split at all.
-    keys = [content or entry.id.encode(errors="surrogateescape") for entry, content in pairs]
-    splits = assign_splits(
+    class_index = {name: index for index, name in enumerate(classes)}
+    group_index = {name: index for index, name in enumerate(sorted({e.group for e in entries if e.group}))}
+    # A file that cannot be read has no content; its id takes the place of its content, so that it has a split.
+    keys = [content or entry.id.encode(errors="surrogateescape") for entry, content in images]
+    split_codes = assign_splits(
         keys, [entry.group for entry in entries], [entry.split for entry in entries], validation=validation, test=test
     )
-    digests = b"".join(content or bytes(32) for _, content in pairs)
+    hashes = b"".join(content or bytes(32) for _, content in images)
     return ImageTable(
         root=root.absolute(),
         ids=[entry.id for entry in entries],
-        labels=np.array([number[str(entry.label)] for entry in entries], np.int32),
-        split_codes=splits,
+        labels=np.array([class_index[str(entry.label)] for entry in entries], np.int32),
+        split_codes=split_codes,
         classes=classes,
         sizes=np.array([entry.size for entry in entries], np.int64),
         mtimes=np.array([entry.mtime for entry in entries], np.int64),
-        contents=np.frombuffer(digests, np.uint8).reshape(-1, 32),
-        readable=np.array([content is not None for _, content in pairs], bool),
-        groups=np.array([group_number.get(entry.group or "", NO_GROUP) for entry in entries], np.int32),
+        contents=np.frombuffer(hashes, np.uint8).reshape(-1, 32),
+        readable=np.array([content is not None for _, content in images], bool),
+        groups=np.array([group_index.get(entry.group or "", NO_GROUP) for entry in entries], np.int32),
         skipped=skipped,
     )

@@ -14,8 +14,7 @@ from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.extraction.extract import load_stored_conv_base
 from pipeline.extraction.loop import rows_of, tasks_of
 from pipeline.files.durable import TEMPORARY, read_json, sha256_of_file
-from pipeline.images.contents import Unusable, read_contents
-from pipeline.images.listing import Entry
+from pipeline.images.content_hashes import Unusable, read_contents
 from pipeline.store import (
     FeatureStore,
     ShardDamaged,
@@ -245,9 +244,8 @@ def _sources(store: FeatureStore, callbacks: Callbacks) -> Iterator[Finding]:
     if not images.root.is_dir():
         yield Finding(str(images.root), "is gone: none of the images can be read", FEATURES)
         return
-    entries = [Entry(id, None) for id in images.ids]
     found = read_contents(
-        images.root, entries, {}, lambda done, total: callbacks.progress("reading", done, total, "images")
+        images.root, images.ids, lambda done, total: callbacks.progress("reading", done, total, "images")
     )
     for id, content, key, readable in zip(images.ids, found, images.content_keys(), images.readable, strict=True):
         if content is Unusable.UNREADABLE:

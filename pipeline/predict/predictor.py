@@ -20,8 +20,8 @@ from pipeline.extraction.spec_check import views_to_be
 from pipeline.heads.files import load_head
 from pipeline.heads.shared_features import SharedFeatures
 from pipeline.images.augment import View
-from pipeline.images.finding import find_images
 from pipeline.images.status import Status
+from pipeline.images.unlabelled import find_images
 from pipeline.predict.outliers import Neighbours
 from pipeline.store import NO_ROW, FeatureStore, open_features
 from pipeline.store.by_content import RowsByContent

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.duplicates.pairs import Duplicates, Pair
-from pipeline.images.listing import SPLIT_FOLDERS
+from pipeline.images.labels import SPLIT_FOLDERS
 from pipeline.images.table import SPLITS
 from pipeline.report.feature_map import DIMENSIONS, FeatureMap
 from pipeline.report.figures import MARKERS, Figures

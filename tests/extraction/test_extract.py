@@ -494,7 +494,7 @@ def test_fault_30_a_file_without_permission_is_status_3_and_is_tried_again(photo
         return open(path, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.images.contents.open", open_but_for_one, raising=False)
+        patch.setattr("pipeline.images.content_hashes.open", open_but_for_one, raising=False)
         store = extract_features(scan_images(photos), cache)
     assert [(bad.id, bad.status) for bad in store.bad] == [("cats/004.png", Status.UNREADABLE)]
     assert len(store.load()[0]) == 19

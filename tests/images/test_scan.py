@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline import ImagesError, scan_images
-from pipeline.images import contents
-from pipeline.images.listing import NUMBERED_NAME
+from pipeline.images.labels import NUMBERED_NAME
 from pipeline.images.splits import assign_splits
 from pipeline.images.table import NO_GROUP
 from tests.fakes import photo, photo_folder
@@ -39,6 +38,32 @@ def test_split_folders_give_the_splits(tmp_path):
         photo_folder(tmp_path / split, n)
     table = scan_images(tmp_path)
     assert table.counts().tolist() == [[6, 3, 2], [6, 3, 2]]
+
+
+@pytest.mark.parametrize("name", ["train", "Training", "val", "test"])
+def test_a_class_may_have_the_name_of_a_split(tmp_path, name):
+    photo_folder(tmp_path, 4, ("bus", "car", name))
+    table = scan_images(tmp_path)
+    assert table.classes == tuple(sorted(("bus", "car", name)))
+    assert len(table) == 12 and not table.skipped
+
+
+def test_a_class_named_train_below_split_folders_is_a_class(tmp_path):
+    for split, n in (("train", 6), ("test", 3)):
+        photo_folder(tmp_path / split, n, ("bus", "train"))
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "__MACOSX").mkdir()
+    table = scan_images(tmp_path, validation=0.0)
+    assert table.classes == ("bus", "train") and table.counts().tolist() == [[6, 0, 3], [6, 0, 3]]
+
+
+def test_split_folders_beside_another_folder_are_classes_with_a_warning(tmp_path, caplog):
+    for folder in ("train", "val"):
+        photo_folder(tmp_path / folder, 3)
+    photo_folder(tmp_path, 3, ("drafts",))
+    with caplog.at_level("WARNING"):
+        assert scan_images(tmp_path).classes == ("drafts", "train", "val")
+    assert "train, val" in caplog.text and "drafts" in caplog.text
 
 
 def test_without_validation_folder_it_is_drawn_from_train_and_test_stays(tmp_path):
@@ -216,14 +241,12 @@ def test_fault_37_bad_folders_end_in_a_clear_error(photos, tmp_path):
         scan_images(photos)
 
 
-def test_known_files_are_not_read_again_unless_they_changed(photos, monkeypatch):
+def test_known_files_are_not_read_again_unless_they_changed(photos):
     first = scan_images(photos)
-    read = []
-    real = contents._content
-    monkeypatch.setattr(contents, "_content", lambda path: read.append(path.name) or real(path))
+    counts = []
     (photos / "cats" / "003.png").write_bytes(photo(999))
-    second = scan_images(photos, known=first)
-    assert read == ["003.png"]
+    second = scan_images(photos, known=first, on_read=lambda *call: counts.append(call))
+    assert counts == [(0, 1), (1, 1)]
     assert second.content_keys() == scan_images(photos).content_keys()
     assert second.content_keys() != first.content_keys()
 

@@ -30,7 +30,7 @@ from pipeline import (
 from pipeline.extraction.loop import MAX_WAITING
 from pipeline.heads import head_names
 from pipeline.heads.metrics import read_metrics
-from pipeline.images.finding import check_sources, find_images
+from pipeline.images.unlabelled import check_sources, find_images
 from pipeline.predict.outliers import K
 from pipeline.predict.predictor import BLOCK_ROWS, Predictor
 from pipeline.store import NO_ROW

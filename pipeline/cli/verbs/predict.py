@@ -13,8 +13,8 @@ from pathlib import Path
 from pipeline.cli import console, display
 from pipeline.errors import ImagesError
 from pipeline.heads import TUNED_HEADS
-from pipeline.images.finding import check_sources, find_images
 from pipeline.images.table import Skipped
+from pipeline.images.unlabelled import check_sources, find_images
 from pipeline.predict.csv_file import PredictionsFile, cells_of, check_place, columns, csv_line
 from pipeline.predict.outliers import neighbours_memory
 from pipeline.predict.predictor import Predictor

@@ -1,4 +1,4 @@
-"""Images that are to be labelled: files, folders of any layout and CSV files, one after the other."""
+"""Images without labels: files, folders of any layout and CSV files with a column `path`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pipeline.errors import ImagesError
-from pipeline.images.contents import may_be_image
-from pipeline.images.listing import IMAGE_SUFFIXES, Walk, manifest_rows
+from pipeline.images.csv_list import read_csv_rows
+from pipeline.images.folder_walk import FolderWalk
+from pipeline.images.formats import FIRST_BYTES, IMAGE_SUFFIXES, may_be_image
 from pipeline.images.table import Skipped
-
-HEAD = 16  # bytes that tell an image
 
 
 def find_images(
     sources: Iterable[str | os.PathLike[str]], on_skipped: Callable[[Skipped], None] = lambda skipped: None
 ) -> Iterator[str]:
-    """Paths of the images that `sources` stand for, found while they are asked for.
+    """Yield the paths of the images in `sources`, while folders and CSV files are being read.
 
     Parameters
     ----------
@@ -25,7 +24,7 @@ def find_images(
         Folders, in which every image at any depth counts; CSV files with a column `path`, relative
         to the file; anything else is taken for an image, whether it exists or not.
     on_skipped : callable
-        Hears of what lies in a folder and is no image.
+        Called with each file or folder inside a folder that is no image.
 
     Yields
     ------
@@ -42,18 +41,18 @@ def find_images(
         if path.is_dir():
             yield from _in_folder(path, on_skipped)
         elif path.suffix.lower() == ".csv":
-            yield from _in_manifest(path)
+            yield from _in_csv(path)
         else:
             yield os.fspath(source)
 
 
 def check_sources(sources: Iterable[str | os.PathLike[str]]) -> None:
-    """Whether each of `sources` is there.
+    """Check that each of `sources` is an existing file or folder.
 
     Raises
     ------
     ImagesError
-        One is not, or is neither a file nor a folder.
+        A source does not exist, or is neither a file nor a folder.
     """
     for source in sources:
         path = Path(source)
@@ -64,29 +63,29 @@ def check_sources(sources: Iterable[str | os.PathLike[str]]) -> None:
 
 
 def _in_folder(folder: Path, on_skipped: Callable[[Skipped], None]) -> Iterator[str]:
-    walk = Walk(folder)
-    for entry in walk.files():
+    walk = FolderWalk(folder)
+    for entry in walk.files_below():
         path = folder / entry.id
-        if _may_be_image(path):
+        if _is_image(path):
             yield str(path)
         else:
             on_skipped(Skipped(str(path), "is no image"))
-    for skipped in walk.found.skipped:
+    for skipped in walk.skipped:
         on_skipped(Skipped(str(folder / skipped.path), skipped.reason))
 
 
-def _may_be_image(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
     try:
         with open(path, "rb", buffering=0) as file:
-            return may_be_image(path, file.read(HEAD))
-    except OSError:  # why it cannot be read is said when it is to be labelled
+            return may_be_image(path, file.read(FIRST_BYTES))
+    except OSError:  # the error is reported when the image is decoded
         return True
 
 
-def _in_manifest(path: Path) -> Iterator[str]:
-    for line, row in manifest_rows(path, ("path",)):
+def _in_csv(path: Path) -> Iterator[str]:
+    for line, row in read_csv_rows(path, ("path",)):
         if not row["path"]:
             raise ImagesError(f"{path} line {line}: no path")
         yield str(path.parent / row["path"])

@@ -1,0 +1,135 @@
+"""Labels, and splits that are given: read from folder names, from file names or from a CSV file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ImagesError
+from pipeline.images.csv_list import read_csv_rows
+from pipeline.images.folder_walk import Entry, FolderWalk
+from pipeline.images.table import SPLITS, Skipped
+
+SPLIT_FOLDERS = {"train": "train", "training": "train", "validation": "validation"}
+SPLIT_FOLDERS |= {"val": "validation", "valid": "validation", "test": "test", "testing": "test"}
+NUMBERED_NAME = re.compile(r"^(?P<label>.*[^\W\d_].*?)[ ._-]*\(?\d+\)?$", re.DOTALL)  # cat.17, rose (3)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Listing:
+    """The labelled files of a data set, and the files and folders that were skipped."""
+
+    root: Path
+    entries: list[Entry]
+    skipped: list[Skipped]
+
+
+def list_images(source: Path) -> Listing:
+    """List a folder of class folders, of split folders or of files with labelled names, or a CSV file.
+
+    Raises
+    ------
+    ImagesError
+        The source does not exist or is a file other than a CSV file, a folder cannot be listed, or a
+        row of the CSV file is wrong.
+    """
+    if source.is_dir():
+        return _list_folder(source)
+    if not source.exists():
+        raise ImagesError(f"no such folder: {source}; give a folder of images or a CSV file with path,label")
+    if source.suffix.lower() == ".csv":
+        return _list_csv(source)
+    raise ImagesError(f"{source} is a file; give the folder that holds the images, or a CSV file with path,label")
+
+
+def _list_folder(root: Path) -> Listing:
+    walk = FolderWalk(root)
+    folders, files = walk.children()
+    if not _are_split_folders(root, folders):
+        return Listing(root, _labelled(walk, folders, files, None), walk.skipped)
+    entries = [
+        entry
+        for folder in folders
+        for entry in _labelled(walk, *walk.children(folder), split=SPLIT_FOLDERS[folder.lower()])
+    ]
+    walk.skipped += [Skipped(file.id, "lies beside the split folders") for file in files]
+    return Listing(root, entries, walk.skipped)
+
+
+def _are_split_folders(root: Path, folders: list[str]) -> bool:
+    """Return whether every folder is a split's, one of them train; a class may be named `train`, too."""
+    splits = {name: SPLIT_FOLDERS.get(name.lower()) for name in folders}
+    others = [name for name, split in splits.items() if split is None]
+    if others and "train" in splits.values() and len(set(splits.values())) > 2:
+        named = ", ".join(name for name, split in splits.items() if split)
+        message = (
+            "%s: the folders %s are taken for classes, as %s is not the name of a split; move it elsewhere for splits"
+        )
+        logger.warning(message, root, named, ", ".join(others[:3]))
+    return not others and "train" in splits.values()
+
+
+def _labelled(walk: FolderWalk, folders: list[str], files: list[Entry], split: str | None) -> list[Entry]:
+    """Return the images of class folders; where these hold no files, the files whose names hold a label."""
+    entries = []
+    for folder in folders:
+        below = list(walk.files_below(folder))
+        if not below:
+            walk.skipped.append(Skipped(folder, "is an empty class folder"))
+        for entry in below:
+            entry.label, entry.split = folder.rpartition("/")[2], split
+        entries += below
+    if entries:
+        walk.skipped += [Skipped(file.id, "lies beside the class folders") for file in files]
+        return entries
+    for file in files:
+        if match := NUMBERED_NAME.match(Path(file.id).stem):
+            file.label, file.split = match["label"], split
+            entries.append(file)
+        else:
+            walk.skipped.append(Skipped(file.id, "has no label in its name, as cat.17.jpg has"))
+    return entries
+
+
+def _list_csv(path: Path) -> Listing:
+    listing = Listing(path.parent, [], [])
+    lines: dict[str, int] = {}
+    for line, row in read_csv_rows(path, ("path", "label")):
+        entry = _csv_entry(row, path.parent, f"{path} line {line}")
+        if entry.id in lines:
+            raise ImagesError(f"{path} line {line}: {entry.id} is listed already, on line {lines[entry.id]}")
+        lines[entry.id] = line
+        listing.entries.append(entry)
+    return listing
+
+
+def _csv_entry(row: dict[str, str | None], folder: Path, where: str) -> Entry:
+    name, label = row["path"] or "", (row["label"] or "").strip()
+    if not name or not label:
+        raise ImagesError(f"{where}: {'no path' if not name else 'no label'}")
+    split = (row.get("split") or "").strip().lower() or None
+    if split is not None and split not in SPLIT_FOLDERS:
+        raise ImagesError(f"{where}: split '{split}' is not one of {', '.join(SPLITS)}")
+    path = folder / name
+    entry = Entry(
+        id=os.path.normpath(name).replace(os.sep, "/"),
+        label=label,
+        split=split and SPLIT_FOLDERS[split],
+        group=(row.get("group") or "").strip() or None,
+    )
+    try:
+        status = path.stat()
+    except PermissionError:
+        return entry
+    except (OSError, ValueError):
+        raise ImagesError(f"{where}: no such image: {path}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ImagesError(f"{where}: {path} is not a file")
+    entry.size, entry.mtime = status.st_size, status.st_mtime_ns
+    return entry
