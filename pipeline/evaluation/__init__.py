@@ -1,4 +1,4 @@
-"""How good a head is, how sure that is, and how much it hangs on a seed."""
+"""Scores of a head: their confidence intervals, their spread over seeds, and plots of them."""
 
 from pipeline.evaluation.evaluate import Evaluation, evaluate, rank, with_interval
 from pipeline.evaluation.repeats import Repeats, seeds_of

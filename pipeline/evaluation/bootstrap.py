@@ -1,8 +1,8 @@
-"""How far a score on n rows may be from the score on all rows like them: percentile bootstrap intervals.
+"""Percentile bootstrap intervals of a head's scores.
 
-Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13. Rows are drawn with
-replacement, n at a time, from all of them: the classes' shares vary as they did when the rows were
-split off. Rows of a group, equal images say, are drawn together, as they are no news of each other.
+Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13. Each resample draws n rows
+with replacement from all n rows. Rows of one group, such as copies of one image, are drawn together,
+because they are not independent of each other.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import numpy as np
 
 RESAMPLES = 1000
 LEVEL = 0.95
-BLOCK = 2**18  # rows drawn at a time: what a processor's cache holds
+BLOCK = 2**18  # counts computed at a time; they fit into the processor's cache
 
 Interval = tuple[float, float]
-Statistic = Callable[[np.ndarray], np.ndarray]  # (n, b) how often each row was drawn -> (b,) scores, or NaN
+# (n, b): how often each of n rows was drawn in each of b resamples -> (b,): scores, NaN where not defined
+Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 def bootstrap_intervals(
@@ -27,73 +28,78 @@ def bootstrap_intervals(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[Interval | None]:
-    """The 95 % percentile interval of each statistic, all on the same resamples.
+    """Compute the 95 % percentile interval of each statistic on the same resamples.
 
     Parameters
     ----------
     statistics : sequence of callable
-        `accuracy_of(...)`, `AUC(...)`.
+        `accuracy_of(...)` and `AUC(...)`, for example.
     n : int
-        Rows.
+        Number of rows.
     groups : ndarray of shape (n,), optional
-        Rows of one value are drawn together; each on its own if not given.
+        Rows with the same value are drawn together. By default each row is drawn on its own.
     resamples, seed : int
-        The same seed gives the same intervals.
+        Number of resamples, and the seed that they are drawn with.
 
     Returns
     -------
     list of (low, high) or None
-        Of the resamples for which the score is defined; None where there are none. A score that is
-        perfect on all rows has the interval (1, 1): resampling shows no error that did not occur.
+        Resamples for which a score is not defined are left out; None if it is defined for none of
+        them. A score that is perfect on all rows has the interval (1, 1), because no resample can
+        contain an error.
     """
-    drawn = draws(n, groups=groups, resamples=resamples, seed=seed)
-    scores = [[statistic(counts) for statistic in statistics] for counts in drawn]
+    blocks = resample_counts(n, groups=groups, resamples=resamples, seed=seed)
+    scores = [[statistic(counts) for statistic in statistics] for counts in blocks]
     return [_interval(np.concatenate(parts)) for parts in zip(*scores, strict=True)]
 
 
-def draws(n: int, *, groups: np.ndarray | None, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each row is drawn, a column a resample, in blocks of shape (n, b), float64."""
+def resample_counts(n: int, *, groups: np.ndarray | None, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each row is drawn, one column per resample, in blocks of shape (n, b), float64."""
     rng = np.random.default_rng(seed)
-    n_groups, group_of = (n, None) if groups is None else _numbered(groups)
+    group_of_row = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    n_groups = int(group_of_row.max()) + 1
     step = max(1, BLOCK // n)
     for start in range(0, resamples, step):
         b = min(step, resamples - start)
-        picked = rng.integers(
-            n_groups, size=(b, n_groups)
-        )  # a resample after the other: the block's size changes nothing
-        counts = np.bincount((picked * b + np.arange(b)[:, None]).ravel(), minlength=n_groups * b)
-        counts = counts.reshape(n_groups, b).astype(np.float64)
-        yield counts if group_of is None else counts[group_of]
+        # One resample after the other, so that the size of a block does not change the draws.
+        drawn = rng.integers(n_groups, size=(b, n_groups))
+        counts = np.bincount((drawn * b + np.arange(b)[:, None]).ravel(), minlength=n_groups * b)
+        yield counts.reshape(n_groups, b).astype(np.float64)[group_of_row]
 
 
-def accuracy_of(right: np.ndarray) -> Statistic:
-    """The share of right rows, from an ndarray of shape (n,), bool."""
-    return lambda counts: right.astype(np.float64) @ counts / counts.sum(axis=0)
+def accuracy_of(is_right: np.ndarray) -> Statistic:
+    """Return the accuracy as a statistic; `is_right` is an ndarray of shape (n,), bool."""
+    return lambda counts: is_right.astype(np.float64) @ counts / counts.sum(axis=0)
 
 
 class AUC:
-    """The area under the ROC curve: the share of pairs of rows, one of each class, in the right order; ties count half.
+    """Area under the ROC curve as a statistic.
+
+    It is the share of pairs of a positive and a negative row in which the positive one has the higher
+    score; ties count half.
 
     Parameters
     ----------
     scores : ndarray of shape (n,), float
-    positive : ndarray of shape (n,), bool
+    is_positive : ndarray of shape (n,), bool
     """
 
-    def __init__(self, scores: np.ndarray, positive: np.ndarray):
+    def __init__(self, scores: np.ndarray, is_positive: np.ndarray):
         order = np.argsort(scores)
-        self.positive, self.negative = order[positive[order]], order[~positive[order]]
-        negative, own = scores[self.negative], scores[self.positive]
-        self.below, self.upto = (np.searchsorted(negative, own, side) for side in ("left", "right"))
+        self.positive, self.negative = order[is_positive[order]], order[~is_positive[order]]
+        # For each positive row: the number of negative rows with a lower score, and with a lower or equal one.
+        self.lower, self.lower_or_equal = (
+            np.searchsorted(scores[self.negative], scores[self.positive], side) for side in ("left", "right")
+        )
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
-        """The area in each resample, (n, b) -> (b,); NaN where a class was not drawn."""
-        beaten = np.zeros((len(self.negative) + 1, counts.shape[1]))
-        np.cumsum(counts[self.negative], axis=0, out=beaten[1:])
-        drawn = counts[self.positive]
-        won = np.einsum("pb,pb->b", drawn, beaten[self.below] + beaten[self.upto]) / 2
+        """Compute the area in each resample, (n, b) -> (b,); NaN where only one class was drawn."""
+        negatives = np.zeros((len(self.negative) + 1, counts.shape[1]))  # cumulative, by rising score
+        np.cumsum(counts[self.negative], axis=0, out=negatives[1:])
+        positives = counts[self.positive]
+        in_order = np.einsum("pb,pb->b", positives, negatives[self.lower] + negatives[self.lower_or_equal]) / 2
         with np.errstate(invalid="ignore"):
-            return won / (drawn.sum(axis=0) * beaten[-1])
+            return in_order / (positives.sum(axis=0) * negatives[-1])
 
 
 def _interval(scores: np.ndarray) -> Interval | None:
@@ -102,8 +108,3 @@ def _interval(scores: np.ndarray) -> Interval | None:
         return None
     low, high = np.quantile(scores, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
-
-
-def _numbered(groups: np.ndarray) -> tuple[int, np.ndarray]:
-    values, group_of = np.unique(groups, return_inverse=True)
-    return len(values), group_of

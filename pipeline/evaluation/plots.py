@@ -1,55 +1,88 @@
-"""What a person looks at: training curves and confusion matrices."""
+"""PNG files that are saved beside a head: its confusion matrix and its training curves."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.evaluation import Evaluation
+from pipeline.evaluation.evaluate import Evaluation
 from pipeline.files.durable import write_durably
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+logger = logging.getLogger(__name__)
+
 TRAIN_COLOUR, VALIDATION_COLOUR = "#4c72b0", "#dd8452"
-MAX_NUMBERS = 20  # classes up to which each cell of a confusion matrix carries its count
+MAX_CLASSES_WITH_COUNTS = 20  # the cells of a larger confusion matrix are too small for numbers
+MAX_NAME = 24  # characters of a class name
+# Class names are any text, so no text is parsed as a formula.
+PLAIN_TEXT: dict[Any, Any] = {"text.parse_math": False, "text.usetex": False}
 
 
 def save_plots(
     evaluation: Evaluation, history: Mapping[str, Sequence[float]] | None, directory: Path, *, title: str
 ) -> list[Path]:
-    """Draw `confusion_matrix.png` and, of a head that trains in epochs, `training_curve.png`.
+    """Save `confusion_matrix.png` and, for a head that trains in epochs, `training_curve.png`.
+
+    A plot that cannot be drawn is logged as a warning and left out: a missing plot must not stop the
+    training of the other heads.
 
     Parameters
     ----------
     evaluation : Evaluation
+        Scores on the validation images.
     history : mapping, optional
-        `loss`, `accuracy`, `val_loss`, `val_accuracy`: a number an epoch.
+        `loss`, `accuracy`, `val_loss` and `val_accuracy`, with one value per epoch.
     directory : Path
+        Directory of the saved head.
     title : str
+        Title of both plots.
 
     Returns
     -------
     list of Path
-        The files, written durably.
+        The files that were written durably.
+
+    Raises
+    ------
+    OSError
+        A file cannot be written, because the disk is full for example.
     """
-    figures = {"confusion_matrix.png": confusion_figure(evaluation, title)}
+    plots: dict[str, Callable[[], Figure]] = {"confusion_matrix.png": lambda: confusion_figure(evaluation, title)}
     if history:
-        figures["training_curve.png"] = curve_figure(history, title)
-    for name, figure in figures.items():
-        png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=120)
-        write_durably(directory / name, png.getbuffer())
-    return [directory / name for name in figures]
+        plots["training_curve.png"] = lambda: curve_figure(history, title)
+    files = []
+    for name, draw in plots.items():
+        try:
+            png = _draw_png(draw)
+        except Exception as error:  # matplotlib raises errors of many types
+            logger.warning("%s cannot be drawn and is left out: %s", directory / name, error)
+            continue
+        write_durably(directory / name, png)
+        files.append(directory / name)
+    return files
+
+
+def _draw_png(draw: Callable[[], Figure]) -> bytes:
+    import matplotlib as mpl
+
+    png = io.BytesIO()
+    with mpl.rc_context(PLAIN_TEXT), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        draw().savefig(png, format="png", dpi=120)
+    return png.getvalue()
 
 
 def confusion_figure(evaluation: Evaluation, title: str) -> Figure:
-    """Rows are the true classes, shaded by the share of the class, with counts."""
+    """Draw a confusion matrix: a row per true class, shaded by the share of that class."""
     from matplotlib.figure import Figure
 
     k = len(evaluation.classes)
@@ -57,48 +90,47 @@ def confusion_figure(evaluation: Evaluation, title: str) -> Figure:
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     totals = evaluation.confusion.sum(axis=1, keepdims=True)
-    share = np.divide(evaluation.confusion, totals, out=np.zeros((k, k)), where=totals > 0)
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    shares = np.divide(evaluation.confusion, totals, out=np.zeros((k, k)), where=totals > 0)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    names = [_short(name) for name in evaluation.classes]
-    turned = max(map(len, names)) > (8 if k <= 4 else 3)
-    axes.set_xticks(range(k), names, rotation=60 if turned else 0, ha="right" if turned else "center")
+    names = [_shorten(name) for name in evaluation.classes]
+    rotated = max(map(len, names)) > (8 if k <= 4 else 3)
+    axes.set_xticks(range(k), names, rotation=60 if rotated else 0, ha="right" if rotated else "center")
     axes.set_yticks(range(k), names)
-    axes.set(xlabel="predicted", ylabel="true")
+    axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(f"{title}\nvalidation accuracy {evaluation.accuracy:.4f} on {evaluation.n} images", fontsize=10)
-    if k <= MAX_NUMBERS:
+    if k <= MAX_CLASSES_WITH_COUNTS:
         for row, column in np.ndindex(k, k):
-            colour = "white" if share[row, column] > 0.55 else "black"
+            colour = "white" if shares[row, column] > 0.55 else "black"
             axes.text(column, row, str(evaluation.confusion[row, column]), ha="center", va="center", color=colour)
     return figure
 
 
 def curve_figure(history: Mapping[str, Sequence[float]], title: str) -> Figure:
-    """Loss and accuracy against epochs, for train and validation images."""
+    """Draw loss and accuracy against epochs, for train and validation images."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draw_curve(left, history, "loss")
-    draw_curve(right, history, "accuracy")
+    for axes, score in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        draw_curve(axes, history, score)
     figure.suptitle(title, fontsize=10)
     return figure
 
 
-def draw_curve(axes: Axes, history: Mapping[str, Sequence[float]], name: str) -> None:
-    """One score of a `history` against epochs: `loss`, and `val_loss` where it is there."""
+def draw_curve(axes: Axes, history: Mapping[str, Sequence[float]], score: str) -> None:
+    """Draw one score of a training history against epochs, on train and (if recorded) validation images."""
     from matplotlib.ticker import MaxNLocator
 
-    epochs = range(1, len(history[name]) + 1)
-    axes.plot(epochs, history[name], "o-", markersize=3, color=TRAIN_COLOUR, label="train")
-    if f"val_{name}" in history:
-        axes.plot(epochs, history[f"val_{name}"], "o-", markersize=3, color=VALIDATION_COLOUR, label="validation")
-    axes.set(xlabel="epoch", ylabel=name)
+    epochs = range(1, len(history[score]) + 1)
+    axes.plot(epochs, history[score], "o-", markersize=3, color=TRAIN_COLOUR, label="train")
+    if f"val_{score}" in history:
+        axes.plot(epochs, history[f"val_{score}"], "o-", markersize=3, color=VALIDATION_COLOUR, label="validation")
+    axes.set(xlabel="epoch", ylabel=score)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
 
 
-def _short(name: str) -> str:
+def _shorten(name: str) -> str:
     name = name.encode(errors="replace").decode()
-    return name if len(name) <= 24 else f"{name[:23]}…"
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"

@@ -1,4 +1,4 @@
-"""How much a head's accuracy hangs on the seed that it was trained with."""
+"""The spread of a head's accuracy over several random seeds."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ from typing import Any
 
 import numpy as np
 
-SEEDLESS = ("logistic", "knn")  # draw no random numbers themselves; their search for a parameter draws its folds
+# Heads that use random numbers only for the folds of their hyperparameter search.
+RANDOM_ONLY_IN_SEARCH = ("logistic", "knn")
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """The scores of one head trained several times, with one seed after the other.
+    """Accuracies of a head that was trained once per seed.
 
     Attributes
     ----------
     seeds : tuple of int or None
-        Empty where no seed changes anything; None for a random one. The first is that of the head which
-        is kept: the best one would be chosen on the very images that it is scored on.
+        The seeds; None stands for an unseeded training. Empty for a head whose result does not depend
+        on the seed. The head of the first seed is the one that is saved: the best seed would be chosen
+        on the images that it is scored on.
     accuracies : tuple of float
-        Of each seed, or the one of all, on the validation images.
+        The validation accuracy of each seed, or a single one if `seeds` is empty.
     """
 
     seeds: tuple[int | None, ...]
     accuracies: tuple[float, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Seeds, accuracies, and their `mean`, `std` (with n - 1; 0 of a single one), `min`, `max`."""
+        """Return seeds, accuracies and their `mean`, `std` (n - 1 degrees of freedom), `min` and `max`."""
         return {
             "seeds": list(self.seeds),
             "accuracies": list(self.accuracies),
@@ -40,29 +42,32 @@ class Repeats:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Repeats:
-        """What `to_json` made.
+        """Read the result of `to_json`.
 
         Raises
         ------
         KeyError, TypeError, ValueError
-            It did not make it.
+            The document is not a result of `to_json`.
         """
         seeds, accuracies = tuple(document["seeds"]), tuple(map(float, document["accuracies"]))
         if len(accuracies) != max(1, len(seeds)):
-            raise ValueError(f"{len(accuracies)} accuracies of {len(seeds)} seeds")
+            raise ValueError(f"{len(accuracies)} accuracies for {len(seeds)} seeds")
         return cls(seeds, accuracies)
 
     def __str__(self) -> str:
-        """Mean, standard deviation and range: `0.8487 ± 0.0178 (0.830-0.865)`."""
+        """Format mean, standard deviation and range: `0.8487 ± 0.0178 (0.830-0.865)`."""
         if len(self.seeds) < 2:
             return "no spread"
         return "{mean:.4f} ± {std:.4f} ({min:.3f}-{max:.3f})".format(**self.to_json())
 
 
 def seeds_of(head: Any, repeats: int) -> Sequence[int | None]:
-    """The seeds to train a head with: `repeats` of them from its own on; none if a seed changes nothing."""
+    """Return the seeds to train a head with: its own `random_state` and the ones after it.
+
+    The result is empty for a head that is the same for every seed.
+    """
     params = head.get_params()
-    if "random_state" not in params or (head.name in SEEDLESS and not head.searches):
+    if "random_state" not in params or (head.name in RANDOM_ONLY_IN_SEARCH and not head.searches):
         return ()
     first = params["random_state"]
     return [None] * repeats if first is None else range(first, first + repeats)

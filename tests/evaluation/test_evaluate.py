@@ -1,4 +1,4 @@
-"""Scores of a head, checked by hand."""
+"""Scores of a head, compared with scores worked out by hand."""
 
 import json
 import subprocess
@@ -13,8 +13,8 @@ from pipeline.errors import HeadError
 from pipeline.evaluation import evaluate
 
 
-class Fixed:
-    """A head that predicts what X says."""
+class IdentityHead:
+    """A head whose predictions are X itself."""
 
     def __init__(self, classes=(0, 1), names=None):
         self.classes_ = np.array(classes)
@@ -25,8 +25,8 @@ class Fixed:
         return np.asarray(X)
 
 
-class Scored(Fixed):
-    """A head of two classes that is as sure of the second one as X says."""
+class ProbabilityHead(IdentityHead):
+    """A head of two classes; X is the probability of the second one."""
 
     def predict(self, X):
         return self.classes_[(np.asarray(X) > 0.5).astype(int)]
@@ -39,14 +39,14 @@ Y = np.array([0, 0, 0, 1, 1, 1, 1, 1])
 PREDICTED = np.array([0, 0, 1, 1, 1, 1, 1, 0])
 
 
-def test_the_scores_are_those_worked_out_by_hand():
-    report = evaluate(Fixed(names=["cat", "dog"]), PREDICTED, Y)
-    assert report.confusion.tolist() == [[2, 1], [1, 4]]
-    assert report.accuracy == 6 / 8
-    assert report.balanced_accuracy == pytest.approx((2 / 3 + 4 / 5) / 2)
-    assert report.auc is None
-    assert (report.n, report.classes) == (8, ("cat", "dog"))
-    cat, dog = report.per_class
+def test_scores_agree_with_scores_worked_out_by_hand():
+    evaluation = evaluate(IdentityHead(names=["cat", "dog"]), PREDICTED, Y)
+    assert evaluation.confusion.tolist() == [[2, 1], [1, 4]]
+    assert evaluation.accuracy == 6 / 8
+    assert evaluation.balanced_accuracy == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert evaluation.auc is None
+    assert (evaluation.n, evaluation.classes) == (8, ("cat", "dog"))
+    cat, dog = evaluation.per_class
     assert cat == {
         "class": "cat",
         "precision": pytest.approx(2 / 3),
@@ -58,85 +58,93 @@ def test_the_scores_are_those_worked_out_by_hand():
 
 
 def test_auc_is_the_share_of_pairs_in_the_right_order():
-    report = evaluate(Scored(), np.array([0.1, 0.4, 0.6, 0.3, 0.9]), np.array([0, 0, 0, 1, 1]))
-    assert report.auc == pytest.approx(4 / 6)
+    evaluation = evaluate(ProbabilityHead(), np.array([0.1, 0.4, 0.6, 0.3, 0.9]), np.array([0, 0, 0, 1, 1]))
+    assert evaluation.auc == pytest.approx(4 / 6)
 
 
-def test_auc_takes_decision_function_where_there_is_one():
-    head = Scored()
+def test_auc_uses_the_decision_function_if_the_head_has_one():
+    head = ProbabilityHead()
     head.decision_function = lambda X: -X
     assert evaluate(head, np.array([0.1, 0.9]), np.array([0, 1])).auc == 0
 
 
-def test_scores_lie_in_their_intervals():
+def test_scores_lie_within_their_intervals():
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=400)
-    report = evaluate(Scored(), np.clip(rng.normal(0.3 + 0.4 * y, 0.3), 0, 1), y)
-    for score, (low, high) in ((report.accuracy, report.accuracy_interval), (report.auc, report.auc_interval)):
+    evaluation = evaluate(ProbabilityHead(), np.clip(rng.normal(0.3 + 0.4 * y, 0.3), 0, 1), y)
+    for score, (low, high) in (
+        (evaluation.accuracy, evaluation.accuracy_interval),
+        (evaluation.auc, evaluation.auc_interval),
+    ):
         assert low < score < high
         assert 0.02 < high - low < 0.12
 
 
-def test_rows_of_one_image_make_no_interval_narrower():
+def test_repeated_rows_of_a_group_do_not_narrow_the_intervals():
     X, y = np.array([0.1, 0.9, 0.2, 0.8, 0.6, 0.7]), np.array([0, 1, 0, 1, 0, 1])
     groups = np.repeat(np.arange(6), 50)
-    once, often = evaluate(Scored(), X, y), evaluate(Scored(), X[groups], y[groups], groups=groups)
+    once, often = evaluate(ProbabilityHead(), X, y), evaluate(ProbabilityHead(), X[groups], y[groups], groups=groups)
     assert once.accuracy_interval == pytest.approx(often.accuracy_interval)
     assert once.auc_interval == pytest.approx(often.auc_interval)
 
 
-def test_without_an_auc_it_has_no_interval():
-    report = evaluate(Fixed(names=["cat", "dog"]), PREDICTED, Y)
-    assert report.auc_interval is None
-    assert report.accuracy_interval is not None
+def test_auc_interval_is_none_without_an_auc():
+    evaluation = evaluate(IdentityHead(names=["cat", "dog"]), PREDICTED, Y)
+    assert evaluation.auc_interval is None
+    assert evaluation.accuracy_interval is not None
 
 
-def test_there_is_no_auc_of_one_class_or_three():
-    assert evaluate(Scored(), np.array([0.1, 0.9]), np.array([1, 1])).auc is None
-    assert evaluate(Scored(), np.array([0.1, 0.9]), np.array([0, 1]), classes=["a", "b", "c"]).auc is None
+def test_auc_is_none_for_one_class_and_for_three():
+    assert evaluate(ProbabilityHead(), np.array([0.1, 0.9]), np.array([1, 1])).auc is None
+    assert evaluate(ProbabilityHead(), np.array([0.1, 0.9]), np.array([0, 1]), classes=["a", "b", "c"]).auc is None
 
 
 @pytest.mark.parametrize("missing_in", ["training", "validation", "predictions"])
-def test_a_class_that_is_missing_shifts_nothing(missing_in):
+def test_a_missing_class_keeps_its_row_and_column(missing_in):
     names = ["ape", "bee", "cat"]
-    head = Fixed(classes=(0, 2) if missing_in == "training" else (0, 1, 2), names=names)
+    head = IdentityHead(classes=(0, 2) if missing_in == "training" else (0, 1, 2), names=names)
     y = np.array([0, 2, 2]) if missing_in == "validation" else np.array([0, 1, 2, 2])
     predicted = np.array([0, 1, 2]) if missing_in == "validation" else np.array([0, 0, 2, 2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        report = evaluate(head, predicted, y)
-    assert report.classes == ("ape", "bee", "cat")
+        evaluation = evaluate(head, predicted, y)
+    assert evaluation.classes == ("ape", "bee", "cat")
     if missing_in == "validation":
-        assert report.confusion.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 1]]
-        assert report.balanced_accuracy == pytest.approx((1 + 1 / 2) / 2)
+        assert evaluation.confusion.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 1]]
+        assert evaluation.balanced_accuracy == pytest.approx((1 + 1 / 2) / 2)
     else:
-        assert report.confusion.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 2]]
-        assert report.balanced_accuracy == pytest.approx(2 / 3)
+        assert evaluation.confusion.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 2]]
+        assert evaluation.balanced_accuracy == pytest.approx(2 / 3)
 
 
-def test_without_names_classes_are_called_by_their_labels():
-    report = evaluate(Fixed(("cat", "dog")), np.array(["cat", "dog", "dog"]), np.array(["cat", "cat", "eel"]))
-    assert report.classes == ("cat", "dog", "eel")
-    assert report.confusion.tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 0]]
+def test_labels_serve_as_names_if_there_are_no_class_names():
+    evaluation = evaluate(
+        IdentityHead(("cat", "dog")), np.array(["cat", "dog", "dog"]), np.array(["cat", "cat", "eel"])
+    )
+    assert evaluation.classes == ("cat", "dog", "eel")
+    assert evaluation.confusion.tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 0]]
 
 
-def test_given_names_win_over_the_heads_own():
-    assert evaluate(Fixed(names=["cat", "dog"]), PREDICTED, Y, classes=["chat", "chien"]).classes == ("chat", "chien")
+def test_given_names_override_those_of_the_head():
+    assert evaluate(IdentityHead(names=["cat", "dog"]), PREDICTED, Y, classes=["chat", "chien"]).classes == (
+        "chat",
+        "chien",
+    )
 
 
-def test_a_label_beyond_the_classes_is_refused():
-    with pytest.raises(HeadError, match=r"labels \[2\] are not numbers of the 2 classes"):
-        evaluate(Fixed(names=["cat", "dog"]), np.array([0, 1, 1]), np.array([0, 1, 2]))
+def test_a_label_that_is_no_index_of_a_class_is_an_error():
+    with pytest.raises(HeadError, match=r"labels \[2\] are not indices of the 2 classes"):
+        evaluate(IdentityHead(names=["cat", "dog"]), np.array([0, 1, 1]), np.array([0, 1, 2]))
 
 
-def test_no_rows_are_refused():
+def test_no_rows_are_an_error():
     with pytest.raises(HeadError, match="no rows"):
-        evaluate(Fixed(), np.zeros(0), np.zeros(0))
+        evaluate(IdentityHead(), np.zeros(0), np.zeros(0))
 
 
-def test_to_json_is_fit_for_json_and_complete():
-    report = evaluate(Scored(names=["cat", "dog"]), np.array([0.1, 0.9]), np.array([0, 1]))
-    assert json.loads(json.dumps(report.to_json())) == {
+def test_to_json_holds_all_attributes():
+    evaluation = evaluate(ProbabilityHead(names=["cat", "dog"]), np.array([0.1, 0.9]), np.array([0, 1]))
+    assert json.loads(json.dumps(evaluation.to_json())) == {
         "accuracy": 1.0,
         "accuracy_interval": [1.0, 1.0],
         "balanced_accuracy": 1.0,
@@ -152,12 +160,12 @@ def test_to_json_is_fit_for_json_and_complete():
     }
 
 
-def test_a_report_reads_as_a_block_of_text():
+def test_str_is_a_table_of_all_scores():
     X = np.repeat([0.1, 0.9, 0.2, 0.8], [900, 100, 50, 950])
     y = np.repeat([0, 1], 1000)
-    report = replace(evaluate(Scored(names=["cat", "wolfhound"]), X, y), auc_interval=(0.88149, 0.91851))
-    low, high = report.accuracy_interval
-    assert str(report).splitlines() == [
+    evaluation = replace(evaluate(ProbabilityHead(names=["cat", "wolfhound"]), X, y), auc_interval=(0.88149, 0.91851))
+    low, high = evaluation.accuracy_interval
+    assert str(evaluation).splitlines() == [
         f"2,000 images: accuracy 0.9250 [{low:.3f}, {high:.3f}], balanced 0.9250, AUC 0.9000 [0.881, 0.919]",
         "class      precision  recall      f1  images",
         "cat           0.9474  0.9000  0.9231   1,000",
@@ -168,9 +176,9 @@ def test_a_report_reads_as_a_block_of_text():
     ]
 
 
-def test_the_confusion_of_many_classes_is_left_out_of_the_text():
+def test_str_omits_the_confusion_matrix_of_many_classes():
     y = np.arange(13)
-    text = str(evaluate(Fixed(y, names=[f"class{n}" for n in y]), y, y))
+    text = str(evaluate(IdentityHead(y, names=[f"class{n}" for n in y]), y, y))
     assert len(text.splitlines()) == 1 + 1 + 13
 
 
