@@ -29,7 +29,7 @@ from pipeline.heads import head_params
 from pipeline.images.augment import Augmentation
 from pipeline.images.decode import decode_image
 from pipeline.images.table import ImageTable
-from pipeline.store import stack_views
+from pipeline.store import open_view, stack_views
 
 ONLINE = "online, the slides' way"
 
@@ -101,7 +101,7 @@ def _store(images: ImageTable, draws: Sequence[np.ndarray], options: argparse.Na
 
 def _seconds_a_pass(store: FeatureStore, conv_base: Any) -> float:
     """What it takes to decode, augment and compute an image, measured once more on some of view 1."""
-    view = store.views[0]
+    view = open_view(store, 1)
     tasks = islice(tasks_of(view.index, view.index.ranges, view.spec.view), 5 * EXTRACT_BATCH)
     with contextlib.closing(rows_of(tasks, conv_base, store.dtype, batch_size=EXTRACT_BATCH, workers=None)) as rows:
         for _ in islice(rows, EXTRACT_BATCH):

@@ -11,7 +11,7 @@ from pipeline.duplicates.exact import exact_duplicates, in_order, make_pair
 from pipeline.duplicates.pairs import Duplicates, Pair
 from pipeline.files.durable import read_json, write_json
 from pipeline.store import FeatureStore
-from pipeline.store.writing import DUPLICATES
+from pipeline.store.layout import DUPLICATES
 
 logger = logging.getLogger(__name__)
 FORMAT = 1  # raised when its fields come to mean something else

@@ -13,7 +13,6 @@ from pipeline.duplicates.pairs import Duplicates
 from pipeline.duplicates.pictures import Pictures
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.store import NO_ROW, FeatureStore
-from pipeline.store.lazy_rows import FeatureRows
 
 ALIKE = 0.9  # correlation from which they are the same
 ALONE = 0.95  # cosine from which they are the same where they cannot be looked at
@@ -67,7 +66,7 @@ def find_duplicates(
     rows = np.flatnonzero(image_of != NO_ROW)
     with tempfile.TemporaryFile() as file:
         pictures = Pictures(store, rows, file)
-        near = near_rows(FeatureRows(store, rows), threshold, lambda pairs: _same(pairs, pictures), callbacks)
+        near = near_rows(store.rows_on_demand(rows), threshold, lambda pairs: _same(pairs, pictures), callbacks)
     pairs = image_of[rows[near.rows]]
     found = [
         make_pair(images, *pair, kind="near", similarity=similarity, pixels=None if np.isnan(pixels) else pixels)

@@ -33,7 +33,7 @@ from pipeline.store import (
     open_view,
     view_directory,
 )
-from pipeline.store.manifest import MANIFEST
+from pipeline.store.layout import MANIFEST
 
 if TYPE_CHECKING:
     from pipeline.conv_base.base import ConvBase
@@ -86,7 +86,7 @@ def extract_features(
     Returns
     -------
     FeatureStore
-        `.bad` lists the images without features, `.views` the stores of the copies.
+        `.bad` lists the images without features; `open_views(store)` gives the stores of the copies.
 
     Raises
     ------

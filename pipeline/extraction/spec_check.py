@@ -15,7 +15,7 @@ from pipeline.images.augment import Augmentation, View
 from pipeline.images.status import Status
 from pipeline.images.table import COLUMNS, ImageTable
 from pipeline.store import FeatureStore, Manifest, open_features, read_manifest, view_directory, view_numbers
-from pipeline.store.manifest import MANIFEST
+from pipeline.store.layout import MANIFEST
 from pipeline.store.views import DROP
 
 

@@ -12,7 +12,7 @@ from pipeline.files.durable import remove_temporaries
 from pipeline.files.lock import writing
 from pipeline.finetune.steps import CHECKPOINT, FinetunedResult, Tuning, read_maps
 from pipeline.heads import make_head
-from pipeline.store import FeatureStore
+from pipeline.store import FeatureStore, count_views
 from pipeline.training.result import save_trained
 from pipeline.training.train import check_ready
 
@@ -78,7 +78,7 @@ def finetune_head(
             raise HeadError(f"{one.name} cannot be trained: {error}") from error
     from pipeline.conv_base.top_layers import load_top_layers  # imports TensorFlow
 
-    maps = read_maps(store, 1 + len(store.views) if views is None else views)
+    maps = read_maps(store, count_views(store.directory) if views is None else views)
     tuning = Tuning(store, maps, load_top_layers(store.spec), callbacks)
     callbacks.finetune_planned(tuning.plan, store)
     with writing(store.finetuning_directory):

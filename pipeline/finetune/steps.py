@@ -21,7 +21,7 @@ from pipeline.heads.files import load_head, save_head
 from pipeline.heads.memory import available_memory
 from pipeline.heads.metrics import read_metrics
 from pipeline.images.table import SPLITS
-from pipeline.store import FeatureStore, stack_views
+from pipeline.store import FeatureStore, open_views, stack_views
 from pipeline.training.result import TrainedHead
 
 logger = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ class Tuning:
         }
         params = {name: value for name, value in head.get_params().items() if name != "epochs" or head.name == "dense"}
         known = {"fingerprint": store.fingerprint, "classes": list(store.classes), "params": params, "data": data}
-        known["views"] = [view.fingerprint for view in store.views[: self.maps.views - 1]]
+        known["views"] = [view.fingerprint for view in open_views(store)[: self.maps.views - 1]]
         return sha256_of(canonical_json(known).encode())
 
 

@@ -103,13 +103,13 @@ def _repair_one(directory: Path, callbacks: Callbacks, batch_size: int, workers:
             return RepairResult({}, [], 0, [])
         conv_base = load_stored_conv_base(before, callbacks)
         for entry, problem in problems.items():
-            logger.info("%s %s", before.shard_path(entry), problem)
+            logger.info("%s %s", before.shards.path(entry), problem)
         quarantined = writer.quarantine(list(problems))
         pending = np.array([(entry.start, entry.stop) for entry in problems], np.int64)
         plan = ExtractionPlan(before.index, pending, Changes())
         compute_plan(writer, plan, conv_base, batch_size=batch_size, workers=workers, callbacks=callbacks)
         return RepairResult(
-            problems={before.shard_path(entry).name: problem for entry, problem in problems.items()},
+            problems={before.shards.path(entry).name: problem for entry, problem in problems.items()},
             quarantined=quarantined,
             rows=plan.rows_pending,
             lost=_lost(before, writer.current, list(problems)),

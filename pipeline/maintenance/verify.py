@@ -24,7 +24,7 @@ from pipeline.store import (
     view_directory,
     view_numbers,
 )
-from pipeline.store.reading import SHARDS
+from pipeline.store.layout import SHARDS
 
 TOLERANCE = 1e-4  # relative L2 error of a row that is computed again at the same precision
 
@@ -111,7 +111,7 @@ def _findings(
 ) -> list[Finding]:
     """Of one store, or of one view."""
     problems = dict(shard_problems(store, full=full, callbacks=callbacks))
-    findings = [Finding(_name(store, store.shard_path(entry)), text, REPAIR) for entry, text in problems.items()]
+    findings = [Finding(_name(store, store.shards.path(entry)), text, REPAIR) for entry, text in problems.items()]
     findings += [*_strays(store), *_unfinished(store)]
     if recompute:
         findings += _recomputed(store, _choose_rows(store, problems, recompute, seed), callbacks)
@@ -140,11 +140,11 @@ def shard_problems(
 
 
 def _shard_problem(store: FeatureStore, entry: ShardEntry, *, full: bool) -> str | None:
-    path = store.shard_path(entry)
+    path = store.shards.path(entry)
     if path.is_file() and path.stat().st_size != entry.bytes:
         return f"has {path.stat().st_size} bytes, not {entry.bytes}"
     try:
-        shard = store.open_shard(entry.start, entry.stop, sha256=entry.sha256 if full else None)
+        shard = store.shards.open_file(entry.start, entry.stop, sha256=entry.sha256 if full else None)
         if not np.array_equal(shard.status, store.row_status[entry.start : entry.stop]):
             return "marks other rows as bad than the manifest does"
         if full:
@@ -155,7 +155,7 @@ def _shard_problem(store: FeatureStore, entry: ShardEntry, *, full: bool) -> str
 
 
 def _strays(store: FeatureStore) -> Iterator[Finding]:
-    listed = {store.shard_path(entry) for entry in store.manifest.shards}
+    listed = {store.shards.path(entry) for entry in store.manifest.shards}
     for path in sorted((store.directory / SHARDS).glob("*")):
         if path.name.startswith(TEMPORARY):
             yield Finding(_name(store, path), "was left over by a run that was killed", FEATURES)

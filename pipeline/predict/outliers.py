@@ -17,7 +17,6 @@ from pipeline.errors import StoreError
 from pipeline.heads.memory import available_memory
 from pipeline.heads.pooling import Pool
 from pipeline.store import FeatureStore
-from pipeline.store.lazy_rows import FeatureRows
 
 K = 10  # neighbours
 MAX_ROWS = 20_000  # training images to look among
@@ -58,7 +57,7 @@ class Neighbours:
         self._rows = _sample(_train_rows(store), MAX_ROWS)
         if len(self._rows) < 2:
             raise StoreError(f"{store.directory} has {len(self._rows)} train images; unknown ones need two to compare")
-        directions = normalize(Pool().fit_transform(FeatureRows(store, self._rows)), copy=False)
+        directions = normalize(Pool().fit_transform(store.rows_on_demand(self._rows)), copy=False)
         self._search = NearestNeighbors(algorithm="brute").fit(directions)
         measured = _sample(np.arange(len(self._rows)), MAX_MEASURED)
         self.threshold = float(np.quantile(self._distances(directions[measured], self._rows[measured]), quantile))

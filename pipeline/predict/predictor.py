@@ -24,7 +24,6 @@ from pipeline.images.status import Status
 from pipeline.images.unlabelled import find_images
 from pipeline.predict.outliers import Neighbours
 from pipeline.store import NO_ROW, FeatureStore, open_features
-from pipeline.store.by_content import RowsByContent
 from pipeline.training.saved_heads import choose_head
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ class Predictor:
             resize,
             workers=self.workers,
             ahead=2 * self.batch_size,
-            row_of=RowsByContent(self.store),
+            row_of=self.store.rows_by_content(),
         )
         with contextlib.closing(decoded):
             yield from compute_rows(

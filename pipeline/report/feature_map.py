@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.store import FeatureStore
-from pipeline.store.lazy_rows import FeatureRows
 
 MAX = 1500  # images on the map; t-SNE takes some seconds for so many
 DIMENSIONS = 50  # left by the PCA
@@ -56,7 +55,7 @@ def map_features(store: FeatureStore) -> FeatureMap | None:
         members = np.sort(np.random.default_rng(0).choice(members, MAX, replace=False))
     if len(members) < MIN:
         return None
-    pooled = Pool("avg").fit_transform(FeatureRows(store, store.index.rows[members]))
+    pooled = Pool("avg").fit_transform(store.rows_on_demand(store.index.rows[members]))
     scaled = StandardScaler().fit_transform(pooled)
     if not scaled.any():  # all images have the same features
         return None

@@ -1,12 +1,13 @@
 """The cache on disk: one directory of immutable shards, an index and a manifest."""
 
+from pipeline.store.feature_store import BadImage, FeatureStore
 from pipeline.store.index import NO_ROW, Index, empty_index
+from pipeline.store.layout import view_directory
 from pipeline.store.manifest import BadRow, Manifest, ShardEntry, read_manifest, stored_spec
-from pipeline.store.opening import open_features
-from pipeline.store.reading import BadImage, FeatureStore
-from pipeline.store.shard import ShardContent, ShardDamaged
-from pipeline.store.views import drop_views, open_view, stack_views, view_directory, view_numbers
-from pipeline.store.writing import StoreWriter, open_for_writing
+from pipeline.store.open_store import open_features
+from pipeline.store.shard_file import ShardContent, ShardDamaged
+from pipeline.store.views import count_views, drop_views, open_view, open_views, stack_views, view_numbers
+from pipeline.store.write_store import StoreWriter, open_for_writing
 
 __all__ = [
     "NO_ROW",
@@ -19,11 +20,13 @@ __all__ = [
     "ShardDamaged",
     "ShardEntry",
     "StoreWriter",
+    "count_views",
     "drop_views",
     "empty_index",
     "open_features",
     "open_for_writing",
     "open_view",
+    "open_views",
     "read_manifest",
     "stack_views",
     "stored_spec",

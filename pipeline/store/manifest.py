@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, StoreDamaged, StoreError
 from pipeline.files.durable import canonical_json, read_json, sha256_of, write_json
 from pipeline.images.augment import View
+from pipeline.store.layout import INDEX, MANIFEST
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 
 
 class BadRow(NamedTuple):
@@ -78,6 +79,11 @@ class Manifest:
     made_with: Mapping[str, Any] = field(default_factory=dict)
     precision_error: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype in which features are stored."""
+        return np.dtype(self.spec["store_dtype"])
+
     def with_shard(self, entry: ShardEntry) -> Manifest:
         """The same with one more finished shard."""
         others = [shard for shard in self.shards if shard.start != entry.start]
@@ -138,7 +144,7 @@ def _from_document(document: dict[str, Any]) -> Manifest:
     manifest = Manifest(**document)
     if sha256_of(canonical_json(manifest.spec).encode()) != manifest.fingerprint:
         raise ValueError("its fingerprint is not that of its spec")
-    if not re.fullmatch(r"index-[0-9a-f]+\.h5", manifest.index):
+    if not INDEX.fullmatch(manifest.index):
         raise ValueError(f"{manifest.index!r} is no index")
     if not all(isinstance(n, int) and n > 0 for n in (*manifest.feature_shape, manifest.rows_per_shard)):
         raise ValueError(f"features of shape {manifest.feature_shape}, {manifest.rows_per_shard} to a shard")

@@ -20,19 +20,13 @@ from pipeline.errors import StoreDamaged, StoreError, StoreMismatch
 from pipeline.files.durable import TEMPORARY, sync_directory
 from pipeline.files.lock import writing
 from pipeline.images.status import Status
-from pipeline.store.by_content import RowsByContent
+from pipeline.store.feature_store import FeatureStore
 from pipeline.store.index import NO_ROW
-from pipeline.store.lazy_rows import FeatureRows, StackedRows
-from pipeline.store.manifest import MANIFEST
-from pipeline.store.opening import open_features
-from pipeline.store.reading import VIEWS, FeatureStore
+from pipeline.store.layout import MANIFEST, VIEWS, view_directory
+from pipeline.store.open_store import open_features
+from pipeline.store.read_rows import FeatureRows
 
 DROP = "drop the views with `features --views 1` and make them again"
-
-
-def view_directory(directory: Path, number: int) -> Path:
-    """Where a view is kept."""
-    return directory / VIEWS / f"{number:03d}"
 
 
 def view_numbers(directory: Path) -> list[int]:
@@ -41,6 +35,11 @@ def view_numbers(directory: Path) -> list[int]:
     while (view_directory(directory, number) / MANIFEST).is_file():
         number += 1
     return list(range(1, number))
+
+
+def count_views(directory: Path) -> int:
+    """Return how many views of each train image a store has, the image itself as view 0 among them."""
+    return 1 + len(view_numbers(directory))
 
 
 def drop_views(directory: Path, count: int) -> int:
@@ -89,7 +88,7 @@ def open_view(store: FeatureStore, number: int) -> FeatureStore:
     return view
 
 
-def stack_views(store: FeatureStore, split: str, count: int) -> tuple[StackedRows, np.ndarray, np.ndarray]:
+def stack_views(store: FeatureStore, split: str, count: int) -> tuple[FeatureRows, np.ndarray, np.ndarray]:
     """Features, labels and groups of a split in several views, a row an image and view.
 
     Parameters
@@ -101,7 +100,7 @@ def stack_views(store: FeatureStore, split: str, count: int) -> tuple[StackedRow
 
     Returns
     -------
-    X : StackedRows of shape (m, *feature_shape)
+    X : FeatureRows of shape (m, *feature_shape)
         View 0 of every image with features, in the order of `store.load(split)`, then view 1, and
         so on. An image that a view has no features of, as they were not finite, is left out there.
     y : ndarray of shape (m,), int32
@@ -116,27 +115,25 @@ def stack_views(store: FeatureStore, split: str, count: int) -> tuple[StackedRow
     StoreError
         There are fewer views, or an image was added since a view was filled.
     """
-    views = store.views[: count - 1]
-    if len(views) < count - 1:
-        raise StoreError(
-            f"{store.directory} has {len(views) + 1} of {count} views; run `features` with --views {count}"
-        )
+    if (stored := count_views(store.directory)) < count:
+        raise StoreError(f"{store.directory} has {stored} of {count} views; run `features` with --views {count}")
     members = store.members(split)
     group_of: dict[bytes, int] = {}
     contents = [store.images.contents[member].tobytes() for member in members.tolist()]
     groups = np.array([group_of.setdefault(content, len(group_of)) for content in contents], np.int64)
-    parts, places = [FeatureRows(store, store.index.rows[members])], [np.arange(len(members))]
-    for view in views:
+    parts, indices = [(store.shards, store.index.rows[members])], [np.arange(len(members))]
+    for number in range(1, count):
+        view = open_view(store, number)
         rows = _rows_in(view, contents)
-        places.append(np.flatnonzero(rows != NO_ROW))
-        parts.append(FeatureRows(view, rows[places[-1]]))
-    stacked = np.concatenate(places)
-    return StackedRows(parts), store.images.labels[members][stacked], groups[stacked]
+        indices.append(np.flatnonzero(rows != NO_ROW))
+        parts.append((view.shards, rows[indices[-1]]))
+    stacked = np.concatenate(indices)
+    return FeatureRows(parts), store.images.labels[members][stacked], groups[stacked]
 
 
 def _rows_in(view: FeatureStore, contents: list[bytes]) -> np.ndarray:
     """The row of each content in a view; `NO_ROW` where its features are not finite."""
-    row_of = RowsByContent(view)
+    row_of = view.rows_by_content()
     rows = np.array([row_of(content) for content in contents], np.int64)
     bad_rows = [bad.row for shard in view.manifest.shards for bad in shard.bad if bad.status == Status.NOT_FINITE]
     tried = {content.tobytes() for content in view.index.contents[bad_rows]}

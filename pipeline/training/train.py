@@ -19,7 +19,7 @@ from pipeline.heads.lazy_rows import Kept
 from pipeline.heads.memory import available_memory, pooled_bytes
 from pipeline.heads.shared_features import SharedFeatures
 from pipeline.images.table import SPLITS
-from pipeline.store import FeatureStore, stack_views
+from pipeline.store import FeatureStore, count_views, stack_views
 from pipeline.training.result import TrainedHead, save_trained
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def train_heads(
     """
     made = _make(heads, params)
     check_ready(store, max_bad)
-    views = 1 + len(store.views) if views is None else views
+    views = count_views(store.directory) if views is None else views
     _check_memory(store, made, views)
     whole = "dense" in made and not _is_too_large(store, views)
     splits = {split: _features(store, split, whole) for split in SPLITS if len(store.members(split))}
@@ -124,7 +124,7 @@ def memory_needed(
     HeadError
         An unknown head, parameter or way of pooling.
     """
-    return _memory_needed(store, _make(heads, params), 1 + len(store.views) if views is None else views)
+    return _memory_needed(store, _make(heads, params), count_views(store.directory) if views is None else views)
 
 
 def _memory_needed(store: FeatureStore, made: Mapping[str, Any], views: int) -> int:

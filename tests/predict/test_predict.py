@@ -34,7 +34,6 @@ from pipeline.images.unlabelled import check_sources, find_images
 from pipeline.predict.outliers import K
 from pipeline.predict.predictor import BLOCK_ROWS, Predictor
 from pipeline.store import NO_ROW
-from pipeline.store.by_content import RowsByContent
 from tests.fakes import FakeConvBase, photo, photo_folder
 
 ROOT = Path(__file__).parent.parent.parent
@@ -121,11 +120,11 @@ class TestRows:
         bad.write_bytes(b"no picture")
         store = extract_features(scan_images(photos), tmp_path / "bad", SPEC)
         content = store.index.contents[store.index.rows[store.images.ids.index("cats/bad.png")]].tobytes()
-        assert RowsByContent(store)(content) == NO_ROW
+        assert store.rows_by_content()(content) == NO_ROW
 
     def test_every_content_is_found_in_its_row_and_no_other(self, cache):
         store = open_features(cache)
-        row_of = RowsByContent(store)
+        row_of = store.rows_by_content()
         assert [row_of(content.tobytes()) for content in store.index.contents] == list(range(20))
         first = store.index.contents[0].tobytes()
         assert row_of(first[:-1] + bytes([first[-1] ^ 1])) == row_of(bytes(32)) == row_of(b"\xff" * 32) == NO_ROW

@@ -79,12 +79,12 @@ def write(path, data):
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.write(descriptor, data)
     os.close(descriptor)
-import pipeline.store.writing
-pipeline.store.writing.write_durably = write
+import pipeline.store.write_store
+pipeline.store.write_store.write_durably = write
 """
 HAS_NO_LOCK = """
-import contextlib, pipeline.store.writing
-pipeline.store.writing.writing = lambda directory: contextlib.nullcontext(directory.mkdir(exist_ok=True))
+import contextlib, pipeline.store.write_store
+pipeline.store.write_store.writing = lambda directory: contextlib.nullcontext(directory.mkdir(exist_ok=True))
 """
 SAYS_TWO_LINES = """
 import sys, pipeline.cli.exit as ending
@@ -94,7 +94,7 @@ def complain(error, program, kept):
 ending._complain = complain
 """
 READS_UNCHECKED = """
-import numpy as np, pipeline.store.shard as shard
+import numpy as np, pipeline.store.shard_file as shard
 class Any(str):
     __ne__ = lambda self, other: False
 shard.sha256_of_file = lambda path: Any()
@@ -120,7 +120,7 @@ from pipeline.store import StoreWriter
 StoreWriter.adopt = lambda self: 0
 """
 SHIFTS_ROWS = """
-import numpy as np, pipeline.store.writing as writing
+import numpy as np, pipeline.store.write_store as writing
 from dataclasses import replace
 real = writing.build_shard
 def build(content, *args):

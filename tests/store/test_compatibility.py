@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline import ConvBaseSpec, extract_features, load_head, open_features, predict_images, scan_images, verify_store
-from pipeline.store.views import open_views
+from pipeline.store import open_views
 from pipeline.training.saved_heads import saved_heads
 
 ARCHIVE = Path(__file__).parent.parent / "data" / "store_0_1_0.tar.gz"

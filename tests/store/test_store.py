@@ -25,7 +25,7 @@ from pipeline.images.table import COLUMNS, NO_GROUP, ImageTable, Skipped
 from pipeline.store import BadRow, Index, Manifest, ShardContent, ShardDamaged, empty_index, open_for_writing
 from pipeline.store.index import read_index
 from pipeline.store.manifest import read_manifest
-from pipeline.store.shard import build_shard
+from pipeline.store.shard_file import build_shard
 
 ROOT = Path(__file__).parent.parent.parent
 ROW = (2, 2, 3)
@@ -137,7 +137,7 @@ def test_rows_come_back_in_any_order_and_dtype(cache):
 
 def test_a_shard_is_mapped_into_memory_unless_it_is_compressed(cache):
     store = open_features(cache)
-    features = store.shard(store.manifest.shards[0]).features
+    features = store.shards.open(store.manifest.shards[0]).features
     assert isinstance(features, np.memmap) and not features.flags.writeable
     assert np.array_equal(features, content_of(store.index, 0, 2).features)
 
@@ -152,12 +152,12 @@ def test_fault_08_a_reader_waits_for_an_index_that_is_being_replaced(cache, monk
         waits.append(seconds)
         (cache / "away").rename(index)
 
-    monkeypatch.setattr("pipeline.store.opening.time.sleep", sleep)
+    monkeypatch.setattr("pipeline.store.open_store.time.sleep", sleep)
     assert len(open_features(cache).members()) == 5 and len(waits) == 1
 
 
 def test_fault_08_an_index_that_stays_away_is_named(cache, monkeypatch):
-    monkeypatch.setattr("pipeline.store.opening.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("pipeline.store.open_store.time.sleep", lambda seconds: None)
     index = cache / read_manifest(cache).index
     index.unlink()
     with pytest.raises(StoreDamaged, match=f"{index.name} is missing; .*--rebuild"):
@@ -245,7 +245,7 @@ def test_quarantine_is_the_stores_own_and_stays(cache):
 def test_fault_09_a_shard_that_changes_after_it_was_checked_is_not_read(cache):
     """The file changes after it was opened and found good."""
     store = open_features(cache)
-    shard = store.shard(store.manifest.shards[0])
+    shard = store.shards.open(store.manifest.shards[0])
     data = bytearray(shard.path.read_bytes())
     data[shard.offset] ^= 1
     shard.path.write_bytes(data)

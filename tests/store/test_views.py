@@ -28,7 +28,7 @@ from pipeline.images.augment import Augmentation, View, augment
 from pipeline.images.decode import decode_image
 from pipeline.maintenance.repair import repair_store
 from pipeline.maintenance.verify import verify_store
-from pipeline.store import NO_ROW, stack_views
+from pipeline.store import NO_ROW, open_view, open_views, stack_views
 from tests.fakes import FakeConvBase, photo, photo_folder
 
 SPEC = ConvBaseSpec(size=(8, 8), store_dtype="float32")
@@ -63,7 +63,7 @@ def quarters(pixels: np.ndarray) -> np.ndarray:
 
 def check_views(store, photos: Path, augmentation: Augmentation = Augmentation()) -> None:  # noqa: B008
     """Every view holds every train image's own copy, and no other image."""
-    for number, view in enumerate(store.views, 1):
+    for number, view in enumerate(open_views(store), 1):
         assert view.spec.view == View(number, augmentation)
         assert sorted(view.ids()) == sorted(store.ids("train"))
         X, _ = view.load()
@@ -78,7 +78,7 @@ def check_views(store, photos: Path, augmentation: Augmentation = Augmentation()
 def test_each_train_image_gets_its_copies_and_no_other_image_does(photos, cache):
     store = extract_features(scan_images(photos), cache, views=4)
     n = n_train(photos)
-    assert len(store.views) == 3 and FakeConvBase.seen == 20 + 3 * n and FakeConvBase.loads == 1
+    assert len(open_views(store)) == 3 and FakeConvBase.seen == 20 + 3 * n and FakeConvBase.loads == 1
     assert 0 < n < 20
     check_views(store, photos)
 
@@ -86,7 +86,7 @@ def test_each_train_image_gets_its_copies_and_no_other_image_does(photos, cache)
 def test_a_store_without_views_is_the_same_store(photos, cache, tmp_path):
     plain = extract_features(scan_images(photos), tmp_path / "plain")
     store = extract_features(scan_images(photos), cache, views=2)
-    assert plain.views == [] and plain.fingerprint == store.fingerprint != store.views[0].fingerprint
+    assert open_views(plain) == [] and plain.fingerprint == store.fingerprint != open_views(store)[0].fingerprint
     assert files_of(tmp_path / "plain").items() <= files_of(cache).items()
 
 
@@ -110,8 +110,8 @@ def test_a_copy_does_not_depend_on_the_other_images(photos, cache, tmp_path):
     whole = extract_features(scan_images(photos), cache, views=2)
     few = photo_folder(tmp_path / "few", 5)
     part = extract_features(scan_images(few), tmp_path / "part", views=2)
-    copies = dict(zip(whole.views[0].ids(), whole.views[0].load()[0], strict=True))
-    for id, features in zip(part.views[0].ids(), part.views[0].load()[0], strict=True):
+    copies = dict(zip(open_view(whole, 1).ids(), open_view(whole, 1).load()[0], strict=True))
+    for id, features in zip(open_view(part, 1).ids(), open_view(part, 1).load()[0], strict=True):
         assert np.array_equal(features, copies[id])
 
 
@@ -120,7 +120,7 @@ def test_a_second_run_loads_nothing_and_keeps_the_views(photos, cache):
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
     FakeConvBase.loads = 0
     for views in (3, None):
-        assert len(extract_features(scan_images(photos), cache, views=views).views) == 2
+        assert len(open_views(extract_features(scan_images(photos), cache, views=views))) == 2
     assert FakeConvBase.loads == 0
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
 
@@ -153,8 +153,8 @@ def test_a_relabelled_image_keeps_its_copies(photos, cache):
 def test_fewer_views_drop_the_last(photos, cache):
     extract_features(scan_images(photos), cache, views=4)
     FakeConvBase.loads = 0
-    assert len(extract_features(scan_images(photos), cache, views=2).views) == 1
-    assert extract_features(scan_images(photos), cache, views=1).views == []
+    assert len(open_views(extract_features(scan_images(photos), cache, views=2))) == 1
+    assert open_views(extract_features(scan_images(photos), cache, views=1)) == []
     assert FakeConvBase.loads == 0 and not list((cache / "views").iterdir())
 
 
@@ -181,9 +181,9 @@ def test_a_damaged_view_can_be_dropped_as_the_error_says(photos, cache, file):
     extract_features(scan_images(photos), cache, views=3)
     next((cache / "views" / "001").glob(file)).write_text("{}")
     with pytest.raises(StoreDamaged, match=r"views/001/.*, or drop the views with `features --views 1`"):
-        _ = open_features(cache).views
-    assert extract_features(scan_images(photos), cache, views=1).views == []
-    assert len(extract_features(scan_images(photos), cache, views=2).views) == 1
+        open_views(open_features(cache))
+    assert open_views(extract_features(scan_images(photos), cache, views=1)) == []
+    assert len(open_views(extract_features(scan_images(photos), cache, views=2))) == 1
 
 
 def test_a_rebuild_with_another_spec_that_was_cut_short_names_the_way_on(photos, cache, monkeypatch):
@@ -203,7 +203,7 @@ def test_views_take_the_weights_from_where_they_are_now(photos, cache, tmp_path)
     old.rename(new)
     old.write_text("bb")
     spec = ConvBaseSpec(size=(8, 8), weights=str(new))
-    (view,) = extract_features(scan_images(photos), cache, spec, views=2).views
+    (view,) = open_views(extract_features(scan_images(photos), cache, spec, views=2))
     assert view.manifest.sources["weights"] == str(new)
     assert view.manifest.spec["weights_sha256"] == store.manifest.spec["weights_sha256"]
 
@@ -235,7 +235,7 @@ def test_a_view_that_is_made_again_while_it_is_dropped_stays(photos, cache, monk
 
     monkeypatch.setattr("shutil.rmtree", delete_late)
     extract_features(scan_images(photos), cache, views=1)
-    (view,) = open_features(cache).views
+    (view,) = open_views(open_features(cache))
     assert len(view.load()[0]) == n_train(photos)
 
 
@@ -244,7 +244,7 @@ def test_what_a_killed_run_left_of_dropped_views_is_deleted(photos, cache):
     left_over = cache / "views" / ".tmp-002-00000000"
     shutil.copytree(cache / "views" / "001", left_over)
     extract_features(scan_images(photos), cache)
-    assert not left_over.exists() and len(open_features(cache).views) == 1
+    assert not left_over.exists() and len(open_views(open_features(cache))) == 1
 
 
 def test_other_settings_are_refused_by_name_and_nothing_is_computed(photos, cache):
@@ -332,7 +332,7 @@ def test_a_view_of_another_spec_is_refused(photos, cache, tmp_path):
     with pytest.raises(
         StoreMismatch, match=r"views/001 is no view of .*preprocessing: rescale in the store, own asked"
     ):
-        _ = open_features(cache).views
+        open_views(open_features(cache))
     with pytest.raises(StoreMismatch, match=r"views/001 .*preprocessing.*; drop the views with `features --views 1`"):
         extract_features(scan_images(photos), cache)
 
@@ -343,7 +343,7 @@ def test_a_view_in_the_place_of_another_is_refused(photos, cache):
     for old, new in (("001", "x"), ("002", "001"), ("x", "002")):
         (views / old).rename(views / new)
     with pytest.raises(StoreMismatch, match=r"view\.number: 2 in the store, 1 asked for"):
-        _ = open_features(cache).views
+        open_views(open_features(cache))
     with pytest.raises(StoreMismatch, match=r"view\.number"):
         extract_features(scan_images(photos), cache)
 
@@ -388,7 +388,7 @@ def test_stacked_views_are_rows_by_image_and_view(photos, cache):
     n = len(labels)
     assert X.shape == (3 * n, 2, 2, 3) and X.dtype == np.float32 and y.tolist() == labels.tolist() * 3
     assert np.array_equal(X[:n], clean)
-    for number, view in enumerate(store.views, 1):
+    for number, view in enumerate(open_views(store), 1):
         copies = dict(zip(view.ids(), view.load()[0], strict=True))
         expected = np.stack([copies[id] for id in store.ids("train")])
         assert np.array_equal(X[np.arange(number * n, (number + 1) * n)], expected)
@@ -412,7 +412,7 @@ def test_damage_in_a_view_is_found_named_and_repaired(photos, cache):
         _ = stack_views(open_features(cache), "train", 3)[0][:]
     report = repair_store(cache)
     assert list(report.problems) == [f"views/002/{shard.name}"] and report.rows == 8
-    assert files_of(cache) == before and len(store.views) == 2
+    assert files_of(cache) == before and len(open_views(store)) == 2
 
 
 def test_a_view_whose_manifest_is_damaged_or_another_s_is_a_finding(photos, cache, tmp_path):
@@ -480,11 +480,13 @@ def test_the_verbs_make_show_use_and_drop_views(photos, cache, capsys, monkeypat
     assert run("heads", cache, "--heads", "ridge", "--views", 1) == 0
     assert "views" not in capsys.readouterr().out
     assert run(*fill, "--views", 1) == 0
-    assert "2 augmented copies of each image deleted" in capsys.readouterr().out and open_features(cache).views == []
+    assert (
+        "2 augmented copies of each image deleted" in capsys.readouterr().out and open_views(open_features(cache)) == []
+    )
 
 
 def test_rows_of_a_view_are_those_of_the_shards(photos, cache):
     store = extract_features(scan_images(photos), cache, views=2)
-    (view,) = store.views
+    (view,) = open_views(store)
     assert (view.index.rows != NO_ROW).all() and view.manifest.spec["view"]["number"] == 1
     assert json.loads((view.directory / "manifest.json").read_text())["fingerprint"] == view.fingerprint

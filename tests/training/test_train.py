@@ -22,7 +22,7 @@ from pipeline import (
 from pipeline.heads import memory, training
 from pipeline.heads.metrics import read_metrics
 from pipeline.heads.shared_features import SharedFeatures
-from pipeline.store import lazy_rows
+from pipeline.store import read_rows
 from pipeline.training import train
 from tests.fakes import photo_folder
 
@@ -48,13 +48,13 @@ def store(tmp_path, fake_conv_base, monkeypatch):
 def read(monkeypatch):
     """How many rows each read from a store takes."""
     sizes = []
-    getitem = lazy_rows.FeatureRows.__getitem__
+    getitem = read_rows.FeatureRows.__getitem__
 
     def counted(rows, some):
         sizes.append(len(getitem(rows, some)))
         return getitem(rows, some)
 
-    monkeypatch.setattr(lazy_rows.FeatureRows, "__getitem__", counted)
+    monkeypatch.setattr(read_rows.FeatureRows, "__getitem__", counted)
     return sizes
 
 
@@ -76,11 +76,11 @@ class TestRowsOnDemand:
         assert rows[:0].shape == (0, *X.shape[1:])
 
     def test_each_shard_is_checked_once_when_it_is_first_read(self, store, monkeypatch):
-        from pipeline.store import shard
+        from pipeline.store import shard_file
 
         checked = []
-        digest = shard.sha256_of_file
-        monkeypatch.setattr(shard, "sha256_of_file", lambda path: checked.append(path.name) or digest(path))
+        digest = shard_file.sha256_of_file
+        monkeypatch.setattr(shard_file, "sha256_of_file", lambda path: checked.append(path.name) or digest(path))
         rows, _ = store.on_demand()
         rows[:5]
         assert len(checked) == 1
@@ -89,7 +89,7 @@ class TestRowsOnDemand:
         assert len(checked) == len(set(checked)) == len(store.manifest.shards) > 2
 
     def test_fault_09_a_flipped_bit_is_named_and_no_head_is_saved(self, store):
-        path = store.shard_path(store.manifest.shards[1])
+        path = store.shards.path(store.manifest.shards[1])
         data = bytearray(path.read_bytes())
         data[-5] ^= 1
         path.write_bytes(data)
@@ -99,7 +99,7 @@ class TestRowsOnDemand:
 
     def test_a_row_of_no_finished_shard_is_refused(self, store):
         with pytest.raises(StoreDamaged, match="2 of 3 rows are in no finished shard"):
-            lazy_rows.FeatureRows(store, np.array([0, 60, 10**6]))
+            store.rows_on_demand(np.array([0, 60, 10**6]))
 
 
 def test_scikit_learn_heads_of_a_call_read_each_row_once(store, read):

@@ -13,7 +13,7 @@ from pipeline.extraction.extract import extract_features
 from pipeline.images.augment import Augmentation
 from pipeline.images.scan import scan_images
 from pipeline.images.table import ImageTable
-from pipeline.store import FeatureStore, open_features
+from pipeline.store import FeatureStore, count_views, open_features
 
 
 def run(options: argparse.Namespace) -> int:
@@ -87,7 +87,7 @@ def _conclude(store: FeatureStore, computed: int, options: argparse.Namespace) -
     done = f"{computed} forward passes made" if computed else "nothing to compute"
     console.say(
         f"{done}: {len(store.members())} of {len(store.images)} images have features in {store.directory}"
-        + (f", train images in {len(store.views) + 1} views" if store.views else "")
+        + (f", train images in {views} views" if (views := count_views(store.directory)) > 1 else "")
     )
     if store.random_weights:
         display.warn_random_weights()

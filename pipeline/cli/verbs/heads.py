@@ -9,7 +9,7 @@ from pipeline.cli import console, display
 from pipeline.duplicates import known_duplicates
 from pipeline.errors import StoreError
 from pipeline.heads import head_params
-from pipeline.store import open_features
+from pipeline.store import count_views, open_features
 from pipeline.text import format_size
 from pipeline.training.result import title_of
 from pipeline.training.train import check_ready, memory_needed, train_heads
@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     check_ready(store, options.max_bad)
     params = _head_params(options)
     n, n_validation = len(store.members("train")), len(store.members("validation"))
-    n_views = options.views or 1 + len(store.views)
+    n_views = options.views or count_views(store.directory)
     memory = memory_needed(store, options.heads, params, n_views)
     in_views = f" (in {n_views} views)" if n_views > 1 else ""
     console.say(

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.cli import display
 from pipeline.duplicates import known_duplicates
 from pipeline.images.table import SPLITS
-from pipeline.store import FeatureStore, open_features
+from pipeline.store import FeatureStore, open_features, open_views
 from pipeline.training.saved_heads import SavedHead, saved_heads
 
 
@@ -51,7 +51,7 @@ def _describe(store: FeatureStore, heads: list[SavedHead]) -> dict[str, Any]:
         "bytes": sum(path.stat().st_size for path in files),
         "views": [
             {"view": view.manifest.spec["view"], "with_features": len(view.members()), "pending": view.pending}
-            for view in store.views
+            for view in open_views(store)
         ],
         "made_with": dict(store.manifest.made_with),
         "duplicates": known_duplicates(store).counts(),

@@ -10,7 +10,7 @@ from pipeline.cli import console, display
 from pipeline.report import write_report
 from pipeline.report.feature_map import MAX
 from pipeline.store import open_features
-from pipeline.store.writing import REPORT
+from pipeline.store.layout import REPORT
 from pipeline.text import counted, format_duration, format_size
 from pipeline.training.saved_heads import saved_heads
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pipeline.errors import StoreDamaged, StoreError
 from pipeline.files.durable import sha256_of
+from pipeline.store.feature_store import FeatureStore
 from pipeline.store.index import LOST, Index, read_index
-from pipeline.store.manifest import MANIFEST, Manifest, read_manifest
-from pipeline.store.reading import FeatureStore
+from pipeline.store.layout import MANIFEST
+from pipeline.store.manifest import Manifest, read_manifest
 
 
 def open_features(directory: str | Path) -> FeatureStore:

@@ -16,17 +16,14 @@ from pipeline.errors import StoreDamaged, StoreError
 from pipeline.files.durable import make_directory, remove_temporaries, sha256_of, sync_directory, write_durably
 from pipeline.files.lock import HOLDER, LOCK, writing
 from pipeline.images.status import Status
+from pipeline.store.feature_store import FeatureStore
 from pipeline.store.index import Index
-from pipeline.store.manifest import MANIFEST, BadRow, Manifest, ShardEntry
-from pipeline.store.opening import open_features
-from pipeline.store.reading import FINETUNING, HEADS, SHARDS, VIEWS, FeatureStore
-from pipeline.store.shard import ShardContent, build_shard, shard_name
+from pipeline.store.layout import MANIFEST, QUARANTINE, SHARDS, belongs_to_store, index_name, shard_name
+from pipeline.store.manifest import BadRow, Manifest, ShardEntry
+from pipeline.store.open_store import open_features
+from pipeline.store.shard_file import ShardContent, build_shard
 
 logger = logging.getLogger(__name__)
-QUARANTINE = "quarantine"
-DUPLICATES = "duplicates.json"
-REPORT = "report.html"
-OURS = frozenset({MANIFEST, SHARDS, HEADS, VIEWS, FINETUNING, QUARANTINE, DUPLICATES, REPORT, LOCK, HOLDER})
 
 
 @contextlib.contextmanager
@@ -46,7 +43,7 @@ def open_for_writing(directory: Path, *, rebuild: bool = False) -> Iterator[Stor
     """
     made = [path for path in (directory, *directory.parents) if not path.exists()]
     with writing(directory), _removed_if_unused(made):
-        foreign = sorted(path.name for path in directory.iterdir() if not _is_ours(path))
+        foreign = sorted(path.name for path in directory.iterdir() if not belongs_to_store(path.name))
         if foreign and not (directory / MANIFEST).exists():
             raise StoreError(
                 f"{directory} holds {foreign[0]} and no store; give a directory that is empty or does not exist"
@@ -78,10 +75,6 @@ def _clear(directory: Path) -> None:
         path.unlink()
 
 
-def _is_ours(path: Path) -> bool:
-    return path.name in OURS or path.name.startswith((".", "index-"))
-
-
 class StoreWriter:
     """Writes a store; made by `open_for_writing`."""
 
@@ -106,7 +99,7 @@ class StoreWriter:
             self.rebuild = False
         data = index.to_bytes()
         sha256 = sha256_of(data)
-        manifest = replace(manifest, index=f"index-{sha256[:12]}.h5", index_sha256=sha256)
+        manifest = replace(manifest, index=index_name(sha256), index_sha256=sha256)
         make_directory(self.directory / SHARDS)
         if self.store is None or self.store.manifest.index_sha256 != sha256:
             write_durably(self.directory / manifest.index, data)
@@ -139,7 +132,7 @@ class StoreWriter:
     def _adopt_one(self, path: Path, start: int, stop: int) -> bool:
         try:
             data = path.read_bytes()
-            shard = self.current.open_shard(start, stop, sha256=None)
+            shard = self.current.shards.open_file(start, stop, sha256=None)
             shard.check_rows()
         except (StoreDamaged, OSError):
             return False
@@ -174,7 +167,7 @@ class StoreWriter:
         """
         folder = self.directory / QUARANTINE
         moved = []
-        for path in filter(os.path.lexists, map(self.current.shard_path, entries)):
+        for path in filter(os.path.lexists, map(self.current.shards.path, entries)):
             make_directory(folder)
             moved.append(_free_name(folder / path.name))
             os.replace(path, moved[-1])

@@ -70,11 +70,6 @@ class ShardContent:
         return self.start + len(self.features)
 
 
-def shard_name(start: int, stop: int) -> str:
-    """The file name of a range of rows."""
-    return f"{start:010d}-{stop:010d}.h5"
-
-
 def build_shard(content: ShardContent, fingerprint: str, compression: str | None = None) -> memoryview:
     """The bytes of a shard's file."""
     buffer = io.BytesIO()

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -13,20 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.conv_base.spec import ConvBaseSpec
-from pipeline.errors import StoreDamaged
 from pipeline.images.status import Status
 from pipeline.images.table import NO_GROUP, SPLITS, ImageTable
 from pipeline.store.index import NO_ROW, Index
-from pipeline.store.lazy_rows import FeatureRows
+from pipeline.store.layout import FINETUNING, HEADS
 from pipeline.store.manifest import Manifest, ShardEntry, stored_spec
-from pipeline.store.shard import Shard, is_run, shard_name
-
-logger = logging.getLogger(__name__)
-SHARDS = "shards"
-HEADS = "heads"
-FINETUNING = "finetuning"
-MAX_MAPPED = 10_000  # shards at a time; Linux allows a process 65,530 maps
-VIEWS = "views"
+from pipeline.store.read_rows import FeatureRows
+from pipeline.store.rows_by_content import RowsByContent
+from pipeline.store.shard_reader import ShardReader
 
 
 class BadImage(NamedTuple):
@@ -51,7 +41,7 @@ class FeatureStore:
         self.directory = directory
         self.manifest = manifest
         self.index = index
-        self._open_shards: dict[int, Shard] = {}
+        self.shards = ShardReader(directory, manifest, index)
 
     def __repr__(self) -> str:
         return f"<FeatureStore {self.directory}: {len(self.images)} images, features {self.feature_shape}>"
@@ -74,7 +64,7 @@ class FeatureStore:
     @property
     def dtype(self) -> np.dtype:
         """The dtype that features are stored in."""
-        return np.dtype(self.manifest.spec["store_dtype"])
+        return self.manifest.dtype
 
     @property
     def bytes_per_row(self) -> int:
@@ -95,21 +85,6 @@ class FeatureStore:
     def heads_directory(self) -> Path:
         """Where trained heads are kept."""
         return self.directory / HEADS
-
-    @cached_property
-    def views(self) -> list[FeatureStore]:
-        """The augmented views, from view 1 on, each a store of copies of the train images.
-
-        Raises
-        ------
-        StoreMismatch
-            A view was made with another spec than this store.
-        StoreDamaged
-            One's manifest or index is not what was written.
-        """
-        from pipeline.store.views import open_views  # which are stores themselves
-
-        return open_views(self)
 
     @property
     def finetuning_directory(self) -> Path:
@@ -165,11 +140,7 @@ class FeatureStore:
 
     def missing_shards(self) -> list[ShardEntry]:
         """Finished shards whose files are gone or have another size; a look at the directory, no more."""
-        return [entry for entry in self.manifest.shards if _size(self.shard_path(entry)) != entry.bytes]
-
-    def shard_path(self, entry: ShardEntry) -> Path:
-        """The file of a finished shard."""
-        return self.directory / SHARDS / shard_name(entry.start, entry.stop)
+        return [entry for entry in self.manifest.shards if _file_size(self.shards.path(entry)) != entry.bytes]
 
     def members(self, split: str | None = None) -> np.ndarray:
         """The images with features, as indices into `images`, ndarray of int64; of one split or of all.
@@ -213,7 +184,7 @@ class FeatureStore:
     def on_demand(self, split: str | None = None) -> tuple[FeatureRows, np.ndarray]:
         """Features and labels as of `load(split)`, but that a row is read when it is asked for, by `X[rows]`."""
         members = self.members(split)
-        return FeatureRows(self, self.index.rows[members]), self.images.labels[members]
+        return self.rows_on_demand(self.index.rows[members]), self.images.labels[members]
 
     def ids(self, split: str | None = None) -> list[str]:
         """The ids of the images of `load(split)`, in its order."""
@@ -229,71 +200,20 @@ class FeatureStore:
         return np.where(groups == NO_GROUP, rows, len(self.index.contents) + groups.astype(np.int64))
 
     def read_rows(self, rows: np.ndarray, *, dtype: str | np.dtype | None = None) -> np.ndarray:
-        """Features of the given rows, ndarray of shape (len(rows), *feature_shape), checked.
+        """Read rows of the store into memory, ndarray of shape (len(rows), *feature_shape); see `FeatureRows`."""
+        return self.rows_on_demand(rows).read(dtype=dtype)
 
-        The sha256 of a shard is checked when a row of it is first read; shards are read one after the
-        other, whatever the order of `rows`.
-        """
-        order = np.argsort(rows, kind="stable")
-        bounds = [np.searchsorted(rows[order], (entry.start, entry.stop)) for entry in self.manifest.shards]
-        parts = [
-            (entry, order[first:last])
-            for entry, (first, last) in zip(self.manifest.shards, bounds, strict=True)
-            if first < last
-        ]
-        found = sum(len(places) for _, places in parts)
-        if found != len(rows):
-            raise StoreDamaged(f"{self.directory}: {len(rows) - found} of {len(rows)} rows are in no finished shard")
-        shards = self.shards([entry for entry, _ in parts])  # before memory is taken: a manifest may declare any shape
-        features = np.empty((len(rows), *self.feature_shape), dtype or self.dtype)
-        for shard, (entry, places) in zip(shards, parts, strict=True):
-            features[_as_slice(places)] = shard.read(rows[places] - entry.start)
-        return features
+    def rows_on_demand(self, rows: np.ndarray) -> FeatureRows:
+        """Return rows of the store, ndarray of shape (n,), int64, to be read when they are asked for."""
+        return FeatureRows([(self.shards, rows)])
 
-    def shard(self, entry: ShardEntry) -> Shard:
-        """A finished shard, opened and checked once, its sha256 too."""
-        if entry.start not in self._open_shards:
-            self._open_shards[entry.start] = self.open_shard(entry.start, entry.stop, sha256=entry.sha256)
-        return self._open_shards[entry.start]
-
-    def shards(self, entries: Sequence[ShardEntry]) -> list[Shard]:
-        """Several, the first alone, then as many at a time as there are cores.
-
-        Raises
-        ------
-        StoreDamaged
-            One of them is not what was written.
-        """
-        new = [entry for entry in entries if entry.start not in self._open_shards]
-        if len(new) > 1:
-            self.shard(new[0])
-            pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="check")
-            try:
-                list(pool.map(self.shard, new[1:]))
-            finally:
-                pool.shutdown(cancel_futures=True)
-        return [self.shard(entry) for entry in entries]
-
-    def open_shard(self, start: int, stop: int, *, sha256: str | None) -> Shard:
-        """The shard of a range of rows, listed or not; see `Shard` for what is checked."""
-        return Shard(
-            self.directory / SHARDS / shard_name(start, stop),
-            start,
-            self.index.contents[start:stop],
-            fingerprint=self.fingerprint,
-            row_shape=self.feature_shape,
-            dtype=self.dtype,
-            sha256=sha256,
-            stays_mapped=len(self.manifest.shards) <= MAX_MAPPED,
-        )
+    def rows_by_content(self) -> RowsByContent:
+        """Return the rows with features, to be found by the sha256 of an image."""
+        return RowsByContent(self.index.contents, np.flatnonzero(self.row_status == Status.OK))
 
 
-def _size(path: Path) -> int | None:
+def _file_size(path: Path) -> int | None:
     try:
         return path.stat().st_size
     except OSError:
         return None
-
-
-def _as_slice(places: np.ndarray) -> slice | np.ndarray:
-    return slice(places[0], places[-1] + 1) if is_run(places) else places

@@ -1,0 +1,51 @@
+"""Names of the files and folders in a store's directory.
+
+manifest.json               the spec, the index in use and the finished shards
+index-SHA256.h5             the images, and the row of each
+shards/START-STOP.h5        the features of a range of rows
+views/NNN/                  augmented copies: a store each
+heads/NAME/                 saved heads
+finetuning/                 the state of a fine-tuning that was interrupted
+quarantine/                 damaged shards that were replaced
+duplicates.json             the result of `find_duplicates`
+report.html                 the page of `write_report`
+.lock, .writer.json         the lock of a writer, and which process holds it
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pipeline.files.lock import HOLDER, LOCK
+
+MANIFEST = "manifest.json"
+SHARDS = "shards"
+VIEWS = "views"
+HEADS = "heads"
+FINETUNING = "finetuning"
+QUARANTINE = "quarantine"
+DUPLICATES = "duplicates.json"
+REPORT = "report.html"
+INDEX = re.compile(r"index-[0-9a-f]+\.h5")
+NAMES = frozenset({MANIFEST, SHARDS, VIEWS, HEADS, FINETUNING, QUARANTINE, DUPLICATES, REPORT, LOCK, HOLDER})
+
+
+def index_name(sha256: str) -> str:
+    """Return the file name of the index whose bytes have this sha256."""
+    return f"index-{sha256[:12]}.h5"
+
+
+def shard_name(start: int, stop: int) -> str:
+    """Return the file name of the shard of rows `start` to `stop`."""
+    return f"{start:010d}-{stop:010d}.h5"
+
+
+def view_directory(directory: Path, number: int) -> Path:
+    """Return the directory of an augmented view of a store."""
+    return directory / VIEWS / f"{number:03d}"
+
+
+def belongs_to_store(name: str) -> bool:
+    """Whether a file or folder of this name in a store's directory is the store's own; hidden ones are not judged."""
+    return name in NAMES or name.startswith((".", "index-"))

@@ -1,0 +1,94 @@
+"""`FeatureRows`: the features of some images, read from the shards when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.store.manifest import ShardEntry
+from pipeline.store.shard_file import is_run
+from pipeline.store.shard_reader import ShardReader, open_shards
+
+
+class FeatureRows:
+    """Rows of one or several stores that need not fit into memory: `rows[10:20]` reads ten of them.
+
+    Shards are memory-mapped, and the sha256 of each is checked when a row of it is first read.
+
+    Parameters
+    ----------
+    parts : sequence of (ShardReader, ndarray of shape (n,), int64)
+        The rows of each store, one store after the other. All stores have the same shape of rows and
+        the same dtype.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (n, *feature_shape).
+    dtype : dtype
+        The dtype in which the features are stored.
+
+    Raises
+    ------
+    StoreDamaged
+        A row is in no finished shard.
+    """
+
+    def __init__(self, parts: Sequence[tuple[ShardReader, np.ndarray]]):
+        offset, numbered = 0, []  # the rows of a store are numbered on from those of the store before it
+        starts: list[int] = []
+        self._shards: list[tuple[ShardReader, ShardEntry]] = []
+        for reader, rows in parts:
+            reader.check_finished(rows)
+            numbered.append(rows + offset)
+            starts += [entry.start + offset for entry in reader.entries]
+            self._shards += [(reader, entry) for entry in reader.entries]
+            offset += len(reader.index.contents)
+        self._rows, self._starts = np.concatenate(numbered), np.array(starts, np.int64)
+        manifest = parts[0][0].manifest
+        self.shape, self.dtype = (len(self._rows), *manifest.feature_shape), manifest.dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Read the rows of a slice or of an ndarray of indices, ndarray of shape (k, *feature_shape)."""
+        return self.read(key)
+
+    def read(self, key: Any = slice(None), *, dtype: str | np.dtype | None = None) -> np.ndarray:
+        """Read rows, one shard after the other and each from its start, in whatever order they are asked for.
+
+        Parameters
+        ----------
+        key : slice or ndarray of int
+            The rows to read; all if not given.
+        dtype : dtype, optional
+            The dtype of the result; as stored if not given.
+
+        Returns
+        -------
+        ndarray of shape (k, *feature_shape)
+
+        Raises
+        ------
+        ShardDamaged
+            A shard is not what was written.
+        """
+        rows = self._rows[key]
+        order = np.argsort(rows, kind="stable")
+        numbers = np.searchsorted(self._starts, rows[order], side="right") - 1
+        parts = np.split(order, np.flatnonzero(np.diff(numbers)) + 1) if len(rows) else []
+        numbers = np.unique(numbers)
+        # A manifest may declare any shape: memory is taken only after the shards were found to have it.
+        shards = open_shards([self._shards[number] for number in numbers.tolist()])
+        features = np.empty((len(rows), *self.shape[1:]), dtype or self.dtype)
+        for number, shard, part in zip(numbers.tolist(), shards, parts, strict=True):
+            features[_as_slice(part)] = shard.read(rows[part] - self._starts[number])
+        return features
+
+
+def _as_slice(rows: np.ndarray) -> slice | np.ndarray:
+    """Return the slice that selects consecutive rows, which numpy copies faster; other rows as they are."""
+    return slice(rows[0], rows[-1] + 1) if is_run(rows) else rows

@@ -1,0 +1,33 @@
+"""`RowsByContent`: the row that holds the features of an image, found by the sha256 of the image."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.store.index import NO_ROW
+
+
+class RowsByContent:
+    """Rows of a store by the sha256 of their image; takes 16 bytes of memory a row.
+
+    Parameters
+    ----------
+    contents : ndarray of shape (m, 32), uint8
+        The sha256 of the image of each row of the store.
+    rows : ndarray of shape (k,), int64
+        The rows to search: those with features.
+    """
+
+    def __init__(self, contents: np.ndarray, rows: np.ndarray):
+        # The first 8 bytes of a sha256 are enough to search by, as the rest is compared afterwards.
+        keys = np.ascontiguousarray(contents[rows, :8]).view(">u8").reshape(-1).astype(np.uint64)
+        order = np.argsort(keys)
+        self._contents, self._keys, self._rows = contents, keys[order], rows[order]
+
+    def __call__(self, content: bytes) -> int:
+        """Return the row of the image with this sha256, 32 bytes; `NO_ROW` if no row has its features."""
+        key = np.uint64(int.from_bytes(content[:8], "big"))
+        i = int(np.searchsorted(self._keys, key))
+        if i < len(self._rows) and self._contents[self._rows[i]].tobytes() == content:
+            return int(self._rows[i])
+        return NO_ROW
