@@ -42,7 +42,7 @@ class Ways:
     """The two ways at one precision, from the same weights, through the same batches."""
 
     def __init__(self, folder: Path, pixels: np.ndarray, spec: ConvBaseSpec, batch_size: int, cache: Path):
-        from pipeline.conv_base.base import load_conv_base
+        from pipeline.conv_base.load import load_conv_base
         from pipeline.conv_base.top_layers import load_top_layers
         from pipeline.heads import network, training
 

@@ -25,7 +25,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def fake_conv_base(monkeypatch: pytest.MonkeyPatch) -> type[FakeConvBase]:
     """Stage one runs on the fake; the class counts loads and images."""
-    monkeypatch.setattr("pipeline.conv_base.base.load_conv_base", FakeConvBase)
+    monkeypatch.setattr("pipeline.conv_base.load.load_conv_base", FakeConvBase)
     monkeypatch.setattr(FakeConvBase, "seen", 0)
     monkeypatch.setattr(FakeConvBase, "loads", 0)
     return FakeConvBase

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline import ConvBaseSpec, extract_features, make_head, scan_images
-from pipeline.conv_base.base import load_conv_base
+from pipeline.conv_base.load import load_conv_base
 from tests.fakes import photo_folder
 
 

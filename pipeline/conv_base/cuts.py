@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pipeline.conv_base.isolation import import_keras
+from pipeline.conv_base.keras_setup import import_keras
 from pipeline.errors import SpecError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.conv_base.isolation import import_keras
+from pipeline.conv_base.keras_setup import import_keras
 from pipeline.conv_base.weights import set_weights
 
 if TYPE_CHECKING:

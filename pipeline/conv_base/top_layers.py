@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.conv_base.base import load_full_model
 from pipeline.conv_base.cuts import cuts_words, single_cuts
-from pipeline.conv_base.isolation import all_layers, import_keras, one_line, run_isolated
+from pipeline.conv_base.keras_setup import all_layers, import_keras, one_line, run_isolated
+from pipeline.conv_base.load import load_full_model
 from pipeline.conv_base.precision import with_precision
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, StoreMismatch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.conv_base.isolation import all_layers
+from pipeline.conv_base.keras_setup import all_layers
 from pipeline.files.durable import canonical_json
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from pipeline.conv_base.isolation import import_keras, one_line
+from pipeline.conv_base.keras_setup import import_keras, one_line
 from pipeline.conv_base.weights import set_weights
 from pipeline.errors import SpecError
 from pipeline.files.untrusted import check_untrusted_hdf5

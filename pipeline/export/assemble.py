@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pipeline.conv_base.isolation import import_keras, run_isolated
+from pipeline.conv_base.keras_setup import import_keras, run_isolated
 from pipeline.defaults import FORMS
 from pipeline.errors import HeadError, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
@@ -24,7 +24,7 @@ from pipeline.training.saved_heads import choose_head
 if TYPE_CHECKING:
     import keras
 
-    from pipeline.conv_base.base import ConvBase
+    from pipeline.conv_base.load import ConvBase
 
 
 def assemble_model(

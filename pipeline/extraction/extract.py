@@ -36,7 +36,7 @@ from pipeline.store import (
 from pipeline.store.layout import MANIFEST
 
 if TYPE_CHECKING:
-    from pipeline.conv_base.base import ConvBase
+    from pipeline.conv_base.load import ConvBase
 
 logger = logging.getLogger(__name__)
 COMPRESSIONS = ("none", "gzip")
@@ -259,7 +259,7 @@ def _good_shards(store: FeatureStore) -> tuple[Any, ...]:
 
 
 def _load(spec: ConvBaseSpec, callbacks: Callbacks) -> ConvBase:
-    from pipeline.conv_base.base import load_conv_base  # imports TensorFlow
+    from pipeline.conv_base.load import load_conv_base  # imports TensorFlow
 
     callbacks.conv_base_loading(spec)
     return load_conv_base(spec)

@@ -27,7 +27,7 @@ from pipeline.images.status import Status
 from pipeline.store import NO_ROW, BadRow, FeatureStore, Index, ShardContent, StoreWriter
 
 if TYPE_CHECKING:
-    from pipeline.conv_base.base import ConvBase
+    from pipeline.conv_base.load import ConvBase
 
 MAX_BYTES = 512 << 20  # of a file; the largest image that is decoded is smaller in any format
 MAX_WAITING = 8  # batches of images, most of them without pixels, before the others are computed

@@ -27,7 +27,7 @@ from pipeline.store import NO_ROW, FeatureStore, open_features
 from pipeline.training.saved_heads import choose_head
 
 if TYPE_CHECKING:
-    from pipeline.conv_base.base import ConvBase
+    from pipeline.conv_base.load import ConvBase
 
 BLOCK_ROWS = 1024  # images a head labels together
 BLOCK_BYTES = 2**26  # of features

@@ -16,8 +16,8 @@ import numpy as np
 
 from pipeline import Callbacks, ConvBaseSpec, FeatureStore, ImageTable, extract_features, scan_images
 from pipeline.cli.console import start_tensorflow_quietly
-from pipeline.conv_base.base import ConvBase, load_conv_base
-from pipeline.conv_base.isolation import all_layers
+from pipeline.conv_base.keras_setup import all_layers
+from pipeline.conv_base.load import ConvBase, load_conv_base
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.extraction.plan import ExtractionPlan
 from pipeline.images.decode import DECODER, decode_image
@@ -126,7 +126,7 @@ def _decode_rate(images: ImageTable, spec: ConvBaseSpec) -> float:
 def _stage_one(images: ImageTable, conv_base: ConvBase, cache: Path) -> float:
     """Seconds of stage one with a conv base that is loaded and traced, once all is planned."""
     watch = StopWatch()
-    with mock.patch("pipeline.conv_base.base.load_conv_base", lambda spec: conv_base):
+    with mock.patch("pipeline.conv_base.load.load_conv_base", lambda spec: conv_base):
         extract_features(images, cache, conv_base.spec, callbacks=watch)
     seconds = time.perf_counter() - watch.start
     shutil.rmtree(cache)

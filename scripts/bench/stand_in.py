@@ -41,6 +41,6 @@ def fill(images_folder: Path, cache: Path) -> tuple[FeatureStore, float]:
         made.append(StandIn(spec))
         return made[-1]
 
-    with mock.patch("pipeline.conv_base.base.load_conv_base", load):
+    with mock.patch("pipeline.conv_base.load.load_conv_base", load):
         store = extract_features(scan_images(images_folder), cache, SPEC)
     return store, sum(one.seconds for one in made)

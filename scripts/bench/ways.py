@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline import extract_features, make_head, scan_images
 from pipeline.cli.console import start_tensorflow_quietly
-from pipeline.conv_base.base import load_conv_base
+from pipeline.conv_base.load import load_conv_base
 from pipeline.conv_base.precision import settle_precision
 from pipeline.defaults import EPOCHS, HEAD_BATCH, UNITS
 
@@ -146,7 +146,7 @@ class PipelineWay:
         """Scan, extract, train; returns the seconds of all three."""
         steps: dict[str, float] = {}
         images = _timed(steps, "scan", lambda: scan_images(self.folder))
-        with mock.patch("pipeline.conv_base.base.settle_precision", self._settle):
+        with mock.patch("pipeline.conv_base.load.settle_precision", self._settle):
             store = _timed(steps, "features", lambda: extract_features(images, self.cache, self.spec))
         _timed(
             steps,

@@ -72,7 +72,7 @@ def _timed(images: ImageTable, cache: Path, vgg16: bool, with_syncs: bool) -> tu
     if vgg16:
         _warm_up(images, cache)
     else:
-        mock.patch("pipeline.conv_base.base.load_conv_base", LargeFeatures).start()
+        mock.patch("pipeline.conv_base.load.load_conv_base", LargeFeatures).start()
     shutil.rmtree(cache, ignore_errors=True)
     real, inside = os.fsync, 0.0
 

@@ -75,6 +75,6 @@ def quarters(batch: np.ndarray) -> np.ndarray:
 
 def put_in_place(rows_per_shard: int) -> None:
     """From now on stage one, here and in every child, runs without TensorFlow and in small shards."""
-    mock.patch("pipeline.conv_base.base.load_conv_base", CountingConvBase).start()
+    mock.patch("pipeline.conv_base.load.load_conv_base", CountingConvBase).start()
     mock.patch("pipeline.cli.console.start_tensorflow_quietly", lambda: None).start()
     mock.patch("pipeline.extraction.plan.MAX_ROWS", rows_per_shard).start()

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from pipeline.conv_base import precision
-from pipeline.conv_base.base import ConvBase, load_conv_base
+from pipeline.conv_base.keras_applications import conv_base_names, find_zoo_model
+from pipeline.conv_base.load import ConvBase, load_conv_base
 from pipeline.conv_base.precision import settle_precision
 from pipeline.conv_base.spec import ConvBaseSpec
-from pipeline.conv_base.zoo import conv_base_names, find_zoo_model
 from pipeline.errors import SpecError
 
 
@@ -37,7 +37,7 @@ def refusal(**fields: object) -> str:
 
 
 def test_importing_conv_base_does_not_import_tensorflow() -> None:
-    probe = "import sys, pipeline.conv_base.base; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    probe = "import sys, pipeline.conv_base.load; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", probe], cwd=root, check=False).returncode == 0
 

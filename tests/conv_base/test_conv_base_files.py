@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.conv_base.base import ConvBase, load_conv_base
+from pipeline.conv_base.load import ConvBase, load_conv_base
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, WeightsUnavailable
 

@@ -17,7 +17,7 @@ from pipeline import (
     scan_images,
     train_heads,
 )
-from pipeline.export.agreement import verify_model
+from pipeline.export.verify import verify_model
 from pipeline.images.decode import decode_image
 from tests.exporting import KERAS_HEADS, PARAMS, tiny_store
 from tests.fakes import photo_folder

@@ -14,11 +14,12 @@ import pytest
 
 from pipeline import ExportError, HeadError, ImagesError, StoreMismatch, export_model, load_head, make_head, train_heads
 from pipeline.cli.main import main
-from pipeline.export import record as record_module
-from pipeline.export.agreement import compare, verify_model
+from pipeline.export import load as load_module
 from pipeline.export.assemble import find_head
-from pipeline.export.files import format_of
-from pipeline.export.record import KEY, load_exported, read_record, with_record
+from pipeline.export.load import load_exported
+from pipeline.export.record import KEY, read_record, with_record
+from pipeline.export.verify import compare_with_store, verify_model
+from pipeline.export.write import format_of
 from pipeline.images.decode import decode_image
 from tests.exporting import KERAS_HEADS, tiny_store
 
@@ -90,7 +91,7 @@ def test_other_formats_agree_and_say_what_they_are(store, format, tmp_path):
     file = tmp_path / {"savedmodel": "model", "tflite": "model.tflite"}[format]
     export_model(store, "logistic", file)
     head = load_head(store.heads_directory / "logistic")
-    assert compare(store, head, load_exported(file, format), "image", images=5).largest < 1e-3
+    assert compare_with_store(store, head, load_exported(file, format), "image", images=5).largest < 1e-3
     if format == "savedmodel":
         record = json.loads((file / "assets.extra" / f"{KEY}.json").read_text())
     else:
@@ -142,7 +143,9 @@ def test_a_float32_model_of_short_features_may_differ_by_what_the_precision_cost
     store = tiny_store(tmp_path / "short", heads=("ridge",), precision="bfloat16")
     assert main(["export", str(store.directory), str(tmp_path / "model.tflite")]) == 0
     head, predict = load_head(store.heads_directory / "ridge"), load_exported(tmp_path / "model.tflite", "tflite")
-    bounds = [compare(store, head, predict, "image", images=2, in_float32=plain).bound for plain in (True, False)]
+    bounds = [
+        compare_with_store(store, head, predict, "image", images=2, in_float32=plain).bound for plain in (True, False)
+    ]
     assert bounds == [0.2, 0.05]
 
 
@@ -152,7 +155,7 @@ def test_onnx_agrees_where_its_packages_are_installed(store, tmp_path):
     export_model(store, "mlp", tmp_path / "model.onnx")
     head = load_head(store.heads_directory / "mlp")
     predict = load_exported(tmp_path / "model.onnx", "onnx")
-    assert compare(store, head, predict, "image", images=5).largest < 1e-3
+    assert compare_with_store(store, head, predict, "image", images=5).largest < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -339,7 +342,7 @@ def test_a_written_file_that_does_not_run_makes_the_status_1(store, tmp_path, ca
     def broken(*args):
         raise RuntimeError("bad operation")
 
-    monkeypatch.setitem(record_module._LOADERS, "keras", broken if when == "loading" else lambda path: broken)
+    monkeypatch.setitem(load_module._LOADERS, "keras", broken if when == "loading" else lambda path: broken)
     assert main(["export", str(store.directory), str(tmp_path / "m.keras"), "--head", "logistic"]) == 1
     assert "does not run" in " ".join(capsys.readouterr().err.split())
 
@@ -348,7 +351,7 @@ def test_a_written_file_that_nothing_here_can_run_is_said_to_be_untried(store, t
     def missing(path):
         raise ImportError("no onnxruntime")
 
-    monkeypatch.setitem(record_module._LOADERS, "keras", missing)
+    monkeypatch.setitem(load_module._LOADERS, "keras", missing)
     assert main(["export", str(store.directory), str(tmp_path / "m.keras"), "--head", "logistic"]) == 0
     assert "was not tried" in " ".join(capsys.readouterr().err.split())
 

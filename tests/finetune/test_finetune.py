@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from pipeline import ConvBaseSpec, extract_features, load_head, open_features, scan_images
 from pipeline.cli.main import main
-from pipeline.conv_base.base import load_conv_base
-from pipeline.conv_base.isolation import run_isolated
+from pipeline.conv_base.keras_setup import run_isolated
+from pipeline.conv_base.load import load_conv_base
 from pipeline.conv_base.top_layers import load_top_layers
 from pipeline.errors import HeadError, SpecError, StoreBusy, StoreError, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
@@ -455,7 +455,7 @@ class TestTheCommand:
         assert "block_1_add" in said
 
     def test_the_store_is_up_to_date_for_the_number_of_blocks_too(self, folder, store, monkeypatch):
-        monkeypatch.setattr("pipeline.conv_base.base.load_conv_base", None)
+        monkeypatch.setattr("pipeline.conv_base.load.load_conv_base", None)
         images = open_features(store.directory).images
         again = extract_features(images, store.directory, tiny_spec(folder))
         assert again.spec.cut == "block_1_add"
@@ -481,7 +481,7 @@ CUTS = {
 
 def uppermost(name: str, cut: str = "top1") -> str:
     from pipeline.conv_base.cuts import cut_of, single_cuts
-    from pipeline.conv_base.zoo import build, find_zoo_model
+    from pipeline.conv_base.keras_applications import build, find_zoo_model
 
     def look() -> str:
         with keras.StatelessScope(initialize_variables=False):  # the graph alone: weights would take most of the time

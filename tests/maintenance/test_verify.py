@@ -283,7 +283,7 @@ def test_a_conv_base_that_cannot_be_made_is_a_finding(cache, monkeypatch):
     def fail(spec):
         raise SpecError("no such file")
 
-    monkeypatch.setattr("pipeline.conv_base.base.load_conv_base", fail)
+    monkeypatch.setattr("pipeline.conv_base.load.load_conv_base", fail)
     assert problem(verify_store(cache, recompute=1), "conv base") == "no such file"
 
 

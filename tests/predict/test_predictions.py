@@ -190,7 +190,7 @@ class TestInterruption:
         """A run that was interrupted after eight of thirty images; the arguments, and the file of its lines."""
         arguments = (cache, new, "--batch-size", "4", "--out", tmp_path / "labels.csv")
         with monkeypatch.context() as patch:
-            patch.setattr("pipeline.conv_base.base.load_conv_base", Interrupted)
+            patch.setattr("pipeline.conv_base.load.load_conv_base", Interrupted)
             status, _, err = run(*arguments)
         (partial,) = tmp_path.glob("labels.csv.partial-*")
         assert status == 130 and "8 images are labelled in" in err and str(partial) in err
@@ -280,13 +280,13 @@ class TestInterruption:
     def test_the_old_file_stays_until_the_new_one_is_whole(self, run, tmp_path, cache, new, monkeypatch):
         old = "path,label,probability,p_cats,error\n"
         (tmp_path / "labels.csv").write_text(old)
-        monkeypatch.setattr("pipeline.conv_base.base.load_conv_base", Interrupted)
+        monkeypatch.setattr("pipeline.conv_base.load.load_conv_base", Interrupted)
         assert run(cache, new, "--batch-size", "4", "--out", tmp_path / "labels.csv")[0] == 130
         assert (tmp_path / "labels.csv").read_text() == old
 
     def test_a_run_that_finished_nothing_leaves_nothing(self, run, tmp_path, cache, new, monkeypatch):
         monkeypatch.setattr(FakeConvBase, "seen", 8)
-        monkeypatch.setattr("pipeline.conv_base.base.load_conv_base", Interrupted)
+        monkeypatch.setattr("pipeline.conv_base.load.load_conv_base", Interrupted)
         assert run(cache, new, "--out", tmp_path / "labels.csv")[0] == 130
         assert not list(tmp_path.glob("labels.csv*"))
 

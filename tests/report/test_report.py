@@ -48,7 +48,7 @@ def trained(tmp_path_factory):
     """A store of two classes with hostile names, equal images under both, and three heads."""
     root = tmp_path_factory.mktemp("page")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.conv_base.base.load_conv_base", FakeConvBase)
+        patch.setattr("pipeline.conv_base.load.load_conv_base", FakeConvBase)
         photo_folder(root / "photos", 20, HOSTILE)
         (root / "photos" / HOSTILE[1] / "same.png").write_bytes(photo(3))
         store = make_store(root)

@@ -78,7 +78,7 @@ def test_stage_one_on_an_old_store_computes_nothing(archive, expected, monkeypat
     def load_conv_base(spec):
         raise AssertionError("the conv base is loaded although every row is in the store")
 
-    monkeypatch.setattr("pipeline.conv_base.base.load_conv_base", load_conv_base)
+    monkeypatch.setattr("pipeline.conv_base.load.load_conv_base", load_conv_base)
     old = open_features(archive / name)
     conv_base = str(archive / "conv_base.keras")
     spec = ConvBaseSpec(conv_base, size=12, cut=old.spec.cut, preprocessing="rescale", precision="float32")

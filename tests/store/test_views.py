@@ -218,7 +218,7 @@ def test_a_view_is_never_begun_with_another_conv_base(photos, cache, tmp_path, m
         weights.write_text("bb")
         return FakeConvBase(spec)
 
-    monkeypatch.setattr("pipeline.conv_base.base.load_conv_base", changed_meanwhile)
+    monkeypatch.setattr("pipeline.conv_base.load.load_conv_base", changed_meanwhile)
     with pytest.raises(StoreMismatch, match="weights_sha256"):
         extract_features(scan_images(photos), cache, spec, views=2)
     assert not (cache / "views").exists()

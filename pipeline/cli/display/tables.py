@@ -23,7 +23,7 @@ from pipeline.images.table import SPLITS, ImageTable
 from pipeline.text import counted, format_size, printable
 
 if TYPE_CHECKING:
-    from pipeline.export.agreement import Agreement
+    from pipeline.export.verify import Agreement
     from pipeline.maintenance.verify import Finding
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from pipeline.cli import console, display
 from pipeline.errors import ExportError, ImagesError
-from pipeline.export.agreement import compare
 from pipeline.export.assemble import find_head
-from pipeline.export.files import check_request, export_model
-from pipeline.export.record import CannotBeTried, load_exported
+from pipeline.export.load import CannotBeTried, load_exported
+from pipeline.export.verify import compare_with_store
+from pipeline.export.write import check_request, export_model
 from pipeline.heads import KERAS_HEADS
 from pipeline.store import FeatureStore, open_features
 from pipeline.text import format_size
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         display.warn_random_weights()
     try:
         predict, in_float32 = load_exported(file, format), format in ("tflite", "onnx")
-        agreement = compare(store, head, predict, options.form, images=CHECKED, in_float32=in_float32)
+        agreement = compare_with_store(store, head, predict, options.form, images=CHECKED, in_float32=in_float32)
     except (ImagesError, CannotBeTried) as error:
         console.warn(f"{file} is written but was not tried: {error}")
         return 0

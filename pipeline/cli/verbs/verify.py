@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pipeline.cli import console, display
-from pipeline.export.agreement import check_record, verify_model
+from pipeline.export.verify import check_record, verify_model
 from pipeline.maintenance.verify import head_directories, verify_store
 from pipeline.store import FeatureStore, open_features, view_numbers
 from pipeline.text import counted

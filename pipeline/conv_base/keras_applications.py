@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.conv_base.isolation import import_keras, one_line
+from pipeline.conv_base.keras_setup import import_keras, one_line
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, WeightsUnavailable
 

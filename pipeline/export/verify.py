@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.conv_base.base import preprocess
+from pipeline.conv_base.load import preprocess
 from pipeline.defaults import COMPARED, FORMATS
 from pipeline.errors import ExportError, ImagesError, StoreError, StoreMismatch
 from pipeline.export.assemble import find_head
-from pipeline.export.record import ExportRecord, Predict, load_exported, read_record
+from pipeline.export.load import Predict, load_exported
+from pipeline.export.record import ExportRecord, read_record
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import sha256_of
 from pipeline.images.decode import DecodeError, decode_image
@@ -90,10 +91,10 @@ def verify_model(
     sides = store.spec.height_width if record.form == "slides" else (None, None)
     columns = len(record.classes) if len(record.classes) > 2 else 1
     predict = load_exported(file, "keras", ((None, *sides, 3), (None, columns)))
-    return compare(store, head, predict, record.form, images=images, callbacks=callbacks)
+    return compare_with_store(store, head, predict, record.form, images=images, callbacks=callbacks)
 
 
-def compare(
+def compare_with_store(
     store: FeatureStore,
     head: Any,
     predict: Predict,

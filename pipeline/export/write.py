@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.conv_base.isolation import one_line, run_isolated
+from pipeline.conv_base.keras_setup import one_line, run_isolated
 from pipeline.conv_base.precision import with_precision
 from pipeline.defaults import FORMATS
 from pipeline.errors import ExportError

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pipeline.conv_base.cuts import cut_of
-from pipeline.conv_base.isolation import import_keras, one_line, run_isolated
+from pipeline.conv_base.keras_applications import build, find_zoo_model
+from pipeline.conv_base.keras_setup import import_keras, one_line, run_isolated
 from pipeline.conv_base.precision import settle_precision, with_precision
 from pipeline.conv_base.spec import ConvBaseSpec
-from pipeline.conv_base.user_file import load_user_file
+from pipeline.conv_base.user_keras_file import load_user_file
 from pipeline.conv_base.weights import draw_weights, weights_sha256
 from pipeline.conv_base.weights_file import load_weights_file, with_imagenet_rescaling
-from pipeline.conv_base.zoo import build, find_zoo_model
 from pipeline.errors import SpecError
 from pipeline.files.durable import sha256_of_file
 

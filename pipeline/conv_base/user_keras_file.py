@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.conv_base.isolation import import_keras, one_line
+from pipeline.conv_base.keras_setup import import_keras, one_line
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError
 from pipeline.files.untrusted import check_untrusted_archive
