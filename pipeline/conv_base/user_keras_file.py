@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.conv_base.keras_setup import import_keras, one_line
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError
-from pipeline.files.untrusted import check_untrusted_archive
+from pipeline.files.untrusted import check_untrusted_keras
 
 if TYPE_CHECKING:
     import keras
@@ -33,7 +33,7 @@ def load_user_file(spec: ConvBaseSpec) -> keras.Model:
     if not path.is_file():
         raise SpecError(f"conv base {path} is not a file")
     try:
-        check_untrusted_archive(path)
+        check_untrusted_keras(path)
         model = import_keras().models.load_model(path, compile=False, safe_mode=True)
     except SpecError:
         raise

@@ -18,7 +18,7 @@ from pipeline.images.table import NO_GROUP, SPLITS, ImageTable
 from pipeline.store import FeatureStore
 
 COLUMNS = ("path", "label", "split", "group")
-PAIRS_START = rb"kind,similarity,"  # of what `write_pairs` wrote, for `replaceable`
+PAIRS_START = rb"kind,similarity,"  # of what `write_pairs` wrote, for `is_replaceable`
 
 
 def write_groups(store: FeatureStore, found: Duplicates, file: str | Path) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.conv_base.keras_setup import one_line
 from pipeline.errors import ExportError
-from pipeline.files.untrusted import check_untrusted_archive
+from pipeline.files.untrusted import check_untrusted_keras
 
 KEY = "cached_feature_pipeline"
 METADATA = "metadata.json"  # inside a .keras file; Keras writes its version there
@@ -80,7 +80,7 @@ def read_record(path: Path) -> ExportRecord:
         The file is missing or hostile, or was not written by `export`, or Keras has saved it anew since.
     """
     try:
-        check_untrusted_archive(path)
+        check_untrusted_keras(path)
         with zipfile.ZipFile(path) as archive:
             found = json.loads(archive.read(METADATA))[KEY]
         record = ExportRecord(**{**found, "classes": _names(found["classes"])})

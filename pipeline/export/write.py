@@ -18,13 +18,13 @@ from pipeline.errors import ExportError
 from pipeline.export.assemble import assemble_model, find_head
 from pipeline.export.record import EXTRAS, KEY, RECORD_FILE, ExportRecord, with_record
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.files.durable import make_directory, replace_directory, replaceable, write_durably
+from pipeline.files.durable import is_replaceable, make_directory, replace_directory, write_durably
 from pipeline.store import FeatureStore
 
 ONNX_PACKAGES = ("onnx", "tf2onnx")
 SAVED_MODEL = "saved_model.pb"  # in every SavedModel
 PARTS = {SAVED_MODEL, "fingerprint.pb", "keras_metadata.pb", "variables", "assets", EXTRAS}  # that it may have
-STARTS = {"keras": rb"PK\x03\x04", "tflite": rb".{4}TFL3", "onnx": rb"\x08"}  # of files, for `replaceable`
+STARTS = {"keras": rb"PK\x03\x04", "tflite": rb".{4}TFL3", "onnx": rb"\x08"}  # of files, for `is_replaceable`
 
 
 def export_model(
@@ -125,7 +125,7 @@ def format_of(file: Path, format: str | None = None) -> str:
         raise ExportError(f"{file}: Keras loads a model only from a name that ends in .keras")
     if format != "savedmodel" and file.is_dir():
         raise ExportError(f"{file} is a directory; give the name of a file")
-    if not (_gives_way(file) if format == "savedmodel" else replaceable(file, STARTS[format])):
+    if not (_gives_way(file) if format == "savedmodel" else is_replaceable(file, STARTS[format])):
         kind = "SavedModel alone" if format == "savedmodel" else f"{format} model"
         raise ExportError(f"{file} exists and is no {kind}; give another name, or remove it")
     return format

@@ -1,8 +1,8 @@
-"""Files that are whole or absent: the one way this package writes to disk.
+"""Write files so that each is complete or absent; all of the package writes to disk with these functions.
 
-A file is written under a temporary name in its own directory, synced, checked, and only then
-renamed; the directory is synced last. When a function here returns, its work survives a power
-cut; when it raises, the final name still holds what it held before.
+A file is written under a temporary name in its own directory, synced, checked, and then renamed; the
+directory is synced last. When a function returns, its file survives a power cut; when it raises, the
+final name still holds what it held before.
 """
 
 from __future__ import annotations
@@ -23,31 +23,32 @@ TEMPORARY = ".tmp-"
 
 
 def write_durably(path: Path, data: bytes | memoryview) -> None:
-    """Put `data` (bytes) at `path`, replacing what is there in one step.
+    """Write `data` to the file `path`, which is replaced in one step if it exists.
 
     Raises
     ------
     OSError
-        A full disk, a quota, an I/O error; `path` is untouched and no temporary is left.
+        The disk is full, a quota is reached, or there is an I/O error; `path` is unchanged and no
+        temporary file is left.
     """
-    with _named_at_last(path) as temporary:
+    with _renamed_at_end(path) as temporary:
         _write_and_sync(temporary, memoryview(data))
 
 
 @contextlib.contextmanager
 def open_durably(path: Path) -> Iterator[io.FileIO]:
-    """A file to write, read and seek in, unbuffered, which is put at `path` when the block ends.
+    """Open an unbuffered file to write, read and seek in, which gets the name `path` when the block ends.
 
-    An error inside the block leaves `path` untouched and no temporary, like one of `write_durably`.
+    After an error inside the block `path` is unchanged and no temporary file is left.
     """
-    with _named_at_last(path) as temporary, open(temporary, "x+b", buffering=0) as file:
+    with _renamed_at_end(path) as temporary, open(temporary, "x+b", buffering=0) as file:
         yield file
         os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
-def _named_at_last(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
+def _renamed_at_end(path: Path) -> Iterator[Path]:
+    temporary = _temporary_name(path)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -58,14 +59,19 @@ def _named_at_last(path: Path) -> Iterator[Path]:
     sync_directory(path.parent)
 
 
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
+
+
 @contextlib.contextmanager
 def replace_directory(path: Path) -> Iterator[Path]:
-    """An empty directory to fill, which is put at `path` when the block ends, replacing what is there.
+    """Make an empty directory to fill, which gets the name `path` when the block ends.
 
-    An error inside the block leaves `path` untouched and no temporary. Between the two renames of a
-    replacement there is a moment when nothing has the name; the old directory is then beside it.
+    An existing directory is replaced in two renames, between which nothing has the name `path` and the
+    old directory lies beside it. After an error inside the block `path` is unchanged and no temporary
+    directory is left.
     """
-    temporary, old = (path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}") for _ in range(2))
+    temporary, old = _temporary_name(path), _temporary_name(path)
     try:
         temporary.mkdir()
         yield temporary
@@ -92,9 +98,9 @@ def _sync_file(path: Path) -> None:
 def _write_and_sync(path: Path, data: memoryview) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        left = data
-        while left:
-            left = left[os.write(descriptor, left) :]
+        unwritten = data
+        while unwritten:
+            unwritten = unwritten[os.write(descriptor, unwritten) :]
         os.fsync(descriptor)
         size = os.fstat(descriptor).st_size
     finally:
@@ -115,7 +121,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Create `directory` and its missing parents, each one synced into its parent."""
+    """Create `directory` and its missing parents, and sync the parent of each."""
     if directory.is_dir():
         return
     make_directory(directory.parent)
@@ -123,14 +129,14 @@ def make_directory(directory: Path) -> None:
     sync_directory(directory.parent)
 
 
-def replaceable(path: Path, start: bytes) -> bool:
-    """Whether what is at `path` may give way to a new file of a kind: it is one too, or empty, or nothing.
+def is_replaceable(path: Path, start: bytes) -> bool:
+    """Return whether `path` does not exist, is empty, or is a file of the kind that would replace it.
 
     Parameters
     ----------
     path : Path
     start : bytes
-        A regular expression of how each file of the kind starts, within 64 bytes.
+        A regular expression that the first 64 bytes of every file of the kind match.
     """
     if not path.is_file():
         return not path.exists()
@@ -143,55 +149,60 @@ def replaceable(path: Path, start: bytes) -> bool:
 
 
 def remove_temporaries(directory: Path) -> int:
-    """Delete what a killed writer left in `directory`; call it under the store's lock."""
-    left_over = [path for path in directory.glob(f"{TEMPORARY}*") if path.is_file()]
-    for path in left_over:
+    """Delete the temporary files of a killed writer and return their number; the caller must hold the lock."""
+    temporaries = [path for path in directory.glob(f"{TEMPORARY}*") if path.is_file()]
+    for path in temporaries:
         path.unlink(missing_ok=True)
-    return len(left_over)
+    return len(temporaries)
 
 
 def sha256_of(data: bytes | memoryview) -> str:
-    """The sha256 of bytes, as 64 hexadecimal digits."""
+    """Return the sha256 of bytes as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:
-    """The sha256 of a file's bytes, as 64 hexadecimal digits."""
+    """Return the sha256 of a file's bytes as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def canonical_json(value: Any) -> str:
-    """The one spelling of `value` that fingerprints and checksums are taken of."""
+    """Return `value` as JSON in a form that equal values share; fingerprints and checksums are computed of it."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write a JSON document that carries its own sha256 under the key `checksum`."""
-    sealed = {**document, "checksum": sha256_of(canonical_json(document).encode())}
-    write_durably(path, _spell(sealed))
+    """Write a JSON document together with its sha256, under the key `checksum`."""
+    write_durably(path, _json_bytes({**document, "checksum": _checksum(document)}))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote.
+    """Read a document that `write_json` wrote, without its checksum.
 
     Raises
     ------
     FileNotFoundError
+        There is no such file.
     ValueError
-        A single changed byte is enough: the document is spelled again and compared.
+        The file is no such document, or a byte of it was changed.
     """
     data = path.read_bytes()
     try:
-        sealed = json.loads(data)
-        document = {key: value for key, value in sealed.items() if key != "checksum"}
-        whole = sealed["checksum"] == sha256_of(canonical_json(document).encode()) and data == _spell(sealed)
-    except (ValueError, KeyError, AttributeError, RecursionError) as error:
+        document = json.loads(data)
+        # The bytes are compared, too: some changes, as of white space, leave the values as they were.
+        intact = data == _json_bytes(document)
+        intact &= document.pop("checksum") == _checksum(document)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a document of this package ({error})") from None
-    if not whole:
+    if not intact:
         raise ValueError(f"{path} was changed or damaged after it was written (its checksum differs)")
     return document
 
 
-def _spell(document: dict[str, Any]) -> bytes:
+def _checksum(document: dict[str, Any]) -> str:
+    return sha256_of(canonical_json(document).encode())
+
+
+def _json_bytes(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()

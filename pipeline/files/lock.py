@@ -1,4 +1,4 @@
-"""One writer at a time: a lock held by the kernel, which frees it when the holder dies."""
+"""Locks that let one process write at a time; the kernel frees them when the process ends."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pipeline.errors import PipelineError, StoreBusy, StoreError
 from pipeline.files.durable import make_directory
 
 LOCK = ".lock"
-HOLDER = ".writer.json"  # apart from the lock: opening a lock file may empty it
+HOLDER = ".writer.json"  # names the writer; not part of the lock file, which may be emptied when it is opened
 
 
 @contextlib.contextmanager
-def writing(directory: Path, *, wait: float = 0) -> Iterator[None]:
-    """Be the only writer of a directory, which is created if need be.
+def lock_directory(directory: Path, *, wait: float = 0) -> Iterator[None]:
+    """Make this process the only writer of a directory, which is created if necessary.
 
     Parameters
     ----------
@@ -32,13 +32,14 @@ def writing(directory: Path, *, wait: float = 0) -> Iterator[None]:
     Raises
     ------
     StoreBusy
-        Another process is; the message names it. Nothing was touched.
+        Another process is writing; the message names it. Nothing was changed.
     StoreError
         The directory cannot be written to.
     """
-    lock = _lock(directory, wait)
+    lock = _acquire(directory, wait)
     try:
-        (directory / HOLDER).write_text(json.dumps(_ourselves()))
+        holder = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        (directory / HOLDER).write_text(json.dumps(holder))
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -47,15 +48,15 @@ def writing(directory: Path, *, wait: float = 0) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def writing_file(path: Path) -> Iterator[None]:
-    """Be the only one that makes the file at `path`; the lock is a hidden file beside it, until then.
+def lock_file(path: Path) -> Iterator[None]:
+    """Make this process the only writer of a file; the lock is a hidden file beside it, removed at the end.
 
     Raises
     ------
     PipelineError
-        Another process is. Nothing was touched.
+        Another process is writing. Nothing was changed.
     OSError
-        Nothing can be written there.
+        The lock file cannot be written.
     """
     lock = FileLock(path.with_name(f".{path.name}{LOCK}"))
     try:
@@ -65,12 +66,12 @@ def writing_file(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # Windows removes it at the release
+        with contextlib.suppress(OSError):  # on Windows, where the release removes the file
             Path(lock.lock_file).unlink()
         lock.release()
 
 
-def _lock(directory: Path, wait: float) -> FileLock:
+def _acquire(directory: Path, wait: float) -> FileLock:
     try:
         make_directory(directory)
         lock = FileLock(directory / LOCK)
@@ -84,27 +85,25 @@ def _lock(directory: Path, wait: float) -> FileLock:
     return lock
 
 
-def _ourselves() -> dict[str, str | int]:
-    return {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-
-
 def _holder(directory: Path) -> str:
+    """Return a description of the process that holds the lock."""
     try:
         holder = json.loads((directory / HOLDER).read_text())
         if holder["host"] == platform.node() and _is_gone(int(holder["pid"])):
-            return "another process"  # it was killed, and the one that holds the lock has not written its name yet
+            return "another process"  # the file names a killed writer; the new one has not written the file yet
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return "another process"
 
 
 def _is_gone(pid: int) -> bool:
-    if os.name != "posix":  # where signal 0 is not a question
+    """Return whether no process has this id; False where that is not known."""
+    if os.name != "posix":  # on Windows os.kill would end the process
         return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # it is somebody else's
+    except PermissionError:  # the process exists and belongs to another user
         pass
     return False

@@ -9,7 +9,7 @@ from pipeline.defaults import MAX_BAD
 from pipeline.errors import HeadError, StoreError
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import remove_temporaries
-from pipeline.files.lock import writing
+from pipeline.files.lock import lock_directory
 from pipeline.finetune.steps import CHECKPOINT, FinetunedResult, Tuning, read_maps
 from pipeline.heads import make_head
 from pipeline.store import FeatureStore, count_views
@@ -81,7 +81,7 @@ def finetune_head(
     maps = read_maps(store, count_views(store.directory) if views is None else views)
     tuning = Tuning(store, maps, load_top_layers(store.spec), callbacks)
     callbacks.finetune_planned(tuning.plan, store)
-    with writing(store.finetuning_directory):
+    with lock_directory(store.finetuning_directory):
         remove_temporaries(store.finetuning_directory)
         frozen = tuning.frozen_head(first)
         result = tuning.tune(head, *frozen)

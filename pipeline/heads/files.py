@@ -28,7 +28,7 @@ from pipeline.files.durable import (
     write_durably,
     write_json,
 )
-from pipeline.files.lock import writing
+from pipeline.files.lock import lock_directory
 from pipeline.heads import HEADS, TUNED_HEADS, make_head
 from pipeline.heads.metrics import METRICS, RECORD, TRAIN_IT
 
@@ -85,7 +85,7 @@ def save_head(
     data = _dump(head)
     digest = sha256_of(data)
     model = _model_name(head, digest)
-    with writing(directory, wait=PATIENCE):
+    with lock_directory(directory, wait=PATIENCE):
         write_durably(directory / model, data)
         if scores is not None:
             write_json(directory / METRICS, {**scores, "model_sha256": digest})

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pipeline.files.untrusted import check_untrusted_archive
+from pipeline.files.untrusted import check_untrusted_keras
 from pipeline.heads.lazy_rows import Rows
 
 PREDICT_ROWS, PREDICT_BYTES = 128, 2**27  # of a batch, at most: maps of a low cut are large
@@ -124,7 +124,7 @@ def from_file(path: str | os.PathLike[str], row_shape: tuple[int, ...], classes:
         It is no network from `row_shape` to `classes`, holds other than classes of Keras, or Keras
         refuses it.
     """
-    check_untrusted_archive(Path(path))
+    check_untrusted_keras(Path(path))
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
     shapes = (tuple(model.input_shape[1:]), tuple(model.output_shape[1:]))
     expected = (row_shape, (1 if classes == 2 else classes,))

@@ -25,7 +25,7 @@ import numpy as np
 
 from pipeline.errors import StoreError
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.files.durable import canonical_json, open_durably, replaceable
+from pipeline.files.durable import canonical_json, is_replaceable, open_durably
 from pipeline.files.untrusted import check_untrusted_hdf5
 from pipeline.store import FeatureStore, open_features
 
@@ -131,7 +131,7 @@ def _check_place(store: FeatureStore, path: Path) -> None:
 
 
 def _is_packed(path: Path) -> bool:
-    if not replaceable(path, rb"\x89HDF"):
+    if not is_replaceable(path, rb"\x89HDF"):
         return False
     try:
         check_untrusted_hdf5(path)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import PipelineError
-from pipeline.files.durable import canonical_json, replaceable, sha256_of, sync_directory
-from pipeline.files.lock import writing_file
+from pipeline.files.durable import canonical_json, is_replaceable, sha256_of, sync_directory
+from pipeline.files.lock import lock_file
 from pipeline.predict.predictor import Prediction
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
@@ -76,7 +76,7 @@ def check_place(path: Path) -> None:
         raise PipelineError(f"{path} cannot be written: it is a folder; give another --out")
     if not path.parent.is_dir():
         raise PipelineError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
-    if not replaceable(path, START):
+    if not is_replaceable(path, START):
         raise PipelineError(f"{path} exists and is no CSV file of predictions; give another --out, or remove it")
 
 
@@ -110,7 +110,7 @@ class PredictionsFile:
         check_place(self.path)
         try:
             with contextlib.ExitStack() as opened:
-                opened.enter_context(writing_file(self.path))
+                opened.enter_context(lock_file(self.path))
                 self._file: IO[bytes] = opened.enter_context(open(self.partial, "a+b"))
                 self._opened = opened.pop_all()
         except OSError as error:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.errors import StoreError
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.files.durable import replaceable, write_durably
+from pipeline.files.durable import is_replaceable, write_durably
 from pipeline.report import comparison, data, detail
 from pipeline.report.figures import Figures
 from pipeline.report.html import Markup, join, tag
@@ -68,7 +68,7 @@ def write_report(
         raise StoreError(f"{path} is a directory; give the name of a file")
     if not path.parent.is_dir():
         raise StoreError(f"{path.parent} is no directory to put {path.name} into; make it first")
-    if not replaceable(path, rb"<!DOCTYPE html>"):
+    if not is_replaceable(path, rb"<!DOCTYPE html>"):
         raise StoreError(f"{path} exists and is no report; give another name, or remove it")
     write_durably(path, _document(gather(store, head, callbacks)).encode())
     return path

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from pipeline.errors import StoreDamaged
-from pipeline.files.untrusted import check_untrusted_hdf5
+from pipeline.files.structure import check_hdf5_structure
 from pipeline.images.table import COLUMNS, NO_GROUP, SPLITS, ImageTable, Skipped
 
 NO_ROW = -1
@@ -83,7 +83,7 @@ def read_index(data: bytes, root: Path, source: Path) -> Index:
         It is no index, or a hostile one.
     """
     try:
-        check_untrusted_hdf5(io.BytesIO(data))
+        check_hdf5_structure(io.BytesIO(data))
         with h5py.File(io.BytesIO(data), "r") as file:
             index = _read(file, root)
         problem = "" if _is_consistent(index) else "its columns do not fit one another"

@@ -27,7 +27,7 @@ import numpy as np
 
 from pipeline.errors import StoreDamaged
 from pipeline.files.durable import sha256_of_file
-from pipeline.files.untrusted import check_untrusted_hdf5
+from pipeline.files.structure import check_hdf5_structure
 from pipeline.images.status import Status
 
 FORMAT = 1
@@ -141,7 +141,7 @@ class Shard:
             self._checked = _state(path)
             if sha256 is not None and sha256_of_file(path) != sha256:
                 raise ShardDamaged(path, "is not what was written (its sha256 differs)")
-            check_untrusted_hdf5(path)
+            check_hdf5_structure(path)
             with h5py.File(path, "r") as file:
                 expected = {"format": FORMAT, "start": start, "stop": start + len(ids), "fingerprint": fingerprint}
                 self._check_attributes(file, expected)

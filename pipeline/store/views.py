@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.conv_base.spec import compare
 from pipeline.errors import StoreDamaged, StoreError, StoreMismatch
 from pipeline.files.durable import TEMPORARY, sync_directory
-from pipeline.files.lock import writing
+from pipeline.files.lock import lock_directory
 from pipeline.images.status import Status
 from pipeline.store.feature_store import FeatureStore
 from pipeline.store.index import NO_ROW
@@ -53,7 +53,7 @@ def drop_views(directory: Path, count: int) -> int:
     dropped = [number for number in view_numbers(directory) if number >= count]
     for number in reversed(dropped):
         view = view_directory(directory, number)
-        with writing(view):  # whoever makes this view again does it under its name, not in what is being deleted
+        with lock_directory(view):  # whoever makes this view again does it under its name, not in what is being deleted
             os.replace(view, view.with_name(f"{TEMPORARY}{view.name}-{secrets.token_hex(4)}"))
             sync_directory(view.parent)
     for left_over in (directory / VIEWS).glob(f"{TEMPORARY}*"):  # of a run that was killed, too

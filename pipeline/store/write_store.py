@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.errors import StoreDamaged, StoreError
 from pipeline.files.durable import make_directory, remove_temporaries, sha256_of, sync_directory, write_durably
-from pipeline.files.lock import HOLDER, LOCK, writing
+from pipeline.files.lock import HOLDER, LOCK, lock_directory
 from pipeline.images.status import Status
 from pipeline.store.feature_store import FeatureStore
 from pipeline.store.index import Index
@@ -42,7 +42,7 @@ def open_for_writing(directory: Path, *, rebuild: bool = False) -> Iterator[Stor
         Another process writes to it; it cannot be written to; the directory holds something else.
     """
     made = [path for path in (directory, *directory.parents) if not path.exists()]
-    with writing(directory), _removed_if_unused(made):
+    with lock_directory(directory), _removed_if_unused(made):
         foreign = sorted(path.name for path in directory.iterdir() if not belongs_to_store(path.name))
         if foreign and not (directory / MANIFEST).exists():
             raise StoreError(

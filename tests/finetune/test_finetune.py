@@ -17,7 +17,7 @@ from pipeline.conv_base.load import load_conv_base
 from pipeline.conv_base.top_layers import load_top_layers
 from pipeline.errors import HeadError, SpecError, StoreBusy, StoreError, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.files.lock import writing
+from pipeline.files.lock import lock_directory
 from pipeline.finetune import finetune_head
 from pipeline.finetune.frozen import frozen_features
 from pipeline.finetune.steps import Tuning, read_maps
@@ -362,7 +362,7 @@ class TestInterruptions:
         assert "damaged" in caplog.text
 
     def test_two_at_a_time_are_refused(self, store):
-        with writing(store.finetuning_directory), pytest.raises(StoreBusy):
+        with lock_directory(store.finetuning_directory), pytest.raises(StoreBusy):
             tune(store)
 
 

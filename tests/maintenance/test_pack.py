@@ -16,7 +16,7 @@ import pytest
 import pipeline
 from pipeline import ConvBaseSpec, StoreDamaged, StoreError, open_features
 from pipeline.cli.main import main
-from pipeline.files.untrusted import check_untrusted_hdf5
+from pipeline.files.structure import check_hdf5_structure
 from pipeline.images.scan import scan_images
 from pipeline.maintenance.pack import pack_store
 from pipeline.store.manifest import read_manifest
@@ -69,7 +69,7 @@ def test_a_packed_file_holds_what_the_store_holds(cache, tmp_path):
         assert file.attrs["fingerprint"] == store.fingerprint and not file.attrs["random_weights"]
         assert json.loads(file.attrs["made_with"])["h5py"] == h5py.__version__
         assert file["features"].shape[1:] == FEATURE_SHAPE and file["features"].chunks is None
-    check_untrusted_hdf5(packed)
+    check_hdf5_structure(packed)
 
 
 def test_packing_in_small_parts_gives_the_same_bytes(cache, tmp_path, monkeypatch):

@@ -318,7 +318,7 @@ HOSTILE = {
     soft_link: "/features is a link to another place or file",
     external_storage: "/features keeps its values in another file",
     virtual_dataset: "/features is a virtual dataset",
-    unknown_filter: "/features is packed with filter 32099",
+    unknown_filter: "/features is compressed with filter 32099",
     huge_shape: "its datasets declare 274,877,9",
 }
 

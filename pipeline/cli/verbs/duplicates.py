@@ -13,7 +13,7 @@ from pipeline.duplicates import Duplicates, find_duplicates, keep_duplicates, wr
 from pipeline.duplicates.groups import PAIRS_START
 from pipeline.duplicates.neighbours import seconds_to_compare
 from pipeline.errors import PipelineError
-from pipeline.files.durable import replaceable
+from pipeline.files.durable import is_replaceable
 from pipeline.store import FeatureStore, open_features, view_numbers
 from pipeline.text import counted, format_duration, format_size, printable
 
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     for file in map(Path, filter(None, (options.csv, options.groups))):  # said now, not after minutes of comparing
         if not file.absolute().parent.is_dir():
             raise PipelineError(f"{file} cannot be written: there is no folder {file.parent}; make it first")
-    if options.csv and not replaceable(Path(options.csv), PAIRS_START):
+    if options.csv and not is_replaceable(Path(options.csv), PAIRS_START):
         raise PipelineError(f"{options.csv} exists and is no list of pairs; give another name, or remove it")
     if options.groups and Path(options.groups).exists():  # it may hold labels that somebody mended by hand
         raise PipelineError(f"{options.groups} exists already; give another name, or remove it")

@@ -1,0 +1,133 @@
+"""Check what an HDF5 or a `.keras` file is made of before anything is read from it.
+
+HDF5 follows external links and external storage into other files, loads filters from shared
+libraries, and can declare shapes without storage behind them. None of this occurs in a file of
+weights or features. `pipeline.files.untrusted` runs these checks in a child process.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+from h5py import h5d, h5g, h5l, h5o, h5z
+
+FILTERS = {
+    h5z.FILTER_DEFLATE: "gzip",
+    h5z.FILTER_SHUFFLE: "shuffle",
+    h5z.FILTER_FLETCHER32: "fletcher32",
+    h5z.FILTER_LZF: "lzf",
+}
+MAX_EXPANSION = 100  # real weights and features compress by 2 to 20
+ALWAYS_ALLOWED = 2**20  # declared bytes that are accepted whatever the size of the file
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"  # members of a `.keras` file
+
+
+def check_hdf5_structure(file: str | os.PathLike[str] | IO[bytes], *, max_expansion: float = MAX_EXPANSION) -> None:
+    """Check that an HDF5 file is whole, does not refer to other files and holds what it declares.
+
+    Links other than hard ones, external storage, virtual datasets, filters other than gzip, shuffle,
+    fletcher32 and lzf, and named types are errors. Only the structure is read, no dataset.
+
+    Parameters
+    ----------
+    file : path, or binary file open for reading
+        A path is opened read-only.
+    max_expansion : float
+        How many times the size of the file all datasets together may declare; 1 MiB is always allowed.
+
+    Raises
+    ------
+    ValueError
+        The file is not HDF5, is damaged, or holds what is listed above; the text is the reason,
+        without the path.
+    OSError
+        The file cannot be opened: it does not exist, or may not be read.
+    """
+    try:
+        with h5py.File(file, "r") as opened:
+            allowed = ALWAYS_ALLOWED + max_expansion * opened.id.get_filesize()
+            declared = sum(_declared_bytes(path, dataset) for path, dataset in _datasets(opened.id))
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, OverflowError) as error:  # h5py raises these over damage
+        raise ValueError(f"it is not an HDF5 file, or it is damaged ({error})") from error
+    if declared > allowed:
+        raise ValueError(f"its datasets declare {declared:,} bytes, more than {max_expansion} times its size")
+
+
+def _datasets(root: h5py.h5f.FileID) -> Iterator[tuple[str, h5d.DatasetID]]:
+    """Yield each dataset once, even if hard links form a loop."""
+    waiting = [("", h5g.open(root, b"/"))]
+    seen: set[int] = set()
+    while waiting:
+        prefix, group = waiting.pop()
+        for name in group:
+            path = f"{prefix}/{name.decode(errors='replace')}"
+            if group.links.get_info(name).type != h5l.TYPE_HARD:
+                raise ValueError(f"{path} is a link to another place or file")
+            item = h5o.open(group, name)
+            address = h5o.get_info(item).addr
+            if address in seen:
+                continue
+            seen.add(address)
+            if isinstance(item, h5g.GroupID):
+                waiting.append((path, item))
+            elif isinstance(item, h5d.DatasetID):
+                yield path, item
+            else:
+                raise ValueError(f"{path} is neither a group nor a dataset")
+
+
+def _declared_bytes(path: str, dataset: h5d.DatasetID) -> int:
+    """Return the bytes that a dataset's shape and type stand for, after a check of how they are stored."""
+    creation = dataset.get_create_plist()
+    if creation.get_layout() == h5d.VIRTUAL:  # checked before the shape, which may open the sources
+        raise ValueError(f"{path} is a virtual dataset, made of other files")
+    if creation.get_external_count():
+        raise ValueError(f"{path} keeps its values in another file")
+    for i in range(creation.get_nfilters()):
+        code = creation.get_filter(i)[0]
+        if code not in FILTERS:
+            raise ValueError(f"{path} is compressed with filter {code}; allowed are {', '.join(FILTERS.values())}")
+    return math.prod(dataset.shape or ()) * dataset.get_type().get_size()
+
+
+def check_keras_structure(path: Path) -> None:
+    """Check that a `.keras` file consists of Keras' own classes and of their weights.
+
+    Raises
+    ------
+    ValueError, zipfile.BadZipFile
+        It is no such file, or it holds other classes or code; the text is the reason, without the path.
+    OSError
+        The file cannot be opened.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.file_size > ALWAYS_ALLOWED + MAX_EXPANSION * member.compress_size:
+                raise ValueError(f"{member.filename} unpacks to {member.file_size:,} bytes")
+        if missing := {CONFIG, WEIGHTS} - set(archive.namelist()):
+            raise ValueError(f"it holds no {' and no '.join(sorted(missing))}")
+        _check_classes(json.loads(archive.read(CONFIG)))
+        with archive.open(WEIGHTS) as weights:
+            check_hdf5_structure(weights)
+
+
+def _check_classes(config: Any) -> None:
+    """Check that a model's description holds Keras' own classes only and no code; Keras' safe mode checks again."""
+    if isinstance(config, dict):
+        name, module, registered = (str(config.get(key)) for key in ("class_name", "module", "registered_name"))
+        if name in ("Lambda", "__lambda__", "function"):
+            raise ValueError(f"it holds a {name.strip('_')}, whose code would run here")
+        if module.split(".")[0] not in ("keras", "None") or ">" in registered:
+            raise ValueError(f"it holds {registered} of module {module}, which is not a class of Keras")
+    if isinstance(config, (dict, list)):
+        for item in config.values() if isinstance(config, dict) else config:
+            _check_classes(item)

@@ -1,0 +1,123 @@
+"""A stranger's HDF5 file is refused before anything is read from it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from pipeline.files.structure import check_hdf5_structure
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "stranger.h5"
+
+
+def harmless(path: Path) -> Path:
+    with h5py.File(path, "w") as file:
+        file["layers/conv/vars/0"] = np.arange(12.0)
+        file.create_dataset("features", data=np.zeros((64, 64)), chunks=(8, 64), compression="gzip", shuffle=True)
+        file.create_dataset("status", data=np.zeros(64, "u1"), compression="lzf", fletcher32=True)
+        file["ids"] = ["a", "b"]
+        file["empty"] = h5py.Empty("f4")
+        file.attrs["layer_names"] = [b"conv"]
+    return path
+
+
+def test_a_harmless_file_passes_by_path_and_as_an_open_file(path: Path) -> None:
+    check_hdf5_structure(harmless(path))
+    check_hdf5_structure(io.BytesIO(path.read_bytes()))
+
+
+def test_a_loop_of_hard_links_ends(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_group("a")["b"] = file["/"]
+    check_hdf5_structure(path)
+
+
+def external_link(file: h5py.File) -> None:
+    file["layers/conv"] = h5py.ExternalLink("/etc/other.h5", "/secret")
+
+
+def soft_link(file: h5py.File) -> None:
+    file["a"] = h5py.SoftLink("/elsewhere")
+
+
+def external_storage(file: h5py.File) -> None:
+    file.create_dataset("a", (4,), "u1", external=[("/etc/hostname", 0, 4)])
+
+
+def virtual_dataset(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource("/etc/other.h5", "a", (4,))
+    file.create_virtual_dataset("a", layout)
+
+
+def huge_shape(file: h5py.File) -> None:
+    file.create_dataset("a", (305 * 2**28,), "f4")
+
+
+def many_large_shapes(file: h5py.File) -> None:
+    for number in range(40):
+        file.create_dataset(str(number), (2**18 - 1,), "f4")
+
+
+def unknown_filter(file: h5py.File) -> None:
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_chunk((4,))
+    creation.set_filter(32099, h5py.h5z.FLAG_OPTIONAL)
+    h5py.h5d.create(file.id, b"a", h5py.h5t.NATIVE_FLOAT, h5py.h5s.create_simple((4,)), creation)
+
+
+def named_type(file: h5py.File) -> None:
+    file["a"] = np.dtype("f4")
+
+
+@pytest.mark.parametrize(
+    ("hostile", "reason"),
+    [
+        (external_link, "/layers/conv is a link"),
+        (soft_link, "/a is a link"),
+        (external_storage, "/a keeps its values in another file"),
+        (virtual_dataset, "/a is a virtual dataset"),
+        (huge_shape, "declare 327,491,256,320 bytes"),
+        (many_large_shapes, "declare 41,942,880 bytes"),
+        (unknown_filter, "/a is compressed with filter 32099"),
+        (named_type, "/a is neither a group nor a dataset"),
+    ],
+)
+def test_fault_40_a_hostile_file_is_refused_with_the_reason(path: Path, hostile, reason: str) -> None:
+    with h5py.File(path, "w") as file:
+        hostile(file)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(ValueError, match=reason):
+        check_hdf5_structure(path)
+
+
+def test_a_file_that_is_not_hdf5_or_is_cut_short_is_refused(path: Path) -> None:
+    whole = harmless(path).read_bytes()
+    for damaged in (b"", b"<html>not found</html>", whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="not an HDF5 file, or it is damaged"):
+            check_hdf5_structure(path)
+
+
+def test_overwritten_structure_is_a_value_error_or_harmless_never_another_error(path: Path) -> None:
+    whole = bytearray(harmless(path).read_bytes())
+    refused = 0
+    for start in range(64, min(len(whole), 4096), 64):
+        damaged = whole[:start] + b"\xff" * 16 + whole[start + 16 :]
+        try:
+            check_hdf5_structure(io.BytesIO(damaged))
+        except ValueError:
+            refused += 1
+    assert refused > 5
+
+
+def test_a_missing_file_is_an_os_error(path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        check_hdf5_structure(path)
