@@ -2,10 +2,10 @@
 
 import sys
 
-from pipeline.cli.exit import in_one_line
+from pipeline.cli.exit import one_line_errors
 
 if __name__ == "__main__":
-    with in_one_line("pipeline"):
+    with one_line_errors("pipeline"):
         from pipeline.cli.main import main
 
         sys.exit(main())

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import ConvBaseSpec, FeatureStore, evaluate, extract_features, make_head, scan_images
-from pipeline.cli.arguments.option_types import key_value, size
-from pipeline.cli.exit import in_one_line
+from pipeline import FeatureStore, evaluate, extract_features, make_head, scan_images
+from pipeline.cli.exit import one_line_errors
+from pipeline.cli.options import add_spec_options, spec_from_options
 from pipeline.defaults import EXTRACT_BATCH, HEAD_BATCH, LEARNING_RATE, UNITS
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.extract import load_stored_conv_base
@@ -70,11 +70,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images")
     parser.add_argument("--cache", default="cache/augmentation", help="a store of its own (default: %(default)s)")
-    parser.add_argument("--conv-base", default="mobilenet_v2")
-    parser.add_argument("--conv-base-arg", action="append", type=key_value, default=[])
-    parser.add_argument("--weights", default="imagenet")
-    parser.add_argument("--size", type=size, default=224)
-    parser.add_argument("--precision", default="float32")
+    add_spec_options(parser, conv_base="mobilenet_v2", size=224, precision="float32")
     parser.add_argument("--train", type=int, default=200, help="train images a seed")
     parser.add_argument("--views", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--seeds", type=int, default=3)
@@ -88,13 +84,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _store(images: ImageTable, draws: Sequence[np.ndarray], options: argparse.Namespace) -> FeatureStore:
     """The store of all validation images and of the train images of all seeds."""
-    spec = ConvBaseSpec(
-        options.conv_base,
-        dict(options.conv_base_arg),
-        options.weights,
-        options.size,
-        precision=options.precision,
-    )
+    spec = spec_from_options(options)
     wanted = np.unique(np.concatenate([np.flatnonzero(images.split_codes == 1), *draws]))
     return extract_features(images.take(wanted), options.cache, spec, views=max(options.views))
 
@@ -210,5 +200,5 @@ def _table(results: Sequence[Trained]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    with in_one_line("augmentation"):
+    with one_line_errors("augmentation"):
         main()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline import ConvBaseSpec, extract_features, scan_images, train_heads
 from pipeline.cli import console
-from pipeline.cli.exit import in_one_line
+from pipeline.cli.exit import one_line_errors
 
 IDEAS = {
     "ridge": {},
@@ -37,5 +37,5 @@ if __name__ == "__main__":
     parser.add_argument("--conv-base", default="vgg16")
     parser.add_argument("--weights", default="imagenet")
     options = parser.parse_args()
-    with in_one_line("compare_heads"):
+    with one_line_errors("compare_heads"):
         main(options.photos, options.conv_base, options.weights)

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline import scan_images
-from pipeline.cli.arguments.option_types import key_value
-from pipeline.cli.exit import in_one_line
+from pipeline.cli.exit import one_line_errors
+from pipeline.cli.option_types import key_value
 from pipeline.errors import ImagesError
 from pipeline.images.augment import Augmentation, View, augment
 from pipeline.images.decode import DecodeError, decode_image
@@ -49,5 +49,5 @@ if __name__ == "__main__":
     parser.add_argument("sheet")
     parser.add_argument("settings", nargs="*", type=key_value, metavar="KEY=VALUE")
     options = parser.parse_args()
-    with in_one_line("contact_sheet"):
+    with one_line_errors("contact_sheet"):
         main(options.photos, options.sheet, dict(options.settings))

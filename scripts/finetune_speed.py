@@ -23,7 +23,7 @@ from PIL import Image
 
 from pipeline import ConvBaseSpec, extract_features, make_head, scan_images
 from pipeline.cli.console import start_tensorflow_quietly
-from pipeline.cli.exit import in_one_line
+from pipeline.cli.exit import one_line_errors
 
 RATE = 1e-5
 
@@ -122,5 +122,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with in_one_line("finetune_speed"):
+    with one_line_errors("finetune_speed"):
         main()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 
-from pipeline.cli.exit import in_one_line
+from pipeline.cli.exit import one_line_errors
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.conv_base.keras_applications import build, conv_base_names, find_zoo_model
 from pipeline.conv_base.keras_setup import run_isolated
-from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError
 
 
@@ -38,5 +38,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with in_one_line("list_conv_bases"):
+    with one_line_errors("list_conv_bases"):
         main()

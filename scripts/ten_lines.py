@@ -3,14 +3,14 @@
 import argparse
 
 from pipeline import ConvBaseSpec, evaluate, extract_features, make_head, scan_images
-from pipeline.cli.exit import in_one_line
+from pipeline.cli.exit import one_line_errors
 
 parser = argparse.ArgumentParser(description="Extract features and train a head.")
 parser.add_argument("photos")
 parser.add_argument("--weights", default="imagenet")
 options = parser.parse_args()
 
-with in_one_line("ten_lines"):
+with one_line_errors("ten_lines"):
     images = scan_images(options.photos)  # ImageTable: .ids .paths .labels .splits .classes
     spec = ConvBaseSpec("vgg16", weights=options.weights)
     store = extract_features(images, "cache/ten_lines", spec)  # no-op when up to date

@@ -32,9 +32,10 @@ from pipeline import (
     scan_images,
     train_heads,
 )
-from pipeline.cli import console, display
-from pipeline.cli.arguments.option_types import key_value, size
-from pipeline.cli.exit import in_one_line
+from pipeline.cli import console
+from pipeline.cli.display.callbacks import ConsoleCallbacks
+from pipeline.cli.exit import one_line_errors
+from pipeline.cli.options import add_spec_options, spec_from_options
 from pipeline.conv_base.spec import WEIGHTS_WORDS
 from pipeline.defaults import EPOCHS, HEAD_BATCH, LEARNING_RATE, TUNING_RATE, UNITS
 from pipeline.evaluation import with_interval
@@ -103,9 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _measure(images: ImageTable, options: argparse.Namespace) -> list[tuple[str, ...]]:
-    spec = ConvBaseSpec(
-        options.conv_base, dict(options.conv_base_arg), options.weights, options.size, precision=options.precision
-    )
+    spec = spec_from_options(options)
     console.say(_plan(images, options))
     console.start_tensorflow_quietly()
     rows = []
@@ -139,12 +138,7 @@ def _plan(images: ImageTable, options: argparse.Namespace) -> str:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images")
-    parser.add_argument("--conv-base", default="mobilenet_v2")
-    parser.add_argument("--conv-base-arg", action="append", type=key_value, default=[])
-    parser.add_argument("--weights", default="imagenet")
-    parser.add_argument("--size", type=size, default=224)
-    parser.add_argument("--precision", default="float32")
-    parser.add_argument("--cut", default="top1", help="of the ways that are fine-tuned (default: %(default)s)")
+    add_spec_options(parser, conv_base="mobilenet_v2", size=224, precision="float32", cut="top1")
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--train", type=int, help="train images, drawn at random (default: all)")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the dense head (default: %(default)s)")
@@ -168,7 +162,7 @@ def _some_images(images: ImageTable, train: int | None) -> ImageTable:
 def _fill(images: ImageTable, cache: Path, spec: ConvBaseSpec, views: int) -> tuple[float, float]:
     """Seconds of the features without views, and with."""
     start = time.perf_counter()
-    with display.ConsoleCallbacks() as callbacks:
+    with ConsoleCallbacks() as callbacks:
         extract_features(images, cache, spec, callbacks=callbacks)
         plain = time.perf_counter() - start
         extract_features(images, cache, spec, views=views, callbacks=callbacks)
@@ -195,9 +189,9 @@ def _row(way: Way, cache: Path, feature_seconds: float, options: argparse.Namesp
 def _train(way: Way, store: FeatureStore, views: int, epochs: int) -> Evaluation:
     dense = {"epochs": epochs}
     if way.tuned:
-        with display.ConsoleCallbacks() as callbacks:
+        with ConsoleCallbacks() as callbacks:
             return finetune_head(store, dense=dense, views=views, callbacks=callbacks).evaluation
-    with display.ConsoleCallbacks() as callbacks:
+    with ConsoleCallbacks() as callbacks:
         return train_heads(
             store,
             ["dense"],
@@ -285,5 +279,5 @@ def _epochs_of(
 
 
 if __name__ == "__main__":
-    with in_one_line("three_ways"):
+    with one_line_errors("three_ways"):
         main()

@@ -1,132 +1,163 @@
-"""Words and bars for a person at a terminal; plain lines where there is none."""
+"""Lines and tables for a person at a terminal; plain lines in a log. Imports rich only when it prints."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
-import time
-from collections.abc import Iterator
-from typing import TextIO
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-from rich.text import Text
+from pipeline.text import printable
 
-from pipeline.text import format_duration, printable
+if TYPE_CHECKING:
+    from rich.console import Console
 
-WIDE = 200  # characters, where nobody's window sets a limit
-LINE_EVERY = 10.0  # seconds between lines in a log
-BAR_EVERY = 0.1  # seconds between two looks of a bar
-MEASURABLE = 1.0  # seconds; what took less has no pace worth telling
-
-
-def out() -> Console:
-    """Where results go: standard output."""
-    return Console(highlight=False, soft_wrap=True, width=_width(sys.stdout))
-
-
-def err() -> Console:
-    """Where progress goes: standard error."""
-    return Console(stderr=True, highlight=False, soft_wrap=True, width=_width(sys.stderr))
-
-
-def _width(stream: TextIO) -> int | None:
-    """None where rich is to find out: from the window, or from what the user set."""
-    return None if stream.isatty() or "COLUMNS" in os.environ else WIDE
+WIDTH_OF_A_LOG = 200  # characters
+MAX_LISTED = 20  # lines of a list of files or images
 
 
 def say(text: str) -> None:
-    """One line on standard output; brackets and odd file names are printed as they are."""
-    out().print(Text(printable(text)))
+    """Print a result: a line on standard output."""
+    _print_line(stdout(), text)
 
 
 def note(text: str) -> None:
-    """One line on standard error, where it stays out of what is written on standard output."""
-    err().print(Text(printable(text)))
-
-
-class Meter:
-    """A bar on a terminal, a line now and then in a log; without a total they do not tell the time left."""
-
-    def __init__(self, what: str, total: int | None, unit: str):
-        self.what, self.total, self.unit = what, total, unit
-        self.done = 0
-        self.start = self.last_shown = time.monotonic()
-        self.bar: Bar | None = None
-        if sys.stderr.isatty():
-            columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
-            self.bar = Bar(*columns, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=err())
-            self.task = self.bar.add_task(what, total=total, rate="")
-            self.bar.start()
-
-    def advance(self, to: int) -> None:
-        """So much is done."""
-        self.done = to
-        now = time.monotonic()
-        if now - self.last_shown >= (LINE_EVERY if self.bar is None else BAR_EVERY):
-            self.last_shown = now
-            self._show(now)
-
-    def close(self) -> None:
-        """The step is over, at its end or not."""
-        now = time.monotonic()
-        if self.done and (self.bar is not None or now - self.start >= MEASURABLE):
-            self._show(now)
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
-
-    def rate(self) -> float:
-        """Units a second since the start."""
-        return self._rate(time.monotonic())
-
-    def _rate(self, now: float) -> float:
-        return self.done / max(now - self.start, 1e-9)
-
-    def _show(self, now: float) -> None:
-        pace = f"{self._rate(now):.1f} {self.unit}/s"
-        if self.bar is not None:
-            self.bar.update(self.task, completed=self.done, rate=pace if now - self.start >= MEASURABLE else "")
-            return
-        of, left = "", ""
-        if self.total is not None:
-            of = f"/{self.total}"
-            left = f", {format_duration((self.total - self.done) / max(self._rate(now), 1e-9))} left"
-        if self.done == self.total:
-            left = f", took {format_duration(now - self.start)}"
-        print(f"{self.what}: {self.done}{of} {self.unit}, {pace}{left}", file=sys.stderr, flush=True)
+    """Print progress: a line on standard error."""
+    _print_line(stderr(), text)
 
 
 def warn(text: str) -> None:
-    """One line on standard error that is not to be missed."""
-    err().print(Text(printable(text), style="bold red"))
+    """Print a warning: a bold red line on standard error."""
+    _print_line(stderr(), text, "bold red")
+
+
+def list_some(heading: str, lines: Sequence[str]) -> None:
+    """Print the first lines of a list on standard error, each after its heading."""
+    for line in lines[:MAX_LISTED]:
+        note(f"{heading}: {line}")
+    if len(lines) > MAX_LISTED:
+        note(f"{heading}: ... and {len(lines) - MAX_LISTED} more")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False) -> None:
+    """Print a table without lines on standard output; with `numbers`, all columns but the first align right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="")
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="right" if numbers and i else "left")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    stdout().print(table)
+
+
+def stdout() -> Console:
+    """Return the console of results."""
+    return _console(_original(sys.stdout))
+
+
+def stderr() -> Console:
+    """Return the console of progress and warnings."""
+    return _console(_original(sys.stderr))
+
+
+def _original(stream: TextIO) -> TextIO:
+    """Return the stream that rich has replaced while it shows a bar."""
+    original: TextIO = getattr(stream, "rich_proxied_file", stream)
+    return original
+
+
+@functools.lru_cache(maxsize=2)  # the console that shows a bar must be the one that prints lines above it
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH_OF_A_LOG  # None: as wide as the window
+    return Console(file=stream, highlight=False, soft_wrap=True, width=width)
+
+
+def _print_line(console: Console, text: str, style: str = "") -> None:
+    """Print text as it is: brackets are no markup, and control characters are escaped."""
+    from rich.text import Text
+
+    console.print(Text(printable(text), style=style))
+
+
+@contextlib.contextmanager
+def show_log(verbose: bool) -> Iterator[None]:
+    """Show log records on standard error: warnings of this package, and with `verbose` all from INFO up.
+
+    Errors of other libraries are shown; their warnings and Python's only with `verbose`. The
+    logging of the process is as before on leaving.
+    """
+    root, own = logging.getLogger(), logging.getLogger("pipeline")
+    handler = _LogHandler(verbose)
+    levels, show_warning = (root.level, own.level), warnings.showwarning
+    if verbose:
+        root.setLevel(logging.INFO)
+    own.setLevel(logging.INFO if verbose else logging.WARNING)
+    root.addHandler(handler)
+    warnings.showwarning = _log_warning
+    try:
+        yield
+    finally:
+        warnings.showwarning = show_warning
+        root.removeHandler(handler)
+        root.setLevel(levels[0])
+        own.setLevel(levels[1])
+
+
+class _LogHandler(logging.Handler):
+    def __init__(self, verbose: bool):
+        super().__init__()
+        self.verbose = verbose
+
+    def emit(self, record: logging.LogRecord) -> None:
+        own = record.name.partition(".")[0] == "pipeline"
+        text = " ".join(record.getMessage().split())
+        if own and record.levelno >= logging.WARNING:
+            warn(text)
+        elif self.verbose or record.levelno >= logging.ERROR:
+            note(f"{record.name}: {text}")
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    logging.getLogger("py.warnings").warning("%s:%d: %s: %s", filename, lineno, category.__name__, message)
 
 
 def start_tensorflow_quietly() -> None:
-    """Import TensorFlow with its native start-up lines sent to nowhere; Python's errors still arrive."""
+    """Import TensorFlow and Keras without the lines that their native code prints; Python's errors are not hidden."""
     if "tensorflow" in sys.modules:
         return
     with _without_native_stderr():
         import keras  # noqa: F401
         import tensorflow as tf
 
-        tf.zeros(1)  # the rest of the lines come with the first operation
-    # Models that are each traced once, as several heads are, count together as "retracing".
+        tf.zeros(1)  # the first operation prints the last of these lines
+    # TensorFlow takes several models, each traced once, for one model that is traced again and again, and warns.
     tf.get_logger().setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager
 def _without_native_stderr() -> Iterator[None]:
     sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    saved = os.dup(2)
+    devnull = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(devnull, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(devnull)

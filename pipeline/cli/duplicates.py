@@ -1,85 +1,118 @@
-"""`duplicates`: one picture twice, across splits or under two labels."""
+"""Find images that show the same picture; exit status 1 if a pair lies across splits or under two labels."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
-from pipeline.cli import console, display
-from pipeline.duplicates import Duplicates, find_duplicates, keep_duplicates, write_groups, write_pairs
-from pipeline.duplicates.groups import PAIRS_START
-from pipeline.duplicates.neighbours import seconds_to_compare
+from pipeline import defaults
+from pipeline.cli import console
+from pipeline.cli.option_types import fraction
 from pipeline.errors import PipelineError
-from pipeline.files.durable import is_replaceable
-from pipeline.store import FeatureStore, open_features, view_numbers
-from pipeline.text import counted, format_duration, format_size, printable
+from pipeline.text import counted, format_duration, format_size
 
-MAX_SHOWN = 50  # pairs; a CSV file has all
+if TYPE_CHECKING:
+    from pipeline.duplicates import Duplicates
+    from pipeline.store import FeatureStore
+
+MAX_PAIRS_SHOWN = 50
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `duplicates`."""
+    parser.add_argument("store", metavar="DIR", help="store filled by `features`; its features and labels stay as is")
+    parser.add_argument("--csv", metavar="FILE.csv", help="write all pairs; replaced if it exists")
+    parser.add_argument(
+        "--groups",
+        metavar="FILE.csv",
+        help="write all images, each group of duplicates in one split, as IMAGES for `features`; must not exist",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=fraction,
+        default=defaults.THRESHOLD,
+        metavar="F",
+        help="smallest cosine similarity of features for which two pictures are compared; a lower one finds more and "
+        "takes longer",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """One picture twice; 1 if any lies across splits or under two labels."""
+    """Find duplicates; return 1 if a pair lies across splits or under two labels."""
+    from pipeline.cli.display.callbacks import ConsoleCallbacks
+    from pipeline.duplicates import find_duplicates, keep_duplicates, write_pairs
+    from pipeline.store import open_features
+
     store = open_features(options.store)
-    for file in map(Path, filter(None, (options.csv, options.groups))):  # said now, not after minutes of comparing
-        if not file.absolute().parent.is_dir():
-            raise PipelineError(f"{file} cannot be written: there is no folder {file.parent}; make it first")
-    if options.csv and not is_replaceable(Path(options.csv), PAIRS_START):
-        raise PipelineError(f"{options.csv} exists and is no list of pairs; give another name, or remove it")
-    if options.groups and Path(options.groups).exists():  # it may hold labels that somebody mended by hand
-        raise PipelineError(f"{options.groups} exists already; give another name, or remove it")
+    _check_outputs(options.csv, options.groups)  # now rather than after minutes of comparing
     _announce(store)
-    with display.ConsoleCallbacks() as callbacks:
-        found = find_duplicates(store, threshold=options.threshold, callbacks=callbacks)
-    _keep(store, found)
-    _show(found)
+    with ConsoleCallbacks() as callbacks:
+        duplicates = find_duplicates(store, threshold=options.threshold, callbacks=callbacks)
+    try:
+        keep_duplicates(store, duplicates)
+    except OSError as error:  # the store may be read-only; the result is shown all the same
+        console.warn(f"the result is not stored for `info` and `heads`: {error}")
+    _show(duplicates)
     if options.csv:
-        write_pairs(found, options.csv)
+        write_pairs(duplicates, options.csv)
         console.say(f"all pairs are in {options.csv}")
     if options.groups:
-        moved = write_groups(store, found, options.groups)
-        copies = moved and view_numbers(store.directory)
-        to_compute = "no more than copies of images that came into train" if copies else "nothing"
-        console.say(
-            f"{options.groups} has each group in one split, {counted(moved, 'image')} moved: give it to "
-            f"`features` as IMAGES, with --cache {store.directory} and the store's own options, which computes "
-            f"{to_compute}"
-        )
-    return 1 if found.across_splits or found.two_labels else 0
+        _write_groups(store, duplicates, options.groups)
+    return 1 if duplicates.across_splits or duplicates.two_labels else 0
+
+
+def _check_outputs(csv: str | None, groups: str | None) -> None:
+    from pipeline.duplicates.groups import PAIRS_START
+    from pipeline.files.durable import is_replaceable
+
+    for file in map(Path, filter(None, (csv, groups))):
+        if not file.absolute().parent.is_dir():
+            raise PipelineError(f"{file} cannot be written: there is no folder {file.parent}; make it first")
+    if csv and not is_replaceable(Path(csv), PAIRS_START):
+        raise PipelineError(f"{csv} exists and is no list of pairs; give another name, or remove it")
+    if groups and Path(groups).exists():  # it may contain labels that were corrected by hand
+        raise PipelineError(f"{groups} exists already; give another name, or remove it")
 
 
 def _announce(store: FeatureStore) -> None:
+    from pipeline.duplicates.neighbours import seconds_to_compare
+
     n = len(store.members())
     seconds = seconds_to_compare(n, store.feature_shape[-1])
     console.say(
         f"{store.directory}: {n} images, {format_size(n * store.bytes_per_row)} of features to read, "
-        f"then about {format_duration(seconds)} to compare each with each"
+        f"then about {format_duration(seconds)} to compare all pairs"
     )
     if store.pending:
         console.warn(f"{store.pending} images have no features yet and are compared by their bytes only")
 
 
-def _keep(store: FeatureStore, found: Duplicates) -> None:
-    try:
-        keep_duplicates(store, found)
-    except OSError as error:  # the result is on the screen; a read-only store is no reason to lose it
-        console.warn(f"not kept for `info` and `heads`: {error}")
+def _show(duplicates: Duplicates) -> None:
+    from pipeline.cli.display.words import describe_duplicates
+
+    pairs = duplicates.pairs
+    rows = []
+    for pair in pairs[:MAX_PAIRS_SHOWN]:
+        splits, labels = (" | ".join(dict.fromkeys(values)) for values in (pair.splits, pair.labels))
+        rows.append([pair.kind, f"{pair.similarity:.3f}", splits, labels, "  ".join(pair.ids)])
+    if rows:
+        console.print_table(["kind", "similarity", "splits", "labels", "images"], rows)
+    if len(pairs) > len(rows):
+        console.say(f"... and {len(pairs) - len(rows)} more; --csv FILE.csv writes all")
+    console.say(f"found {describe_duplicates(duplicates.counts())}")
+    if duplicates.two_labels:
+        console.say("where a picture has two labels, one is wrong or the picture shows both classes: please decide")
 
 
-def _show(found: Duplicates) -> None:
-    if found.pairs:
-        table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="")
-        for name in ("kind", "similarity", "splits", "labels", "images"):
-            table.add_column(name)
-        for pair in found.pairs[:MAX_SHOWN]:
-            splits, labels = (" | ".join(dict.fromkeys(both)) for both in (pair.splits, pair.labels))
-            cells = (pair.kind, f"{pair.similarity:.3f}", splits, labels, "  ".join(pair.ids))
-            table.add_row(*(Text(printable(cell)) for cell in cells))
-        console.out().print(table)
-    if len(found.pairs) > MAX_SHOWN:
-        console.say(f"... and {len(found.pairs) - MAX_SHOWN} more; --csv FILE.csv writes all")
-    console.say(f"found {display.duplicates_words(found.counts())}")
-    if found.two_labels:
-        console.say("one of two labels is wrong, or the picture shows both: that is for you to decide")
+def _write_groups(store: FeatureStore, duplicates: Duplicates, file: str) -> None:
+    from pipeline.duplicates import write_groups
+    from pipeline.store import view_numbers
+
+    moved = write_groups(store, duplicates, file)
+    has_copies = moved and view_numbers(store.directory)
+    to_compute = "only augmented copies of images that are new in train" if has_copies else "nothing"
+    console.say(
+        f"{file} has each group in one split, {counted(moved, 'image')} moved: give it to `features` as IMAGES, with "
+        f"--cache {store.directory} and the store's own options, which computes {to_compute}"
+    )

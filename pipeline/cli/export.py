@@ -1,59 +1,99 @@
-"""`export`: one model to hand on."""
+"""Combine conv base and head into one model, image in, probability out, and test the written file."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.cli import console, display
-from pipeline.errors import ExportError, ImagesError
-from pipeline.export.assemble import find_head
-from pipeline.export.load import CannotBeTried, load_exported
-from pipeline.export.verify import compare_with_store
-from pipeline.export.write import check_request, export_model
-from pipeline.heads import KERAS_HEADS
-from pipeline.store import FeatureStore, open_features
-from pipeline.text import format_size
-from pipeline.training.saved_heads import choose_head
+from pipeline import defaults
+from pipeline.cli import console
+from pipeline.text import counted, format_size
 
-CHECKED = 8  # images that a written file is tried on
+if TYPE_CHECKING:
+    from pipeline.export.verify import Agreement
+    from pipeline.store import FeatureStore
+
+TEST_IMAGES = 8  # on which a written file is compared with features and head
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `export`."""
+    parser.add_argument("store", metavar="DIR", help="store with trained heads")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="model.keras, model.tflite, model.onnx, or a directory for a SavedModel; an older model is replaced",
+    )
+    parser.add_argument(
+        "--head",
+        metavar="NAME",
+        help="a saved head (default: the best validation accuracy among heads that Keras can express)",
+    )
+    parser.add_argument(
+        "--form",
+        choices=defaults.FORMS,
+        default=defaults.FORMS[0],
+        help="image: takes RGB images of any size and resizes them; slides: conv base, flatten and dense head in one "
+        "Sequential, takes preprocessed images",
+    )
+    parser.add_argument("--format", choices=tuple(defaults.FORMATS), help="default: by the suffix of FILE")
 
 
 def run(options: argparse.Namespace) -> int:
-    """One model to hand on."""
+    """Export a model; return 1 if the written file does not agree with features and head."""
+    from pipeline.cli.display.callbacks import ConsoleCallbacks
+    from pipeline.cli.display.words import warn_of_random_weights
+    from pipeline.errors import ExportError, ImagesError
+    from pipeline.export.verify import compare_with_store
+    from pipeline.export.assemble import find_head
+    from pipeline.export.write import check_request, export_model
+    from pipeline.export.load import CannotBeTried, load_exported
+    from pipeline.store import open_features
+
     store, file = open_features(options.store), Path(options.file)
     format = check_request(store, file, form=options.form, format=options.format)
-    name = _choose(store, options.head, options.form)
+    name = _choose_head(store, options.head, options.form)
     console.start_tensorflow_quietly()
     head = find_head(store, name)
-    record = export_model(store, head, file, form=options.form, format=format, callbacks=display.ConsoleCallbacks())
-    console.say(f"wrote      {file}, {format_size(_bytes(file))}")
+    record = export_model(store, head, file, form=options.form, format=format, callbacks=ConsoleCallbacks())
+    size = sum(path.stat().st_size for path in (file.rglob("*") if file.is_dir() else [file]))
+    console.say(f"wrote      {file}, {format_size(size)}")
     console.say(f"input      {record.input}")
     console.say(f"output     {record.output}")
-    if store.random_weights:
-        display.warn_random_weights()
+    warn_of_random_weights(store)
     try:
         predict, in_float32 = load_exported(file, format), format in ("tflite", "onnx")
-        agreement = compare_with_store(store, head, predict, options.form, images=CHECKED, in_float32=in_float32)
+        agreement = compare_with_store(store, head, predict, options.form, images=TEST_IMAGES, in_float32=in_float32)
     except (ImagesError, CannotBeTried) as error:
-        console.warn(f"{file} is written but was not tried: {error}")
+        console.warn(f"{file} is written but could not be tested: {error}")
         return 0
     except ExportError as error:
         console.warn(f"{file} is written and does not run: {error}")
         return 1
-    return display.show_agreement(str(file), agreement, store.spec.precision)
+    return show_agreement(str(file), agreement, store.spec.precision)
 
 
-def _choose(store: FeatureStore, name: str | None, form: str) -> str:
-    fit = ("dense",) if form == "slides" else KERAS_HEADS
-    chosen = choose_head(store, name, among=fit)
+def _choose_head(store: FeatureStore, name: str | None, form: str) -> str:
+    from pipeline.heads import KERAS_HEADS
+    from pipeline.training.saved_heads import choose_head
+
+    chosen = choose_head(store, name, among=("dense",) if form == "slides" else KERAS_HEADS)
     if name is None and chosen.scores:
-        those = "the slides' form can hold" if form == "slides" else "Keras can express"
+        candidates = "the slides' form can hold" if form == "slides" else "Keras can express"
         accuracy = f"validation accuracy {chosen.scores.accuracy:.4f}"
-        console.say(f"head       {chosen.name}: the best, {accuracy}, of those that {those}")
-    display.warn_of_heads([chosen], store.directory)
+        console.say(f"head       {chosen.name}: the best, {accuracy}, of those that {candidates}")
     return chosen.name
 
 
-def _bytes(file: Path) -> int:
-    return sum(path.stat().st_size for path in (file.rglob("*") if file.is_dir() else [file]))
+def show_agreement(file: str, agreement: Agreement, precision: str) -> int:
+    """Print how far an exported model differs from features and head; return the exit status."""
+    console.say(
+        f"{file} against features and head on {counted(agreement.images, 'image')}: the largest difference in "
+        f"a probability is {agreement.largest:.1e}, the median {agreement.median:.1e}; "
+        f"{agreement.other_labels} other labels"
+    )
+    if agreement.holds:
+        return 0
+    console.warn(f"that is more than {precision} explains: {agreement.bound:g}, or a tenth of it in the median")
+    return 1

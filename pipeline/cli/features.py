@@ -1,64 +1,134 @@
-"""`features`: stage one."""
+"""Stage one: compute the features of the images and write them to the store at --cache."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-from dataclasses import replace
+import json
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING
 
-from pipeline.cli import console, display
-from pipeline.conv_base.spec import ConvBaseSpec
-from pipeline.errors import PipelineError, WeightsUnavailable
-from pipeline.extraction.extract import extract_features
-from pipeline.images.augment import Augmentation
-from pipeline.images.scan import scan_images
-from pipeline.images.table import ImageTable
-from pipeline.store import FeatureStore, count_views, open_features
+from pipeline import defaults
+from pipeline.cli import console
+from pipeline.cli.option_types import count, fraction, key_value
+from pipeline.cli.options import add_max_bad, add_spec_options, add_speed_options, spec_from_options
+
+if TYPE_CHECKING:
+    from pipeline.conv_base.spec import ConvBaseSpec
+    from pipeline.images.augment import Augmentation
+    from pipeline.images.table import ImageTable
+    from pipeline.store import FeatureStore
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `features`."""
+    parser.add_argument(
+        "images",
+        metavar="IMAGES",
+        help="folder of class folders (also below train/, validation/, test/), flat folder of cat.17.jpg, or CSV file "
+        "with path,label[,split,group]",
+    )
+    parser.add_argument("--cache", required=True, metavar="DIR", help="the store; created if it does not exist")
+    base = parser.add_argument_group("conv base")
+    add_spec_options(base)
+    base.add_argument(
+        "--allow-random-weights",
+        action="store_true",
+        help="use random weights if the ImageNet weights cannot be downloaded; for a trial, not for results",
+    )
+    store = parser.add_argument_group("store")
+    store.add_argument(
+        "--compression", choices=("none", "gzip"), default="none", help="compression of the shards of a new store"
+    )
+    store.add_argument("--rebuild", action="store_true", help="delete the features in the store and compute all again")
+    images = parser.add_argument_group("images")
+    images.add_argument(
+        "--validation",
+        type=fraction,
+        default=defaults.VALIDATION,
+        metavar="F",
+        help="fraction for validation, of images without a given split",
+    )
+    images.add_argument(
+        "--test",
+        type=fraction,
+        default=defaults.TEST,
+        metavar="F",
+        help="fraction for testing, of images without a given split",
+    )
+    add_max_bad(images)
+    _add_view_options(parser)
+    add_speed_options(parser)
+
+
+def _add_view_options(parser: argparse.ArgumentParser) -> None:
+    from pipeline.images.augment import Augmentation
+
+    *settings, seed = fields(Augmentation)
+    ranges = "; ".join(f"{field.name}={json.dumps(field.default)}: {field.metadata['help']}" for field in settings)
+    views = parser.add_argument_group("augmented views of the train images")
+    views.add_argument(
+        "--views",
+        type=count,
+        metavar="K",
+        help="views of each train image to store: the image itself and K - 1 augmented copies; views above K are "
+        "deleted, 1 deletes all copies (default: the views in the store are brought up to date)",
+    )
+    views.add_argument(
+        "--augment",
+        action="append",
+        type=key_value,
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"setting of the augmented copies; can be repeated. {ranges} (default: the values shown, or those of the "
+        "views in the store)",
+    )
+    views.add_argument("--augment-seed", type=int, metavar=seed.metadata["metavar"], help=seed.metadata["help"])
 
 
 def run(options: argparse.Namespace) -> int:
-    """Stage one."""
-    spec = ConvBaseSpec(
-        conv_base=options.conv_base,
-        conv_base_args=dict(options.conv_base_arg),
-        weights=options.weights,
-        size=options.size,
-        cut=options.cut,
-        preprocessing=options.preprocessing,
-        resize=options.resize,
-        precision=options.precision,
-        store_dtype=options.store_dtype,
-    )
+    """Fill or update a store; return 1 if too many images have no features."""
+    from pipeline.cli.display.tables import show_images
+    from pipeline.errors import PipelineError, WeightsUnavailable
+    from pipeline.store import open_features
+
+    spec = spec_from_options(options)
     stored = None
-    with contextlib.suppress(PipelineError):  # whatever is wrong with the store is said when it is used
+    with contextlib.suppress(PipelineError):  # `extract_features` raises what is wrong with the store
         stored = open_features(options.cache)
-    images = _scan(options, stored)
-    display.show_images(images, options.images)
+    images = _scan(options, None if stored is None or options.rebuild else stored.images)
+    show_images(images, options.images)
     if options.allow_random_weights and stored is not None and stored.random_weights:
         spec = replace(spec, weights="random")
     try:
-        store, computed = _extract(images, spec, options)
+        store, passes = _extract(images, spec, options)
     except WeightsUnavailable as error:
         if not options.allow_random_weights:
             raise
-        console.warn(f"{error}; going on with random weights, as --allow-random-weights says")
-        store, computed = _extract(images, replace(spec, weights="random"), options)
-    return _conclude(store, computed, options)
+        console.warn(f"{error}; random weights are used, as --allow-random-weights is given")
+        store, passes = _extract(images, replace(spec, weights="random"), options)
+    return _show_result(store, passes, options.max_bad)
 
 
-def _scan(options: argparse.Namespace, stored: FeatureStore | None) -> ImageTable:
-    with display.ConsoleCallbacks() as callbacks:
+def _scan(options: argparse.Namespace, known: ImageTable | None) -> ImageTable:
+    from pipeline.cli.display.callbacks import ConsoleCallbacks
+    from pipeline.images.scan import scan_images
+
+    with ConsoleCallbacks() as callbacks:
         return scan_images(
             options.images,
             validation=options.validation,
             test=options.test,
-            known=None if stored is None or options.rebuild else stored.images,
-            on_read=display.show_scan(callbacks),
+            known=known,
+            on_read=lambda done, total: callbacks.progress("reading", done, total, "files"),
         )
 
 
 def _extract(images: ImageTable, spec: ConvBaseSpec, options: argparse.Namespace) -> tuple[FeatureStore, int]:
-    with display.ConsoleCallbacks() as callbacks:
+    from pipeline.cli.display.callbacks import ConsoleCallbacks
+    from pipeline.extraction.extract import extract_features
+
+    with ConsoleCallbacks() as callbacks:
         store = extract_features(
             images,
             options.cache,
@@ -71,27 +141,32 @@ def _extract(images: ImageTable, spec: ConvBaseSpec, options: argparse.Namespace
             rebuild=options.rebuild,
             callbacks=callbacks,
         )
-    return store, callbacks.computed
+    return store, callbacks.passes
 
 
 def _augmentation(options: argparse.Namespace) -> Augmentation | None:
+    from pipeline.images.augment import Augmentation
+
     settings = dict(options.augment)
     if options.augment_seed is not None:
         settings["seed"] = options.augment_seed
     return Augmentation.of(settings) if settings else None
 
 
-def _conclude(store: FeatureStore, computed: int, options: argparse.Namespace) -> int:
+def _show_result(store: FeatureStore, passes: int, max_bad: float) -> int:
+    from pipeline.cli.display.words import warn_of_random_weights
+    from pipeline.store import count_views
+
     bad = store.bad
-    display.list_some("without features", [f"{one.id}: {one.reason}" for one in bad])
-    done = f"{computed} forward passes made" if computed else "nothing to compute"
+    console.list_some("without features", [f"{image.id}: {image.reason}" for image in bad])
+    done = f"{passes} forward passes made" if passes else "nothing to compute"
+    n_views = count_views(store.directory)
+    views = f", train images in {n_views} views" if n_views > 1 else ""
     console.say(
-        f"{done}: {len(store.members())} of {len(store.images)} images have features in {store.directory}"
-        + (f", train images in {views} views" if (views := count_views(store.directory)) > 1 else "")
+        f"{done}: {len(store.members())} of {len(store.images)} images have features in {store.directory}{views}"
     )
-    if store.random_weights:
-        display.warn_random_weights()
-    if len(bad) > options.max_bad * len(store.images):
-        console.warn(f"{len(bad)} images without features are more than {options.max_bad:.1%}; see --max-bad")
+    warn_of_random_weights(store)
+    if len(bad) > max_bad * len(store.images):
+        console.warn(f"{len(bad)} images without features are more than {max_bad:.1%}; see --max-bad")
         return 1
     return 0

@@ -1,38 +1,91 @@
-"""`heads`: stage two."""
+"""Stage two: train heads on a store, score and save them, and print a leaderboard."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from pipeline.cli import console, display
-from pipeline.duplicates import known_duplicates
-from pipeline.errors import StoreError
-from pipeline.heads import head_params
-from pipeline.store import count_views, open_features
-from pipeline.text import format_size
-from pipeline.training.result import title_of
-from pipeline.training.train import check_ready, memory_needed, train_heads
+from pipeline import defaults
+from pipeline.cli import console
+from pipeline.cli.option_types import count, head_key_value, names
+from pipeline.cli.options import add_hidden_layers, add_max_bad
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `heads`."""
+    from pipeline.heads import head_names
+
+    parser.add_argument("store", metavar="DIR", help="store filled by `features`")
+    parser.add_argument(
+        "--heads", type=names, default=",".join(head_names()), metavar="NAME,NAME", help="heads to train"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        type=head_key_value,
+        default=[],
+        metavar="HEAD.KEY=VALUE",
+        dest="settings",
+        help="parameter of one head, such as logistic.C=0.1; can be repeated",
+    )
+    parser.add_argument(
+        "--balanced", action="store_true", help="weight classes inversely to their frequency, in heads that can"
+    )
+    add_max_bad(parser)
+    parser.add_argument(
+        "--repeats",
+        type=count,
+        default=1,
+        metavar="N",
+        help="train each head with N seeds and show the spread of the accuracies; the head of the first seed is saved",
+    )
+    parser.add_argument(
+        "--views",
+        type=count,
+        metavar="N",
+        help="views of each train image to train on, 1 for the images alone (default: all views of the store)",
+    )
+    dense = parser.add_argument_group("dense head")
+    dense.add_argument("--epochs", type=count, default=defaults.EPOCHS, metavar="N", help="number of epochs")
+    dense.add_argument("--batch-size", type=count, default=defaults.HEAD_BATCH, metavar="N", help="images per step")
+    add_hidden_layers(dense)
+    dense.add_argument(
+        "--learning-rate", type=float, default=defaults.LEARNING_RATE, metavar="F", help="learning rate of Adam"
+    )
+    dense.add_argument(
+        "--early-stopping",
+        type=count,
+        metavar="N",
+        help="stop after N epochs without a lower validation loss and restore the best weights",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Stage two."""
+    """Train heads and show their scores."""
+    from pipeline.cli.display.callbacks import ConsoleCallbacks
+    from pipeline.cli.display.leaderboard import print_leaderboard
+    from pipeline.cli.display.words import warn_of_leaks, warn_of_random_weights
+    from pipeline.duplicates import known_duplicates
+    from pipeline.store import count_views, open_features
+    from pipeline.text import format_size
+    from pipeline.training.result import title_of
+    from pipeline.training.train import check_ready, memory_needed, train_heads
+
     store = open_features(options.store)
     check_ready(store, options.max_bad)
     params = _head_params(options)
-    n, n_validation = len(store.members("train")), len(store.members("validation"))
+    n_train, n_validation = len(store.members("train")), len(store.members("validation"))
     n_views = options.views or count_views(store.directory)
     memory = memory_needed(store, options.heads, params, n_views)
     in_views = f" (in {n_views} views)" if n_views > 1 else ""
     console.say(
-        f"{store.directory}: {n} train{in_views} and {n_validation} validation images, features {store.feature_shape} "
-        f"{store.dtype}, about {format_size(memory)} of memory for the heads"
+        f"{store.directory}: {n_train} train{in_views} and {n_validation} validation images, features "
+        f"{store.feature_shape} {store.dtype}, about {format_size(memory)} of memory for the heads"
     )
-    if store.random_weights:
-        display.warn_random_weights()
+    warn_of_random_weights(store)
     if "dense" in options.heads:
         console.start_tensorflow_quietly()
-    with display.ConsoleCallbacks() as callbacks:
+    with ConsoleCallbacks() as callbacks:
         trained = train_heads(
             store,
             options.heads,
@@ -44,14 +97,17 @@ def run(options: argparse.Namespace) -> int:
         )
     with_views = f", {n_views} views of each train image" if n_views > 1 else ""
     title = title_of(f"{n_validation} validation images", store) + with_views
-    console.out().print(display.leaderboard(title, [one.metrics() for one in trained]))
-    display.warn_of_leaks(known_duplicates(store), store.directory)
+    print_leaderboard(title, [head.metrics() for head in trained])
+    warn_of_leaks(known_duplicates(store), store.directory)
     console.say(f"saved in {store.heads_directory}")
     console.say(f"a page to look at: `python -m pipeline report {store.directory}`")
     return 0
 
 
 def _head_params(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    from pipeline.errors import StoreError
+    from pipeline.heads import head_params
+
     params: dict[str, dict[str, Any]] = {name: {} for name in options.heads}
     if "dense" in params:
         params["dense"] = {
@@ -66,7 +122,7 @@ def _head_params(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         if "class_weight" in head_params(name):
             params[name]["class_weight"] = "balanced"
         else:
-            console.warn(f"{name} takes no class weights; it is trained without")
+            console.warn(f"{name} takes no class weights; it is trained without them")
     for head, key, value in options.settings:
         if head not in params:
             raise StoreError(f"--set {head}.{key}: '{head}' is not among --heads {','.join(options.heads)}")

@@ -1,46 +1,56 @@
-"""`info`: what a store holds."""
+"""Show what a store contains."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.cli import display
-from pipeline.duplicates import known_duplicates
-from pipeline.images.table import SPLITS
-from pipeline.store import FeatureStore, open_features, open_views
-from pipeline.training.saved_heads import SavedHead, saved_heads
+from pipeline.cli import console
+from pipeline.cli.console import say
+
+if TYPE_CHECKING:
+    from pipeline.store import FeatureStore
+    from pipeline.training.saved_heads import SavedHead
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `info`."""
+    parser.add_argument("store", metavar="DIR", help="store filled by `features`")
+    parser.add_argument("--json", action="store_true", help="print everything as one JSON document")
 
 
 def run(options: argparse.Namespace) -> int:
-    """What a store holds."""
+    """Describe a store."""
+    from pipeline.cli.display.words import warn_of_heads
+    from pipeline.store import open_features
+    from pipeline.training.saved_heads import saved_heads
+
     store = open_features(options.store)
     heads = saved_heads(store)
     document = _describe(store, heads)
     if options.json:
-        json.dump(document, sys.stdout, indent=1, sort_keys=True)
-        print()
+        print(json.dumps(document, indent=1, sort_keys=True))
         return 0
-    display.show_info(document)
-    display.warn_of_heads(heads, store.directory)
+    _show(document, store)
+    warn_of_heads(heads, store.directory)
     return 0
 
 
 def _describe(store: FeatureStore, heads: list[SavedHead]) -> dict[str, Any]:
-    counts = store.images.counts()
-    files = [path for path in Path(store.directory).rglob("*") if path.is_file()]
+    from pipeline.duplicates import known_duplicates
+    from pipeline.images.table import SPLITS
+    from pipeline.store import open_views
+
+    counts = store.images.counts().tolist()
     return {
         "directory": str(store.directory),
         "images": len(store.images),
         "with_features": len(store.members()),
         "pending": store.pending,
-        "bad": [{"id": one.id, "status": one.status.words, "reason": one.reason} for one in store.bad],
-        "classes": {
-            name: dict(zip(SPLITS, row.tolist(), strict=True)) for name, row in zip(store.classes, counts, strict=True)
-        },
+        "bad": [{"id": image.id, "status": image.status.words, "reason": image.reason} for image in store.bad],
+        "classes": {name: dict(zip(SPLITS, row, strict=True)) for name, row in zip(store.classes, counts, strict=True)},
         "feature_shape": list(store.feature_shape),
         "spec": dict(store.manifest.spec),
         "sources": dict(store.manifest.sources),
@@ -48,7 +58,7 @@ def _describe(store: FeatureStore, heads: list[SavedHead]) -> dict[str, Any]:
         "precision_error": dict(store.manifest.precision_error),
         "random_weights": store.random_weights,
         "shards": len(store.manifest.shards),
-        "bytes": sum(path.stat().st_size for path in files),
+        "bytes": sum(path.stat().st_size for path in Path(store.directory).rglob("*") if path.is_file()),
         "views": [
             {"view": view.manifest.spec["view"], "with_features": len(view.members()), "pending": view.pending}
             for view in open_views(store)
@@ -57,3 +67,31 @@ def _describe(store: FeatureStore, heads: list[SavedHead]) -> dict[str, Any]:
         "duplicates": known_duplicates(store).counts(),
         "heads": [{**head.metrics, "head": head.name, "problem": head.problem} for head in heads],
     }
+
+
+def _show(document: dict[str, Any], store: FeatureStore) -> None:
+    from pipeline.cli.display.leaderboard import print_leaderboard
+    from pipeline.cli.display.tables import show_classes
+    from pipeline.cli.display.words import describe_duplicates, describe_precision, warn_of_random_weights
+    from pipeline.images.augment import View
+    from pipeline.text import counted, format_size
+
+    spec, sources, views = document["spec"], document["sources"], document["views"]
+    say(f"store       {store.directory}: {document['with_features']} of {document['images']} images have features")
+    say(f"features    {store.feature_shape} {spec['store_dtype']}, {format_size(document['bytes'])} on disk")
+    say(f"conv base   {sources['conv_base']} at {spec['size'][0]}x{spec['size'][1]}, {spec['precision']}")
+    if document["precision_error"]:
+        say(f"precision   {describe_precision(spec['precision'], document['precision_error'])}")
+    say(f"weights     {sources['weights']}, sha256 {spec['weights_sha256'][:12]}")
+    say(f"fingerprint {store.fingerprint[:12]}, {document['shards']} shards")
+    say(f"duplicates  {describe_duplicates(document['duplicates'])}")
+    if views:
+        copies = counted(len(views), "augmented copy", "augmented copies")
+        say(f"views       {copies} of each train image: {View.of(views[0]['view']).augmentation}")
+    if pending := document["pending"] + sum(view["pending"] for view in views):
+        console.warn(f"{pending} images wait for features: run `features` again")
+    warn_of_random_weights(store)
+    console.list_some("without features", [f"{image['id']}: {image['reason']}" for image in document["bad"]])
+    show_classes(document["classes"])
+    if document["heads"]:
+        print_leaderboard("heads, on validation images", [head for head in document["heads"] if "accuracy" in head])

@@ -1,4 +1,4 @@
-"""The command line: arguments in, one call of the package, words out.
+"""The command line: parse the arguments and run one verb.
 
 Exit status: 0 done; 1 it ran and found or left something wrong; 2 the request cannot be carried
 out; 130 interrupted, with everything finished so far kept.
@@ -6,30 +6,91 @@ out; 130 interrupted, with everything finished so far kept.
 
 from __future__ import annotations
 
-import logging
-from argparse import Namespace
+import argparse
+import sys
 from collections.abc import Sequence
-from importlib import import_module
 
-from pipeline.cli.arguments import parser
-from pipeline.cli.exit import in_one_line
+from pipeline.cli import duplicates, export, features, finetune, heads, info, pack, predict, repair, report, verify
+from pipeline.cli.console import show_log
+from pipeline.cli.exit import one_line_errors
 
-GOES_ON = ("features", "heads", "finetune", "repair")  # verbs that keep what they finished before an error
-KEPT = "what was finished is kept; the same command goes on from there"
+VERBS = {
+    "features": features,
+    "heads": heads,
+    "finetune": finetune,
+    "predict": predict,
+    "export": export,
+    "verify": verify,
+    "repair": repair,
+    "duplicates": duplicates,
+    "info": info,
+    "report": report,
+    "pack": pack,
+}
+RESUMABLE = ("features", "heads", "finetune", "repair")  # verbs that continue after an error; also `predict --out`
+RESUME_HINT = "what was finished is kept; the same command continues from there"
+EXAMPLES = """examples:
+  python -m pipeline features photos --cache cache/photos
+  python -m pipeline features photos --cache cache/m --conv-base mobilenet_v2 --conv-base-arg alpha=0.35 --size 224
+  python -m pipeline heads cache/photos --heads dense,logistic
+  python -m pipeline info cache/photos
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status."""
-    options = parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if options.verbose else logging.ERROR, format="%(name)s: %(message)s")
-    logging.captureWarnings(True)  # Pillow's and scikit-learn's; --verbose shows them
+    """Run one command and return its exit status.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Words of the command line, without the name of the program; `sys.argv` if not given.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = parser(arguments).parse_args(arguments)
+    resumable = options.verb in RESUMABLE or (options.verb == "predict" and options.out is not None)
     try:
-        with in_one_line("pipeline", KEPT if _goes_on(options) else ""):
-            # After the arguments are known to be good: it takes longer to import.
-            return int(import_module(f"pipeline.cli.verbs.{options.verb}").run(options))
+        with show_log(options.verbose), one_line_errors("pipeline", RESUME_HINT if resumable else ""):
+            return int(VERBS[options.verb].run(options))
     except SystemExit as stopped:
         return stopped.code if isinstance(stopped.code, int) else 1
 
 
-def _goes_on(options: Namespace) -> bool:
-    return options.verb in GOES_ON or (options.verb == "predict" and options.out is not None)
+def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of `python -m pipeline`; only verbs named in the arguments get their options, to save time."""
+    top = argparse.ArgumentParser(
+        prog="python -m pipeline",
+        description="Run a frozen conv base once over every image, store its features, train heads on them in seconds.",
+        epilog=EXAMPLES,
+        formatter_class=_HelpFormatter,
+    )
+    top.add_argument("--version", action=_Version, help="show the version and exit")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, module in VERBS.items():
+        verb = verbs.add_parser(name, help=module.__doc__, description=module.__doc__, formatter_class=_HelpFormatter)
+        if name in arguments:
+            module.add_arguments(verb)
+            verb.add_argument("-v", "--verbose", action="store_true", help="log what is done and why")
+    return top
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Shows the default of every option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        if action.default is None or action.default is False or action.default in ([], argparse.SUPPRESS):
+            return text
+        return f"{text} (default: %(default)s)"
+
+
+class _Version(argparse._VersionAction):
+    """Looks the version up only when it is asked for: importing the metadata of packages takes time."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(version("cached-feature-pipeline"))
+        except PackageNotFoundError:  # run from a checkout that was never installed
+            print("not installed")
+        parser.exit()

@@ -1,126 +1,92 @@
-"""Options of `features`."""
+"""Options that several verbs share; options of `features` come from the fields of `ConvBaseSpec`."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import Field, fields
+from typing import TYPE_CHECKING, Any
 
 from pipeline import defaults
-from pipeline.cli.arguments.option_types import count, fraction, key_value, size
-from pipeline.conv_base.spec import PRECISIONS, PREPROCESSINGS, STORE_DTYPES, ConvBaseSpec
-from pipeline.images.resize import RESIZES
+from pipeline.cli.option_types import count, fraction, key_value, size, units
+
+if TYPE_CHECKING:
+    from pipeline.conv_base.spec import ConvBaseSpec
+
+Options = argparse.ArgumentParser | argparse._ArgumentGroup
 
 
-def features(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "images",
-        metavar="IMAGES",
-        help="folder of class folders (also below train/, validation/, "
-        "test/), flat folder of cat.17.jpg, or CSV file with path,label[,split,group]",
-    )
-    verb.add_argument("--cache", required=True, metavar="DIR", help="the store; made if it does not exist")
+def add_spec_options(parser: Options, **other_defaults: Any) -> None:
+    """Add one option for each field of `ConvBaseSpec` that has a help text.
 
-    base = verb.add_argument_group("conv base")
-    base.add_argument(
-        "--conv-base",
-        default=ConvBaseSpec.conv_base,
-        metavar="NAME",
-        help="a model of keras.applications in snake case, or a .keras file",
-    )
-    base.add_argument(
-        "--conv-base-arg",
-        action="append",
-        type=key_value,
-        default=[],
-        metavar="KEY=VALUE",
-        help="argument of the conv base itself, such as alpha=0.35; may be given again",
-    )
-    base.add_argument(
-        "--weights", default=ConvBaseSpec.weights, metavar="{imagenet,random,FILE}", help="a .keras file brings its own"
-    )
-    base.add_argument(
-        "--allow-random-weights",
-        action="store_true",
-        help="go on with random weights where the ImageNet weights cannot be downloaded; "
-        "for trying the pipeline, not for results",
-    )
-    base.add_argument("--size", type=size, default=ConvBaseSpec.size, metavar="N|HxW", help="input size in pixels")
-    base.add_argument(
-        "--cut",
-        metavar="LAYER|topN",
-        help="layer whose output is kept (default: the last one); top1 keeps the input of the uppermost block, "
-        "for `finetune`, top2 that of the one below",
-    )
-    base.add_argument(
-        "--preprocessing",
-        choices=PREPROCESSINGS,
-        default=ConvBaseSpec.preprocessing,
-        help="own: the conv base's preprocess_input; rescale: divide by 255; tf, torch, caffe: the modes "
-        "of Keras; none: RGB in 0..255",
-    )
-    base.add_argument(
-        "--resize", choices=RESIZES, default=ConvBaseSpec.resize, help="how images are brought to the input size"
-    )
-    base.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default=ConvBaseSpec.precision,
-        help="what the conv base computes in; auto measures once, when the store is made",
-    )
-
-    store = verb.add_argument_group("store")
-    store.add_argument(
-        "--store-dtype", choices=STORE_DTYPES, default=ConvBaseSpec.store_dtype, help="what features are kept in"
-    )
-    store.add_argument("--compression", choices=("none", "gzip"), default="none", help="of a new store")
-    store.add_argument("--rebuild", action="store_true", help="drop what the store holds and compute all of it again")
-
-    images = verb.add_argument_group("images")
-    images.add_argument(
-        "--validation",
-        type=fraction,
-        default=defaults.VALIDATION,
-        metavar="F",
-        help="fraction for validation where no split is given",
-    )
-    images.add_argument("--test", type=fraction, default=defaults.TEST, metavar="F", help="fraction for testing")
-    images.add_argument(
-        "--max-bad",
-        type=fraction,
-        default=defaults.MAX_BAD,
-        metavar="F",
-        help="largest fraction of images that may be unusable before the exit status is 1",
-    )
-
-    views = verb.add_argument_group("augmented views of the train images")
-    views.add_argument(
-        "--views",
-        type=count,
-        metavar="K",
-        help="views of each train image to keep: the image itself and K - 1 augmented copies; those above K are "
-        "deleted, 1 deletes all (default: those there are, brought up to date)",
-    )
-    views.add_argument(
-        "--augment",
-        action="append",
-        type=key_value,
-        default=[],
-        metavar="KEY=VALUE",
-        help="how far copies may differ: rotation=40 and shear=11.5 in degrees, width_shift=0.2, height_shift=0.2, "
-        "zoom=0.2, brightness=0 as fractions, horizontal_flip=true; may be given again (default: the values shown, "
-        "or those of the views there are)",
-    )
-    views.add_argument("--augment-seed", type=int, metavar="N", help="another seed, other copies (default: 0)")
-
-    batches(verb)
+    Parameters
+    ----------
+    parser : ArgumentParser or argument group
+    **other_defaults
+        Defaults that differ from those of `ConvBaseSpec`, by the name of the field.
+    """
+    for field in _spec_settings():
+        about: dict[str, Any] = dict(field.metadata)
+        if field.name == "conv_base_args":
+            parser.add_argument(
+                "--conv-base-arg", dest=field.name, action="append", type=key_value, default=[], **about
+            )
+            continue
+        about["default"] = other_defaults.get(field.name, field.default)
+        about["type"] = size if field.name == "size" else str
+        parser.add_argument(f"--{field.name.replace('_', '-')}", **about)
 
 
-def batches(verb: argparse.ArgumentParser) -> None:
-    speed = verb.add_argument_group("speed")
+def spec_from_options(options: argparse.Namespace) -> ConvBaseSpec:
+    """Return the spec that the options of `add_spec_options` describe."""
+    from pipeline.conv_base.spec import ConvBaseSpec
+
+    values = {field.name: getattr(options, field.name) for field in _spec_settings()}
+    return ConvBaseSpec(**{**values, "conv_base_args": dict(options.conv_base_args)})
+
+
+def _spec_settings() -> list[Field[Any]]:
+    from pipeline.conv_base.spec import ConvBaseSpec
+
+    return [field for field in fields(ConvBaseSpec) if "help" in field.metadata]
+
+
+def add_speed_options(parser: argparse.ArgumentParser) -> None:
+    """Add --batch-size and --workers of the forward passes."""
+    speed = parser.add_argument_group("speed")
     speed.add_argument(
         "--batch-size",
         type=count,
         default=defaults.EXTRACT_BATCH,
         metavar="N",
-        help="images a forward pass; changes no value",
+        help="images per forward pass; changes no value",
     )
-    speed.add_argument("--workers", type=count, metavar="N", help="threads that decode (default: one a core)")
+    speed.add_argument("--workers", type=count, metavar="N", help="threads that decode images (default: one per core)")
+
+
+def add_max_bad(parser: Options) -> None:
+    """Add --max-bad."""
+    parser.add_argument(
+        "--max-bad",
+        type=fraction,
+        default=defaults.MAX_BAD,
+        metavar="F",
+        help="largest fraction of images without features; above it the exit status is 1",
+    )
+
+
+def add_hidden_layers(parser: Options) -> None:
+    """Add --units and --dropout of the dense head."""
+    parser.add_argument(
+        "--units",
+        type=units,
+        default=",".join(map(str, defaults.UNITS)),
+        metavar="N,N",
+        help="sizes of the hidden layers",
+    )
+    parser.add_argument(
+        "--dropout",
+        type=fraction,
+        default=defaults.DROPOUT,
+        metavar="F",
+        help="fraction of activations dropped after each hidden layer",
+    )

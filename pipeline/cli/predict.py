@@ -1,4 +1,4 @@
-"""`predict`: label new images."""
+"""Label new images, one CSV line each; exit status 1 if an image cannot be used."""
 
 from __future__ import annotations
 
@@ -6,61 +6,96 @@ import argparse
 import contextlib
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.cli import console, display
-from pipeline.errors import ImagesError
-from pipeline.heads import TUNED_HEADS
-from pipeline.images.table import Skipped
-from pipeline.images.unlabelled import check_sources, find_images
-from pipeline.predict.csv_file import PredictionsFile, cells_of, check_place, columns, csv_line
-from pipeline.predict.outliers import neighbours_memory
-from pipeline.predict.predictor import Predictor
-from pipeline.store import FeatureStore, open_features
+from pipeline import defaults
+from pipeline.cli import console
+from pipeline.cli.option_types import count, fraction
+from pipeline.cli.options import add_speed_options
 from pipeline.text import format_size
-from pipeline.training.saved_heads import choose_head
+
+if TYPE_CHECKING:
+    from pipeline.cli.display.predictions import PredictionCounts
+    from pipeline.predict.predictor import Predictor
+    from pipeline.store import FeatureStore
 
 STDIN = "-"
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `predict`."""
+    parser.add_argument("store", metavar="DIR", help="store with trained heads")
+    parser.add_argument(
+        "images",
+        metavar="IMAGES",
+        nargs="+",
+        help="images, folders of any layout, CSV files with a column path; - reads paths from standard input, one per "
+        "line",
+    )
+    parser.add_argument("--head", metavar="NAME", help="a saved head (default: the best validation accuracy)")
+    parser.add_argument(
+        "--out",
+        metavar="FILE.csv",
+        help="written to FILE.csv.partial-... until all images are labelled, then replaces an older file; the same "
+        "command continues an interrupted one (default: standard output)",
+    )
+    parser.add_argument(
+        "--unknown",
+        type=_quantile,
+        nargs="?",
+        const=defaults.UNKNOWN,
+        metavar="QUANTILE",
+        help="add the columns distance, to the nearest training images, and unknown: whether the distance exceeds this "
+        f"quantile of the distances among training images ({defaults.UNKNOWN} if no number follows)",
+    )
+    parser.add_argument(
+        "--views",
+        type=count,
+        default=1,
+        metavar="K",
+        help="average over K views of each image, itself and K - 1 augmented copies; K times the forward passes",
+    )
+    add_speed_options(parser)
+
+
+def _quantile(text: str) -> float:
+    try:
+        return fraction(text)
+    except argparse.ArgumentTypeError as error:
+        hint = f"put --unknown last, or a number behind it: --unknown {defaults.UNKNOWN}"
+        raise argparse.ArgumentTypeError(f"{error}; {hint}") from None
+
+
 def run(options: argparse.Namespace) -> int:
-    """Label new images."""
+    """Label images; return 1 if one cannot be used."""
+    from pipeline.cli.display.predictions import PredictionCounts
+    from pipeline.images.unlabelled import check_sources, find_images
+    from pipeline.predict.csv_file import check_place, columns, csv_line
+    from pipeline.store import open_features
+
+    def print_cells(cells: Sequence[str]) -> None:
+        sys.stdout.buffer.write(csv_line(cells))
+        sys.stdout.buffer.flush()
+
     check_sources(source for source in options.images if source != STDIN)
     store = open_features(options.store)
     if options.out is not None:
         check_place(Path(options.out))  # before a head is loaded
-    total = _count(options.images)
-    predictor = _predictor(store, options)
+    # Lines that appear on a terminal show the progress themselves.
+    counts = PredictionCounts(_count_images(options.images), bar=options.out is not None or not sys.stdout.isatty())
+    predictor = _load_predictor(store, options)
     header = columns(predictor.classes, distances=options.unknown is not None)
     paths = find_images(_sources(options.images))
-    tally = _Tally(total)
     if options.out is None:
-        _write_line(header)
-        # On a terminal the lines themselves are what moves.
-        _label(predictor, paths, header, _write_line, tally, bar=not sys.stdout.isatty())
-        console.note(tally.words())
+        print_cells(header)
+        _label(predictor, paths, header, print_cells, counts)
+        console.note(counts.summary())
     else:
-        _label_into_file(predictor, paths, header, options.out, tally)
-        console.say(f"{tally.words()}; written to {options.out}")
-    return 1 if tally.bad else 0
-
-
-def _label_into_file(predictor: Predictor, paths: Iterator[str], header: list[str], out: str, tally: _Tally) -> None:
-    with contextlib.closing(PredictionsFile(out, header, predictor.made_by)) as file:
-        paths = file.go_on(paths, tally.count)
-        if tally.done:
-            console.note(f"{tally.done} images were labelled before an interruption")
-        try:
-            _label(predictor, paths, header, file.write, tally)
-        except BaseException:
-            if tally.done:
-                console.note(f"{tally.done} images are labelled in {file.partial}")
-            else:
-                file.partial.unlink()
-            raise
-        file.finish()
+        _label_into_file(predictor, paths, header, options.out, counts)
+        console.say(f"{counts.summary()}; written to {options.out}")
+    return 1 if counts.bad else 0
 
 
 def _label(
@@ -68,16 +103,35 @@ def _label(
     paths: Iterator[str],
     header: list[str],
     write: Callable[[list[str]], None],
-    tally: _Tally,
-    bar: bool = True,
+    counts: PredictionCounts,
 ) -> None:
-    with contextlib.closing(predictor.predict(paths)) as predictions, contextlib.closing(tally):
-        if bar:
-            tally.start_meter()
+    from pipeline.predict.csv_file import cells_of
+
+    with contextlib.closing(predictor.predict(paths)) as predictions, counts.progress():
         for prediction in predictions:
             cells = cells_of(prediction, header)
             write(cells)
-            tally.count(cells)
+            counts.add(cells)
+
+
+def _label_into_file(
+    predictor: Predictor, paths: Iterator[str], header: list[str], out: str, counts: PredictionCounts
+) -> None:
+    from pipeline.predict.csv_file import PredictionsFile
+
+    with contextlib.closing(PredictionsFile(out, header, predictor.made_by)) as file:
+        paths = file.go_on(paths, counts.add)
+        if counts.done:
+            console.note(f"{counts.done} images were labelled before an interruption")
+        try:
+            _label(predictor, paths, header, file.write, counts)
+        except BaseException:
+            if counts.done:
+                console.note(f"{counts.done} images are labelled in {file.partial}")
+            else:
+                file.partial.unlink()
+            raise
+        file.finish()
 
 
 def _sources(given: Sequence[str]) -> Iterator[str]:
@@ -89,28 +143,37 @@ def _sources(given: Sequence[str]) -> Iterator[str]:
             yield source
 
 
-def _count(given: Sequence[str]) -> int | None:
-    """How many images there are; None where only standard input knows."""
+def _count_images(given: Sequence[str]) -> int | None:
+    """Return the number of images, or None if it depends on standard input."""
+    from pipeline.errors import ImagesError
+    from pipeline.images.unlabelled import find_images
+    from pipeline.images.table import Skipped
+
     if STDIN in given:
         return None
     skipped: list[Skipped] = []
     total = sum(1 for _ in find_images(given, skipped.append))
-    display.list_some("passed over", [f"{path} {reason}" for path, reason in skipped])
+    console.list_some("skipped", [f"{path} {reason}" for path, reason in skipped])
     if not total:
         raise ImagesError(f"no images in {', '.join(given)}")
     return total
 
 
-def _predictor(store: FeatureStore, options: argparse.Namespace) -> Predictor:
+def _load_predictor(store: FeatureStore, options: argparse.Namespace) -> Predictor:
+    from pipeline.cli.display.callbacks import ConsoleCallbacks
+    from pipeline.cli.display.words import warn_of_random_weights
+    from pipeline.heads import TUNED_HEADS
+    from pipeline.predict.outliers import neighbours_memory
+    from pipeline.predict.predictor import Predictor
+    from pipeline.training.saved_heads import choose_head
+
     head = choose_head(store, options.head)
     accuracy = f", validation accuracy {head.scores.accuracy:.4f}" if head.scores else ""
-    console.note(f"head       {head.name}{accuracy}{'' if options.head else ' (the best of those saved)'}")
-    display.warn_of_heads([head], store.directory)
-    if store.random_weights:
-        display.warn_random_weights()
+    console.note(f"head       {head.name}{accuracy}{'' if options.head else ' (the best saved head)'}")
+    warn_of_random_weights(store)
     if options.unknown is not None:
         rows, memory = neighbours_memory(store)
-        console.note(f"unknown    is judged by {rows} train images, {format_size(memory)} of memory")
+        console.note(f"unknown    is decided by {rows} train images, {format_size(memory)} of memory")
     if head.name in {"dense", *TUNED_HEADS}:
         console.start_tensorflow_quietly()
     return Predictor(
@@ -120,51 +183,5 @@ def _predictor(store: FeatureStore, options: argparse.Namespace) -> Predictor:
         views=options.views,
         batch_size=options.batch_size,
         workers=options.workers,
-        callbacks=display.ConsoleCallbacks(),
+        callbacks=ConsoleCallbacks(),
     )
-
-
-def _write_line(cells: Sequence[str]) -> None:
-    sys.stdout.buffer.write(csv_line(cells))
-    sys.stdout.buffer.flush()
-
-
-class _Tally:
-    """Counts lines for the person who waits, and names the first bad images."""
-
-    def __init__(self, total: int | None):
-        self.total, self.done, self.bad, self.unknown = total, 0, 0, 0
-        self.labels: Counter[str] = Counter()
-        self.meter: console.Meter | None = None
-
-    def start_meter(self) -> None:
-        """From here on, show how fast it goes."""
-        self.kept = self.done
-        self.meter = console.Meter("predict", None if self.total is None else self.total - self.kept, "images")
-
-    def close(self) -> None:
-        """The step is over, at its end or not."""
-        if self.meter is not None:
-            self.meter.close()
-
-    def count(self, cells: Sequence[str]) -> None:
-        """One more line."""
-        path, label, *_, unknown, error = cells
-        self.done += 1
-        if self.meter is not None:
-            self.meter.advance(self.done - self.kept)
-        if not error:
-            self.labels[label] += 1
-            self.unknown += unknown == str(True)
-            return
-        self.bad += 1
-        if self.bad <= display.MAX_LISTED:
-            console.note(f"left out: {path}: {error}")
-
-    def words(self) -> str:
-        """What came of it."""
-        labels = ", ".join(f"{name} {n}" for name, n in self.labels.most_common(display.MAX_LISTED))
-        parts = [f"labelled {self.done - self.bad} of {self.done} images", *([labels] if labels else [])]
-        if self.unknown:
-            parts.append(f"{self.unknown} unknown")
-        return "; ".join(parts)

@@ -1,24 +1,33 @@
-"""`repair`: compute bad shards again."""
+"""Move bad shards into quarantine and compute only these again."""
 
 from __future__ import annotations
 
 import argparse
 
-from pipeline.cli import console, display
-from pipeline.maintenance.repair import repair_store
-from pipeline.text import counted
+from pipeline.cli import console
+from pipeline.cli.options import add_speed_options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `repair`."""
+    parser.add_argument("store", metavar="DIR", help="store filled by `features`")
+    add_speed_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compute bad shards again."""
-    with display.ConsoleCallbacks() as callbacks:
-        report = repair_store(
+    """Repair a store; return 1 if images lost their features."""
+    from pipeline.cli.display.callbacks import ConsoleCallbacks
+    from pipeline.maintenance.repair import repair_store
+    from pipeline.text import counted
+
+    with ConsoleCallbacks() as callbacks:
+        result = repair_store(
             options.store, batch_size=options.batch_size, workers=options.workers, callbacks=callbacks
         )
-    for name, problem in report.problems.items():
+    for name, problem in result.problems.items():
         console.say(f"{name} {problem}")
-    for path in report.quarantined:
+    for path in result.quarantined:
         console.say(f"moved to {path}")
-    display.list_some("without features now", [f"{one.id}: {one.reason}" for one in report.lost])
-    console.say(f"computed {counted(report.rows, 'row')} again" if report.rows else "nothing to repair")
-    return 1 if report.lost else 0
+    console.list_some("without features now", [f"{image.id}: {image.reason}" for image in result.lost])
+    console.say(f"computed {counted(result.rows, 'row')} again" if result.rows else "nothing to repair")
+    return 1 if result.lost else 0

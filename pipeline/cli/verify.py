@@ -1,26 +1,58 @@
-"""`verify`: look for what is wrong with a store."""
+"""Check names, sizes and fingerprints of a store, and more if asked to; exit status 1 if anything is wrong."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.cli import console, display
-from pipeline.export.verify import check_record, verify_model
-from pipeline.maintenance.verify import head_directories, verify_store
-from pipeline.store import FeatureStore, open_features, view_numbers
+from pipeline import defaults
+from pipeline.cli import console
+from pipeline.cli.option_types import count
 from pipeline.text import counted
-from pipeline.training.saved_heads import saved_heads
+
+if TYPE_CHECKING:
+    from pipeline.maintenance.verify import Finding
+    from pipeline.store import FeatureStore
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `verify`."""
+    parser.add_argument("store", metavar="DIR", help="store filled by `features`")
+    parser.add_argument("--full", action="store_true", help="read every byte")
+    parser.add_argument(
+        "--recompute", type=count, default=0, metavar="N", help="compute the features of N random rows again"
+    )
+    parser.add_argument(
+        "--sources", action="store_true", help="read every image and check that it is still the one in the index"
+    )
+    parser.add_argument(
+        "--model",
+        metavar="FILE.keras",
+        help="compare an exported model with features and head; exit status 1 above 0.001 in float32",
+    )
+    parser.add_argument(
+        "--images", type=count, default=defaults.COMPARED, metavar="N", help="validation images that --model compares"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Look for what is wrong with a store."""
+    """Check a store and, with --model, an exported model; return 1 if anything is wrong."""
+    from pipeline.cli.display.callbacks import ConsoleCallbacks
+    from pipeline.cli.display.words import warn_of_heads
+    from pipeline.cli.export import show_agreement
+    from pipeline.export.verify import check_record, verify_model
+    from pipeline.maintenance.verify import verify_store
+    from pipeline.store import open_features
+    from pipeline.training.saved_heads import saved_heads
+
     store = open_features(options.store)
     if options.model is not None:
         check_record(store, Path(options.model))  # before every byte is read
     if options.recompute:
         console.start_tensorflow_quietly()
-    with display.ConsoleCallbacks() as callbacks:
+    with ConsoleCallbacks() as callbacks:
         findings = verify_store(
             options.store,
             full=options.full,
@@ -28,21 +60,33 @@ def run(options: argparse.Namespace) -> int:
             sources=options.sources,
             callbacks=callbacks,
         )
-    counts = {
-        "shard": len(store.manifest.shards),
-        "row": sum(entry.stop - entry.start for entry in store.manifest.shards),
-        "head": len(head_directories(store)),
-        "view": len(view_numbers(store.directory)),
-    }
-    depth = "" if options.full else "names, sizes and fingerprints of "
-    looked_at = f"checked {depth}{', '.join(counted(n, noun) for noun, n in counts.items() if n or noun != 'view')}"
-    status = display.show_findings(looked_at, findings, store.directory)
-    display.warn_of_heads(saved_heads(store), store.directory)
-    return status if options.model is None else max(status, _verify_model(store, options.model, options.images))
-
-
-def _verify_model(store: FeatureStore, file: str, images: int) -> int:
+    _show(findings, store, full=options.full)
+    warn_of_heads(saved_heads(store), store.directory)
+    status = 1 if findings else 0
+    if options.model is None:
+        return status
     console.start_tensorflow_quietly()
-    with display.ConsoleCallbacks() as callbacks:
-        agreement = verify_model(store, file, images=images, callbacks=callbacks)
-    return display.show_agreement(file, agreement, store.spec.precision)
+    with ConsoleCallbacks() as callbacks:
+        agreement = verify_model(store, options.model, images=options.images, callbacks=callbacks)
+    return max(status, show_agreement(options.model, agreement, store.spec.precision))
+
+
+def _show(findings: Sequence[Finding], store: FeatureStore, *, full: bool) -> None:
+    from pipeline.maintenance.verify import head_directories
+    from pipeline.store import view_numbers
+
+    shards = store.manifest.shards
+    checked = [
+        counted(len(shards), "shard"),
+        counted(sum(entry.stop - entry.start for entry in shards), "row"),
+        counted(len(head_directories(store)), "head"),
+    ]
+    if views := view_numbers(store.directory):
+        checked.append(counted(len(views), "view"))
+    for finding in findings:
+        console.say(f"{finding.what}: {finding.problem}")
+    depth = "" if full else "names, sizes and fingerprints of "
+    result = counted(len(findings), "finding") if findings else "nothing wrong"
+    console.say(f"checked {depth}{', '.join(checked)}: {result}")
+    for remedy in dict.fromkeys(finding.remedy for finding in findings):
+        console.say(f"what to do: {remedy.format(store.directory)}")

@@ -100,14 +100,14 @@ def one_line(err: str) -> str:
         (lambda folder: folder / "cats", "no label in its name|one class only|no images"),
     ],
 )
-def test_bad_images_end_in_one_line_and_status_2(run, photos, tmp_path, make, complaint):
+def test_bad_images_end_one_line_errors_and_status_2(run, photos, tmp_path, make, complaint):
     status, _, err = run("features", make(photos), "--cache", tmp_path / "cache")
     assert status == 2
     assert any(words in one_line(err) for words in complaint.split("|"))
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_store_made_with_another_spec_ends_in_one_line_with_the_fields(run, photos, tmp_path):
+def test_a_store_made_with_another_spec_ends_one_line_errors_with_the_fields(run, photos, tmp_path):
     cache = tmp_path / "cache"
     run("features", photos, "--cache", cache, "--size", "8")
     status, _, err = run("features", photos, "--cache", cache, "--size", "10", "--store-dtype", "float32")
@@ -116,7 +116,7 @@ def test_a_store_made_with_another_spec_ends_in_one_line_with_the_fields(run, ph
     assert "size: [8, 8] in the store, [10, 10] asked for" in line and "store_dtype" in line and "--rebuild" in line
 
 
-def test_no_store_and_unknown_heads_end_in_one_line(run, photos, tmp_path):
+def test_no_store_and_unknown_heads_end_one_line_errors(run, photos, tmp_path):
     status, _, err = run("heads", tmp_path / "none")
     assert status == 2 and "no store at" in one_line(err)
     run("features", photos, "--cache", tmp_path / "cache", "--size", "8")
@@ -178,7 +178,7 @@ def test_fault_02_a_signal_keeps_what_is_finished(photos, tmp_path, number):
     process.send_signal(number)
     err = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert "interrupted" in one_line(err) and "goes on" in err
+    assert "interrupted" in one_line(err) and "continues" in err
     from pipeline import open_features
 
     store = open_features(cache)

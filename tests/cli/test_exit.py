@@ -35,6 +35,7 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_an_interruption_is_one_line_and_130(moment):
     body = "\n".join("    " + line for line in MOMENTS[moment].splitlines())
-    code = f"import signal, time\nfrom pipeline.cli.exit import in_one_line\nwith in_one_line('program'):\n{body}\n"
+    code = "import signal, time\nfrom pipeline.cli.exit import one_line_errors\n"
+    code += f"with one_line_errors('program'):\n{body}\n"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "program: interrupted\n")

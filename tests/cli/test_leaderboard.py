@@ -7,7 +7,7 @@ import itertools
 import pytest
 from rich.console import Console
 
-from pipeline.cli.display.leaderboard import FIRST_TO_GO, leaderboard
+from pipeline.cli.display.leaderboard import DROPPED_FIRST, leaderboard
 from pipeline.evaluation import Repeats
 
 
@@ -66,7 +66,7 @@ def test_intervals_go_below_their_scores_before_a_column_goes():
 
 def test_columns_are_left_out_in_the_order_that_is_stated_and_named_below():
     said = [drawn([FULL], width).partition("no room for ")[2].partition(":")[0] for width in range(120, 60, -1)]
-    assert list(dict.fromkeys(said)) == ["", *(", ".join(FIRST_TO_GO[:n]) for n in range(1, len(FIRST_TO_GO) + 1))]
+    assert list(dict.fromkeys(said)) == ["", *(", ".join(DROPPED_FIRST[:n]) for n in range(1, len(DROPPED_FIRST) + 1))]
 
 
 def test_columns_in_which_no_head_has_anything_are_not_there():

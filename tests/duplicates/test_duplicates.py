@@ -362,7 +362,7 @@ class TestVerb:
         assert not find_duplicates(after).across_splits
 
     @pytest.mark.parametrize(
-        ("views", "words"), [(1, "nothing"), (2, "no more than copies of images that came into train")]
+        ("views", "words"), [(1, "nothing"), (2, "only augmented copies of images that are new in train")]
     )
     def test_what_the_groups_cost_is_said_as_it_is(self, cache, folder, fake_conv_base, capsys, views, words):
         extract_features(scan_images(folder), cache, SPEC, views=views)
@@ -436,7 +436,7 @@ class TestVerb:
 
     def test_a_file_that_cannot_be_written_is_refused_before_the_search(self, cache, capsys, monkeypatch):
         monkeypatch.setattr(
-            "pipeline.cli.verbs.duplicates.find_duplicates", lambda *args, **kwargs: pytest.fail("searched")
+            "pipeline.duplicates.find_duplicates", lambda *args, **kwargs: pytest.fail("searched")
         )
         assert main(["duplicates", str(cache), "--groups", "nowhere/groups.csv"]) == 2
         assert "there is no folder nowhere" in capsys.readouterr().err
@@ -492,7 +492,7 @@ class TestVerb:
         assert main(["duplicates", str(cache)]) == 1
         captured = capsys.readouterr()
         assert "1 exact pair" in captured.out
-        assert "not kept for `info` and `heads`" in captured.err
+        assert "not stored for `info` and `heads`" in captured.err
 
     def test_intervals_and_the_spread_over_seeds_are_on_the_leaderboard(self, cache, capsys):
         arguments = ["heads", str(cache), "--heads", "ridge,forest", "--repeats", "2", "--set", "forest.n_estimators=3"]

@@ -128,7 +128,7 @@ def test_manifest_errors_name_the_line(photos, tmp_path, text, complaint):
     assert complaint in str(caught.value)
 
 
-def test_a_table_shows_itself_in_one_line_whatever_its_size(photos, tmp_path):
+def test_a_table_shows_itself_one_line_errors_whatever_its_size(photos, tmp_path):
     shown = repr(scan_images(photos))
     assert shown.startswith(f"<ImageTable {str(photos)!r}: 20 images; 'cats' 10, 'dogs' 10; train ")
     many = photo_folder(tmp_path / "many", per_class=40, classes=("a\nb", *"cdefgh"))

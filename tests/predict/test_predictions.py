@@ -107,7 +107,7 @@ def test_unknown_adds_two_columns(run, cache, photos):
     assert status == 0 and list(rows[0])[-3:] == ["distance", "unknown", "error"]
     assert {row["unknown"] for row in rows} <= {"True", "False"}
     assert all(0 <= float(row["distance"]) <= 2 for row in rows)
-    assert "is judged by" in err and "of memory" in err
+    assert "is decided by" in err and "of memory" in err
     assert columns(["b"], distances=True) == ["path", "label", "probability", "p_b", "distance", "unknown", "error"]
 
 
@@ -136,7 +136,7 @@ def test_paths_may_come_from_standard_input(run, cache, photos, new, monkeypatch
         (["{cache}", "{photos}/t.csv"], "no column 'path'"),
     ],
 )
-def test_wrong_requests_end_in_one_line_and_status_2(run, cache, photos, arguments, complaint):
+def test_wrong_requests_end_one_line_errors_and_status_2(run, cache, photos, arguments, complaint):
     (photos / "empty").mkdir()
     (photos / "t.csv").write_text("a,b\n")
     status, out, err = run(*(argument.format(cache=cache, photos=photos) for argument in arguments))
@@ -147,7 +147,7 @@ def test_wrong_requests_end_in_one_line_and_status_2(run, cache, photos, argumen
 def test_a_file_that_is_no_predictions_is_refused_before_a_head_is_loaded_and_keeps_its_bytes(
     run, cache, photos, monkeypatch
 ):
-    monkeypatch.setattr("pipeline.cli.verbs.predict.Predictor", None)
+    monkeypatch.setattr("pipeline.predict.predictor.Predictor", None)
     photo_bytes = (photos / "cats/000.png").read_bytes()
     status, _, err = run(cache, photos, "--out", photos / "cats/000.png")
     assert status == 2 and "000.png exists" in one_line(err)
@@ -165,7 +165,7 @@ def test_random_weights_and_the_choice_of_the_head_are_said(run, tmp_path, photo
     store = extract_features(scan_images(photos), tmp_path / "random", ConvBaseSpec(size=8, weights="random"))
     train_heads(store, ["knn"], params={"knn": {"k": 3}})
     _, _, err = run(tmp_path / "random", photos)
-    assert "RANDOM WEIGHTS" in err and "knn, validation accuracy" in err and "the best of those saved" in err
+    assert "RANDOM WEIGHTS" in err and "knn, validation accuracy" in err and "the best saved head" in err
 
 
 def test_a_head_from_before_a_class_was_added_is_warned_of(run, cache, photos):
@@ -194,7 +194,7 @@ class TestInterruption:
             status, _, err = run(*arguments)
         (partial,) = tmp_path.glob("labels.csv.partial-*")
         assert status == 130 and "8 images are labelled in" in err and str(partial) in err
-        assert "goes on from there" in one_line(err) and not (tmp_path / "labels.csv").exists()
+        assert "continues from there" in one_line(err) and not (tmp_path / "labels.csv").exists()
         FakeConvBase.seen = 0
         return arguments, partial
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.cli.exit import in_one_line
+from pipeline.cli.exit import one_line_errors
 from pipeline.errors import SpecError, StoreDamaged
 from scripts.augmentation import rows_of_images
 from tests.fakes import photo_folder
@@ -90,7 +90,7 @@ def environment() -> dict[str, str]:
         ("finetune_speed", ["--conv-base", "missing", "--images", "4", "--size", "32"]),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(tmp_path, script, arguments):
+def test_what_cannot_be_done_is_said_one_line_errors(tmp_path, script, arguments):
     finished = subprocess.run(
         [sys.executable, "-m", f"scripts.{script}", *arguments],
         cwd=tmp_path,
@@ -118,7 +118,7 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path, script, arguments):
 )
 def test_whatever_stops_a_script_is_one_line_and_a_status(error, status, words, capsys, monkeypatch):
     monkeypatch.setattr("signal.signal", lambda *of: None)
-    with pytest.raises(SystemExit) as stopped, in_one_line("three_ways"):
+    with pytest.raises(SystemExit) as stopped, one_line_errors("three_ways"):
         raise error
     assert stopped.value.code == status
     assert capsys.readouterr().err == f"three_ways: {words}\n"
@@ -126,7 +126,7 @@ def test_whatever_stops_a_script_is_one_line_and_a_status(error, status, words, 
 
 def test_an_error_of_the_code_itself_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("signal.signal", lambda *of: None)
-    with pytest.raises(ZeroDivisionError), in_one_line("three_ways"):
+    with pytest.raises(ZeroDivisionError), one_line_errors("three_ways"):
         raise ZeroDivisionError
 
 

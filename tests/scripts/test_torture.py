@@ -42,7 +42,7 @@ def test_fault_01_06_07_kills_cost_one_shard_at_most_and_second_writers_are_refu
     assert moments["tried"]["kills in the run"] == 20
 
 
-def test_fault_04_an_error_in_any_of_the_first_file_operations_is_said_in_one_line(tmp_path):
+def test_fault_04_an_error_in_any_of_the_first_file_operations_is_said_one_line_errors(tmp_path):
     status, (injected, starved), said = torture(tmp_path, "--parts", "b", "--operations", "50")
     assert status == 0, said
     assert sum(injected["tried"].values()) == 50 and injected["tried"]["ended with one line"] > 40
@@ -88,10 +88,10 @@ pipeline.store.write_store.writing = lambda directory: contextlib.nullcontext(di
 """
 SAYS_TWO_LINES = """
 import sys, pipeline.cli.exit as ending
-def complain(error, program, kept):
+def print_error(error, program, resume_hint):
     print(f"{program}: {error}\\nsorry", file=sys.stderr)
     return getattr(error, "exit_status", 1)
-ending._complain = complain
+ending._print_error = print_error
 """
 READS_UNCHECKED = """
 import numpy as np, pipeline.store.shard_file as shard

@@ -1,4 +1,4 @@
-"""A line a head, in the width that there is."""
+"""The leaderboard: one row per head, in the width of the window."""
 
 from __future__ import annotations
 
@@ -24,24 +24,29 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "parameters": lambda row: f"{row['parameters']:,}",
     "views": lambda row: str(row.get("views", 1)),
 }
-FIRST_TO_GO = ("parameters", "seconds", "balanced", "views", "test")
+DROPPED_FIRST = ("parameters", "seconds", "balanced", "views", "test")
 
 
-def leaderboard(title: str, rows: Sequence[Row], width: int | None = None) -> Table:
-    """A line a head, from its metrics; scores with their 95 % intervals, if they have them.
+def print_leaderboard(title: str, rows: Sequence[Row]) -> None:
+    """Print the leaderboard on standard output."""
+    out = console.stdout()
+    out.print(leaderboard(title, rows, out.width))
 
-    In a narrow window intervals stand below their scores. If that is not enough, the columns of
-    `FIRST_TO_GO` are left out one after the other, and the line below the table names them.
+
+def leaderboard(title: str, rows: Sequence[Row], width: int) -> Table:
+    """Return a table with one row per head, with 95 % intervals of the scores where they are known.
+
+    If the window is too narrow, intervals stand below their scores. If that is not enough, the
+    columns in `DROPPED_FIRST` are left out one by one, and a line below the table names them.
 
     Parameters
     ----------
     title : str
     rows : sequence of mapping
         The metrics of each head.
-    width : int, optional
-        Characters in a line; those of the window if not given.
+    width : int
+        Characters per line.
     """
-    width = console.out().width if width is None else width
     columns = {name: [cell(row) for row in rows] for name, cell in COLUMNS.items()}
     columns = {name: cells for name, cells in columns.items() if any(cells) and (name, set(cells)) != ("views", {"1"})}
     heads = [str(row["head"]) for row in rows]
@@ -49,13 +54,13 @@ def leaderboard(title: str, rows: Sequence[Row], width: int | None = None) -> Ta
     if _width(table) <= width:
         return table
     columns = {name: [_in_two_lines(cell) for cell in cells] for name, cells in columns.items()}
-    going = [name for name in FIRST_TO_GO if name in columns]
-    for n in range(len(going) + 1):
-        table = _table(title, heads, {name: columns[name] for name in columns if name not in going[:n]})
+    droppable = [name for name in DROPPED_FIRST if name in columns]
+    for n in range(len(droppable) + 1):
+        table = _table(title, heads, {name: columns[name] for name in columns if name not in droppable[:n]})
         if _width(table) <= width:
             break
     if n:
-        table.caption = Text(f"no room for {', '.join(going[:n])}: `info --json` has them")
+        table.caption = Text(f"no room for {', '.join(droppable[:n])}: `info --json` has them")
     return table
 
 
@@ -63,7 +68,7 @@ def _table(title: str, heads: Sequence[str], columns: Mapping[str, Sequence[str]
     table = Table(title=Text(printable(title)), title_justify="left", title_style="bold", header_style="")
     table.caption_justify = "left"
     table.show_lines = any("\n" in cell for cells in columns.values() for cell in cells)
-    for name in ("head", *columns):  # where even that is too wide nothing is cut off
+    for name in ("head", *columns):  # a cell that is still too wide is folded, not cut off
         table.add_column(name, justify="left" if name == "head" else "right", overflow="fold")
     for name, *cells in zip(heads, *columns.values(), strict=True):
         table.add_row(Text(printable(name)), *map(Text, cells))
@@ -71,8 +76,8 @@ def _table(title: str, heads: Sequence[str], columns: Mapping[str, Sequence[str]
 
 
 def _width(table: Table) -> int:
-    out = console.out()
-    return out.measure(table, options=out.options.update(width=console.WIDE)).maximum
+    out = console.stdout()
+    return out.measure(table, options=out.options.update(width=console.WIDTH_OF_A_LOG)).maximum
 
 
 def _in_two_lines(cell: str) -> str:

@@ -1,152 +1,81 @@
-"""`ConsoleCallbacks`: the progress of the long functions on the console."""
+"""`StepProgress`: how far a step is and how fast it goes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import sys
+import time
+from typing import TYPE_CHECKING
 
 from pipeline.cli import console
-from pipeline.cli.display.words import MAX_LISTED, precision_words, warn_random_weights, weights_words
-from pipeline.conv_base.spec import ConvBaseSpec
-from pipeline.extraction.callbacks import Callbacks
-from pipeline.extraction.plan import Changes, ExtractionPlan
-from pipeline.images.augment import View
-from pipeline.store import FeatureStore
-from pipeline.text import counted, format_duration, format_size
+from pipeline.text import format_duration
 
 if TYPE_CHECKING:
-    from pipeline.finetune import FinetunePlan
+    from rich.progress import Progress
+
+LOG_SECONDS = 10.0  # between two lines in a log
+BAR_SECONDS = 0.1  # between two updates of a bar
+MIN_SECONDS = 1.0  # a shorter time gives no meaningful rate
 
 
-class ConsoleCallbacks(Callbacks):
-    """Shows progress on the console; a context manager that closes the bar of the running step.
+class StepProgress:
+    """A bar on a terminal, or a line every ten seconds in a log.
 
-    Attributes
+    Parameters
     ----------
-    computed : int
-        Forward passes planned so far, those of views included.
+    step : str
+        What is done, such as `features`.
+    total : int, optional
+        Number of units to do; without it no remaining time is shown.
+    unit : str
+        What is counted, in the plural, such as `images`.
     """
 
-    def __init__(self) -> None:
-        self.meter: console.Meter | None = None
-        self.computed = 0
-        self._views = False
-        self._rejected = 0
-        self._rate = 0.0  # of the last step, in units a second
+    def __init__(self, step: str, total: int | None, unit: str):
+        self.step, self.total, self.unit = step, total, unit
+        self.done = 0
+        self.start = self.last_shown = time.monotonic()
+        self.bar = _make_bar() if sys.stderr.isatty() else None
+        if self.bar is not None:
+            self.task = self.bar.add_task(step, total=total, rate="")
+            self.bar.start()
 
-    def __enter__(self) -> ConsoleCallbacks:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def update(self, done: int) -> None:
+        """Set the number of units done so far."""
+        self.done = done
+        if time.monotonic() - self.last_shown >= (LOG_SECONDS if self.bar is None else BAR_SECONDS):
+            self._show()
 
     def close(self) -> None:
-        """Close the bar of the running step."""
-        if self.meter is not None:
-            self._rate = self.meter.rate()
-            self.meter.close()
-            self.meter = None
+        """Show the last state and remove the bar from the console's control."""
+        if self.done and (self.bar is not None or time.monotonic() - self.start >= MIN_SECONDS):
+            self._show()
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
 
-    def progress(self, step: str, done: int, total: int, unit: str) -> None:
-        if self.meter is None or self.meter.what != step:
-            self.close()
-            self.meter = console.Meter(step, total, unit)
-        self.meter.advance(done)
-        if done >= total:
-            self.close()
+    def units_per_second(self) -> float:
+        """Return the mean rate since the start."""
+        return self.done / max(time.monotonic() - self.start, 1e-9)
 
-    def changes_found(self, changes: Changes) -> None:
-        if changes:
-            console.say(f"changes    {changes}")
-
-    def conv_base_loading(self, spec: ConvBaseSpec) -> None:
-        downloads = spec.weights == "imagenet" and not spec.is_file
-        download = " (its ImageNet weights are downloaded on first use)" if downloads else ""
-        console.note(f"loading {spec.conv_base}{download} ...")
-        console.start_tensorflow_quietly()
-
-    def precision_rejected(self, precision: str, error: Mapping[str, Any]) -> None:
-        console.say(
-            f"precision  {precision_words(precision, error)} is too much: float32; --precision {precision} insists"
-        )
-
-    def extraction_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
-        self.computed += plan.rows_pending
-        if self._views:  # `views_planned` described them all
+    def _show(self) -> None:
+        self.last_shown = time.monotonic()
+        seconds, rate = self.last_shown - self.start, self.units_per_second()
+        words = f"{rate:.1f} {self.unit}/s" if seconds >= MIN_SECONDS else ""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done, rate=words)
             return
-        spec, manifest = store.spec, store.manifest
-        height, width = spec.height_width
-        cut = f" cut at {spec.cut}" if spec.cut else ""
-        console.say(
-            f"conv base  {manifest.spec['conv_base']}{cut}, {height}x{width}, {spec.precision}, {weights_words(store)}"
-        )
-        if manifest.precision_error:
-            console.say(f"precision  {precision_words(spec.precision, manifest.precision_error)}")
-        console.say(
-            f"features   {store.feature_shape} {store.dtype}: {plan.rows_pending} forward passes to make, "
-            f"{format_size(plan.rows_pending * store.bytes_per_row)} to write; "
-            f"{plan.images_cached} images cached already"
-        )
-        if store.random_weights:
-            warn_random_weights()
-
-    def views_dropped(self, count: int) -> None:
-        console.say(f"views      {counted(count, 'augmented copy', 'augmented copies')} of each image deleted")
-
-    def views_planned(self, views: Sequence[View], passes: int, store: FeatureStore) -> None:
-        self._views = True
-        console.say(
-            f"views      {counted(len(views), 'augmented copy', 'augmented copies')} of "
-            f"{len(store.members('train'))} train images ({views[0].augmentation}): {passes} forward passes to make, "
-            f"{format_size(passes * store.bytes_per_row)} to write"
-            + (f", about {format_duration(passes / self._rate)}" if self._rate else "")
-        )
-
-    def image_rejected(self, id: str, reason: str) -> None:
-        self._rejected += 1
-        if self._rejected <= MAX_LISTED:
-            console.note(f"left out: {id}: {reason}")
-
-    def head_started(self, name: str) -> None:
-        self.close()
-        console.note(f"training {name} ...")
-
-    def epoch_done(self, name: str, epoch: int, epochs: int, scores: Mapping[str, float]) -> None:
-        if name != "finetuned":
-            self.progress(name, epoch, epochs, "epochs")
-            return
-        line = f"epoch {epoch}/{epochs}: loss {scores['loss']:.4f}, validation loss "
-        console.note(f"{line}{scores['val_loss']:.4f}, validation accuracy {scores['val_accuracy']:.4f}")
-
-    def head_trained(self, name: str, accuracy: float, seconds: float) -> None:
-        self.close()
-        console.note(f"trained {name} in {seconds:.1f} s: accuracy {accuracy:.4f}")
-
-    def finetune_planned(self, plan: FinetunePlan, store: FeatureStore) -> None:
-        precision = "float32" if store.spec.precision == "float16" else store.spec.precision
-        views = f" in {plan.views} views" if plan.views > 1 else ""
-        console.say(
-            f"{store.directory}: {plan.images} train images{views}, maps {store.feature_shape} of "
-            f"{store.spec.cut}; {plan.parameters:,} weights above it to tune in {precision}"
-        )
-        where = "in a temporary file" if plan.on_disk else "of memory"
-        console.say(
-            f"first a dense head on the frozen features {plan.feature_shape}: {format_size(plan.feature_bytes)} {where}"
-        )
-
-    def frozen_head_trained(self, accuracy: float, reused: bool) -> None:
-        self.close()
-        earlier = " (of an earlier run)" if reused else ""
-        console.say(f"before tuning{earlier}: accuracy {accuracy:.4f}")
-
-    def finetune_resumed(self, epochs: int) -> None:
-        console.say(f"going on after epoch {epochs} of an earlier run")
-
-    def rows_recomputed(self, rows: int, largest: float) -> None:
-        self.close()
-        console.say(f"computed {rows} rows again: the largest relative L2 error is {largest:.1e}")
+        if self.total is None:
+            console.note(f"{self.step}: {self.done} {self.unit}, {words}")
+        elif self.done < self.total:
+            left = format_duration((self.total - self.done) / max(rate, 1e-9))
+            console.note(f"{self.step}: {self.done}/{self.total} {self.unit}, {words}, {left} left")
+        else:
+            took = format_duration(seconds)
+            console.note(f"{self.step}: {self.done}/{self.total} {self.unit}, {words}, took {took}")
 
 
-def show_scan(callbacks: Callbacks) -> Callable[[int, int], None]:
-    """The `on_read` of `scan_images` that reports to `callbacks`."""
-    return lambda done, total: callbacks.progress("reading", done, total, "files")
+def _make_bar() -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")]
+    return Progress(*columns, TimeRemainingColumn(), console=console.stderr())

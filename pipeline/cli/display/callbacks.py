@@ -1,0 +1,166 @@
+"""`ConsoleCallbacks`: the progress of the long functions on the console."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli import console
+from pipeline.cli.display.progress import StepProgress
+from pipeline.cli.display.words import describe_precision, describe_weights, warn_of_random_weights
+from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.extraction.callbacks import Callbacks
+from pipeline.extraction.plan import Changes, ExtractionPlan
+from pipeline.images.augment import View
+from pipeline.store import FeatureStore
+from pipeline.text import counted, format_duration, format_size
+
+if TYPE_CHECKING:
+    from pipeline.finetune import FinetunePlan
+
+
+class ConsoleCallbacks(Callbacks):
+    """Shows progress on the console; a context manager that closes the bar of the running step.
+
+    Results go to standard output, progress to standard error.
+
+    Attributes
+    ----------
+    passes : int
+        Forward passes planned so far, those of views included.
+    """
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self._step: StepProgress | None = None
+        self._images_per_second = 0.0  # of the last step
+        self._views_announced = False
+        self._rejected = 0
+
+    def __enter__(self) -> ConsoleCallbacks:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the bar of the running step."""
+        if self._step is not None:
+            self._images_per_second = self._step.units_per_second()
+            self._step.close()
+            self._step = None
+
+    def say(self, text: str) -> None:
+        """Print a result; the running step is over."""
+        self.close()
+        console.say(text)
+
+    def progress(self, step: str, done: int, total: int | None, unit: str) -> None:
+        """Show a bar or lines in a log; a `total` of None is unknown."""
+        if self._step is None or self._step.step != step:
+            self.close()
+            self._step = StepProgress(step, total, unit)
+        self._step.update(done)
+        if total is not None and done >= total:
+            self.close()
+
+    # Stage one
+
+    def changes_found(self, changes: Changes) -> None:
+        if changes:
+            self.say(f"changes    {changes}")
+
+    def conv_base_loading(self, spec: ConvBaseSpec) -> None:
+        self.close()
+        download = spec.weights == "imagenet" and not spec.is_file
+        hint = " (its ImageNet weights are downloaded on first use)" if download else ""
+        console.note(f"loading {spec.conv_base}{hint} ...")
+        console.start_tensorflow_quietly()
+
+    def precision_rejected(self, precision: str, error: Mapping[str, Any]) -> None:
+        self.say(
+            f"precision  {describe_precision(precision, error)} is too much: float32 is used; "
+            f"--precision {precision} insists"
+        )
+
+    def extraction_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
+        self.passes += plan.rows_pending
+        if self._views_announced:  # `views_planned` has described all views
+            return
+        spec, manifest = store.spec, store.manifest
+        height, width = spec.height_width
+        cut = f" cut at {spec.cut}" if spec.cut else ""
+        self.say(
+            f"conv base  {manifest.spec['conv_base']}{cut}, {height}x{width}, {spec.precision}, "
+            f"{describe_weights(store)}"
+        )
+        if manifest.precision_error:
+            self.say(f"precision  {describe_precision(spec.precision, manifest.precision_error)}")
+        self.say(
+            f"features   {store.feature_shape} {store.dtype}: {plan.rows_pending} forward passes to make, "
+            f"{format_size(plan.rows_pending * store.bytes_per_row)} to write; "
+            f"{plan.images_cached} images cached already"
+        )
+        warn_of_random_weights(store)
+
+    def views_dropped(self, count: int) -> None:
+        self.say(f"views      {counted(count, 'augmented copy', 'augmented copies')} of each image deleted")
+
+    def views_planned(self, views: Sequence[View], passes: int, store: FeatureStore) -> None:
+        self.close()
+        self._views_announced = True
+        copies = counted(len(views), "augmented copy", "augmented copies")
+        rate = self._images_per_second
+        duration = f", about {format_duration(passes / rate)}" if rate else ""
+        self.say(
+            f"views      {copies} of {len(store.members('train'))} train images ({views[0].augmentation}): "
+            f"{passes} forward passes to make, {format_size(passes * store.bytes_per_row)} to write{duration}"
+        )
+
+    def image_rejected(self, id: str, reason: str) -> None:
+        self._rejected += 1
+        if self._rejected <= console.MAX_LISTED:
+            console.note(f"left out: {id}: {reason}")
+
+    # Stage two and fine-tuning
+
+    def head_started(self, name: str) -> None:
+        self.close()
+        console.note(f"training {name} ...")
+
+    def epoch_done(self, name: str, epoch: int, epochs: int, scores: Mapping[str, float]) -> None:
+        if name != "finetuned":
+            self.progress(name, epoch, epochs, "epochs")
+            return
+        console.note(
+            f"epoch {epoch}/{epochs}: loss {scores['loss']:.4f}, validation loss {scores['val_loss']:.4f}, "
+            f"validation accuracy {scores['val_accuracy']:.4f}"
+        )
+
+    def head_trained(self, name: str, accuracy: float, seconds: float) -> None:
+        self.close()
+        console.note(f"trained {name} in {seconds:.1f} s: accuracy {accuracy:.4f}")
+
+    def finetune_planned(self, plan: FinetunePlan, store: FeatureStore) -> None:
+        precision = "float32" if store.spec.precision == "float16" else store.spec.precision
+        views = f" in {plan.views} views" if plan.views > 1 else ""
+        self.say(
+            f"{store.directory}: {plan.images} train images{views}, maps {store.feature_shape} of "
+            f"{store.spec.cut}; {plan.parameters:,} weights above the cut to tune in {precision}"
+        )
+        where = "in a temporary file" if plan.on_disk else "of memory"
+        self.say(
+            f"first a dense head on the frozen features {plan.feature_shape}: {format_size(plan.feature_bytes)} {where}"
+        )
+
+    def frozen_head_trained(self, accuracy: float, reused: bool) -> None:
+        source = " (of an earlier run)" if reused else ""
+        self.say(f"before tuning{source}: accuracy {accuracy:.4f}")
+
+    def finetune_resumed(self, epochs: int) -> None:
+        self.say(f"training continues after epoch {epochs} of an earlier run")
+
+    # Verification
+
+    def rows_recomputed(self, rows: int, largest: float) -> None:
+        self.say(f"computed {rows} rows again: the largest relative L2 error is {largest:.1e}")
