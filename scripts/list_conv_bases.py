@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 
 from pipeline.cli.exit import one_line_errors
-from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.conv_base.keras_applications import build, conv_base_names, find_zoo_model
 from pipeline.conv_base.keras_setup import run_isolated
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError
 
 

@@ -45,10 +45,10 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.cli.display.callbacks import ConsoleCallbacks
     from pipeline.cli.display.words import warn_of_random_weights
     from pipeline.errors import ExportError, ImagesError
-    from pipeline.export.verify import compare_with_store
     from pipeline.export.assemble import find_head
-    from pipeline.export.write import check_request, export_model
     from pipeline.export.load import CannotBeTried, load_exported
+    from pipeline.export.verify import compare_with_store
+    from pipeline.export.write import check_request, export_model
     from pipeline.store import open_features
 
     store, file = open_features(options.store), Path(options.file)

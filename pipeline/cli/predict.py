@@ -146,8 +146,8 @@ def _sources(given: Sequence[str]) -> Iterator[str]:
 def _count_images(given: Sequence[str]) -> int | None:
     """Return the number of images, or None if it depends on standard input."""
     from pipeline.errors import ImagesError
-    from pipeline.images.unlabelled import find_images
     from pipeline.images.table import Skipped
+    from pipeline.images.unlabelled import find_images
 
     if STDIN in given:
         return None

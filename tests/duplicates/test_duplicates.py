@@ -435,9 +435,7 @@ class TestVerb:
         )
 
     def test_a_file_that_cannot_be_written_is_refused_before_the_search(self, cache, capsys, monkeypatch):
-        monkeypatch.setattr(
-            "pipeline.duplicates.find_duplicates", lambda *args, **kwargs: pytest.fail("searched")
-        )
+        monkeypatch.setattr("pipeline.duplicates.find_duplicates", lambda *args, **kwargs: pytest.fail("searched"))
         assert main(["duplicates", str(cache), "--groups", "nowhere/groups.csv"]) == 2
         assert "there is no folder nowhere" in capsys.readouterr().err
 
