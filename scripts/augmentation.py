@@ -23,8 +23,9 @@ from pipeline.cli.exit import one_line_errors
 from pipeline.cli.options import add_spec_options, spec_from_options
 from pipeline.defaults import EXTRACT_BATCH, HEAD_BATCH, LEARNING_RATE, UNITS
 from pipeline.extraction.callbacks import Callbacks
-from pipeline.extraction.extract import load_stored_conv_base
-from pipeline.extraction.loop import rows_of, tasks_of
+from pipeline.extraction.compute_rows import compute_tasks
+from pipeline.extraction.conv_base_loading import load_stored_conv_base
+from pipeline.extraction.decode_ahead import list_tasks
 from pipeline.heads import head_params
 from pipeline.images.augment import Augmentation
 from pipeline.images.decode import decode_image
@@ -92,8 +93,8 @@ def _store(images: ImageTable, draws: Sequence[np.ndarray], options: argparse.Na
 def _seconds_a_pass(store: FeatureStore, conv_base: Any) -> float:
     """What it takes to decode, augment and compute an image, measured once more on some of view 1."""
     view = open_view(store, 1)
-    tasks = islice(tasks_of(view.index, view.index.ranges, view.spec.view), 5 * EXTRACT_BATCH)
-    with contextlib.closing(rows_of(tasks, conv_base, store.dtype, batch_size=EXTRACT_BATCH, workers=None)) as rows:
+    tasks = islice(list_tasks(view.index, view.index.ranges, view.spec.view), 5 * EXTRACT_BATCH)
+    with contextlib.closing(compute_tasks(tasks, conv_base, store.dtype, batch_size=EXTRACT_BATCH)) as rows:
         for _ in islice(rows, EXTRACT_BATCH):
             pass  # the first batch is traced
         start = time.perf_counter()

@@ -40,7 +40,7 @@ from pipeline.conv_base.spec import WEIGHTS_WORDS
 from pipeline.defaults import EPOCHS, HEAD_BATCH, LEARNING_RATE, TUNING_RATE, UNITS
 from pipeline.evaluation import with_interval
 from pipeline.extraction.callbacks import Callbacks
-from pipeline.extraction.extract import load_stored_conv_base
+from pipeline.extraction.conv_base_loading import load_stored_conv_base
 from pipeline.images.decode import decode_image
 from pipeline.images.table import ImageTable
 from pipeline.store import stack_views

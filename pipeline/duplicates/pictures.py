@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 
-from pipeline.extraction.loop import decode_ahead, tasks_of
+from pipeline.extraction.decode_ahead import decode_ahead, list_tasks
 from pipeline.store import FeatureStore
 
 SIDE = 32  # pixels
@@ -59,7 +59,7 @@ class Pictures:
     def _read(self, places: np.ndarray) -> None:
         unread = places[self._state[places] == UNREAD]
         rows = self._rows[unread]
-        tasks = tasks_of(self._store.index, np.stack([rows, rows + 1], axis=1))
+        tasks = list_tasks(self._store.index, np.stack([rows, rows + 1], axis=1))
         workers = os.cpu_count() or 1
         with contextlib.closing(decode_ahead(tasks, (SIDE, SIDE), "antialias", workers=workers, ahead=64)) as decoded:
             for place, one in zip(unread.tolist(), decoded, strict=True):

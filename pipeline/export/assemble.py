@@ -15,7 +15,7 @@ from pipeline.conv_base.keras_setup import import_keras, run_isolated
 from pipeline.defaults import FORMS
 from pipeline.errors import HeadError, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.extract import load_stored_conv_base
+from pipeline.extraction.conv_base_loading import load_stored_conv_base
 from pipeline.heads import KERAS_HEADS
 from pipeline.heads.files import load_head
 from pipeline.store import FeatureStore

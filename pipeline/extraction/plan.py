@@ -1,4 +1,4 @@
-"""What stage one has to do, before anything is done: pure functions of images and store."""
+"""What stage one has to do: pure functions of the images and the store."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.images.status import Status
 from pipeline.images.table import ImageTable
-from pipeline.store import NO_ROW, Index
+from pipeline.store import NO_ROW, FeatureStore, Index, ShardEntry
 
 MAX_ROWS = 512  # in a shard
-MAX_BYTES = 64 << 20  # of features in a shard, as it is built in memory
+MAX_BYTES = 64 << 20  # of the features of a shard, which is built in memory
 
 
 @dataclass(frozen=True)
 class Changes:
-    """How the images differ from those the store was last filled with."""
+    """Numbers of images that differ from those that the store was last filled with."""
 
     added: int = 0
     changed: int = 0
@@ -37,14 +38,15 @@ class Changes:
 
 @dataclass(frozen=True)
 class ExtractionPlan:
-    """The index to be, and what is still to be computed for it.
+    """The next index of a store, and the shards to compute for it.
 
     Attributes
     ----------
     index : Index
     pending : ndarray of shape (shards, 2), int64
-        Ranges of rows without a finished shard, in order.
+        First row and end of each shard that is not finished, in order.
     changes : Changes
+        How the images differ from those of the store.
     """
 
     index: Index
@@ -53,23 +55,44 @@ class ExtractionPlan:
 
     @property
     def rows_pending(self) -> int:
-        """Forward passes to be made."""
+        """Number of forward passes to make."""
         return int((self.pending[:, 1] - self.pending[:, 0]).sum())
 
     @property
     def images_cached(self) -> int:
-        """Images whose features are there already."""
-        rows = self.index.rows[self.index.rows != NO_ROW]
-        if not len(self.pending):
-            return len(rows)
-        place = np.searchsorted(self.pending[:, 0], rows, side="right") - 1
-        waiting = (place >= 0) & (rows < self.pending[place, 1])
-        return int(len(rows) - waiting.sum())
+        """Number of images whose features are stored already."""
+        is_cached = np.ones(len(self.index.contents), bool)
+        for start, stop in self.pending.tolist():
+            is_cached[start:stop] = False
+        return int(is_cached[self.index.rows[self.index.rows != NO_ROW]].sum())
 
 
 def rows_per_shard(bytes_per_row: int) -> int:
-    """How many rows a shard gets: 512 of (4, 4, 512) float16, fewer of larger features."""
+    """Return the number of rows of a shard: 512 of (4, 4, 512) float16, fewer of larger features."""
     return max(1, min(MAX_ROWS, MAX_BYTES // bytes_per_row))
+
+
+def plan_update(images: ImageTable, store: FeatureStore) -> ExtractionPlan:
+    """Plan what a store needs to hold the features of these images."""
+    return make_plan(
+        images,
+        store.index,
+        {(shard.start, shard.stop) for shard in finished_shards(store)},
+        rows_per_shard=store.manifest.rows_per_shard,
+        retry=rows_to_retry(store),
+    )
+
+
+def finished_shards(store: FeatureStore) -> tuple[ShardEntry, ...]:
+    """Return the shards of a store whose files are in place."""
+    missing = store.missing_shards()
+    return tuple(shard for shard in store.manifest.shards if shard not in missing)
+
+
+def rows_to_retry(store: FeatureStore) -> set[int]:
+    """Return the rows whose image was gone or could not be read when they were computed."""
+    retried = (Status.UNREADABLE, Status.NEVER_WRITTEN)
+    return {bad.row for shard in store.manifest.shards for bad in shard.bad if bad.status in retried}
 
 
 def make_plan(
@@ -80,81 +103,69 @@ def make_plan(
     rows_per_shard: int,
     retry: Collection[int] = (),
 ) -> ExtractionPlan:
-    """Give every content a row, keeping the rows that are finished.
+    """Give each content a row, and keep the rows of finished shards.
 
     Parameters
     ----------
     images : ImageTable
     old : Index, optional
-        What the store holds now.
+        The index of the store; None for a new store.
     finished : collection of (start, stop)
-        The ranges of `old` that have a good shard.
+        The ranges of `old` that have a finished shard.
     rows_per_shard : int
     retry : collection of int
-        Finished rows that are worth another try; their contents get new rows.
+        Finished rows to compute again; their contents get new rows.
 
     Notes
     -----
-    Ranges after the last finished one are planned anew; so an interrupted run that is started
-    again with the same images makes the same shards as one that was never interrupted. Ranges
-    before it that are not finished (a lost shard) keep their rows.
+    Ranges after the last finished one are planned anew. So an interrupted run that is started again
+    with the same images makes the same shards as an uninterrupted one. Ranges before it that are
+    not finished, because a shard was lost, keep their rows.
     """
-    kept = np.empty((0, 2), np.int64)
-    contents = np.empty((0, 32), np.uint8)
+    ranges, contents = np.empty((0, 2), np.int64), np.empty((0, 32), np.uint8)
     if old is not None:
-        done = [tuple(pair) in finished for pair in old.ranges.tolist()]
-        kept = old.ranges[: max(np.flatnonzero(done), default=-1) + 1]
-        contents = old.contents[: kept[-1, 1] if len(kept) else 0]
-    row_of = {key: row for row, key in enumerate(_keys(contents)) if row not in retry}
+        is_finished = [tuple(pair) in finished for pair in old.ranges.tolist()]
+        ranges = old.ranges[: max(np.flatnonzero(is_finished), default=-1) + 1]
+        contents = old.contents[: ranges[-1, 1] if len(ranges) else 0]
+    row_of = {content.tobytes(): row for row, content in enumerate(contents) if row not in retry}
     rows = np.full(len(images), NO_ROW, np.int64)
-    fresh: list[bytes] = []
-    for at, (key, readable) in enumerate(zip(images.content_keys(), images.readable, strict=True)):
+    added: list[bytes] = []
+    for image, (key, readable) in enumerate(zip(images.content_keys(), images.readable, strict=True)):
         if readable:
-            row = row_of.setdefault(key, len(contents) + len(fresh))
-            if row == len(contents) + len(fresh):
-                fresh.append(key)
-            rows[at] = row
-    added = _ranges(len(contents), len(contents) + len(fresh), rows_per_shard)
+            next_row = len(contents) + len(added)
+            rows[image] = row_of.setdefault(key, next_row)
+            if rows[image] == next_row:
+                added.append(key)
+    starts = np.arange(len(contents), len(contents) + len(added), rows_per_shard, dtype=np.int64)
+    new_ranges = np.stack([starts, np.append(starts[1:], len(contents) + len(added))[: len(starts)]], axis=1)
+    lost = np.array([pair for pair in ranges.tolist() if tuple(pair) not in finished], np.int64).reshape(-1, 2)
     index = Index(
         images=images,
         rows=rows,
-        contents=np.concatenate([contents, np.frombuffer(b"".join(fresh), np.uint8).reshape(-1, 32)]),
-        ranges=np.concatenate([kept, added]),
+        contents=np.concatenate([contents, np.frombuffer(b"".join(added), np.uint8).reshape(-1, 32)]),
+        ranges=np.concatenate([ranges, new_ranges]),
     )
-    holes = [pair for pair in kept.tolist() if tuple(pair) not in finished]
-    pending = np.concatenate([np.array(holes, np.int64).reshape(-1, 2), added])
-    return ExtractionPlan(index, pending, compare_images(old.images if old is not None else None, images))
+    changes = compare_images(old.images if old is not None else None, images)
+    return ExtractionPlan(index, np.concatenate([lost, new_ranges]), changes)
 
 
 def compare_images(old: ImageTable | None, new: ImageTable) -> Changes:
-    """Count what became of the images; a file that is gone and whose content turned up elsewhere was moved."""
+    """Count the differences; an image that is gone and whose content has a new id was moved."""
     if old is None:
         return Changes(added=len(new))
-    before = {id: at for at, id in enumerate(old.ids)}
-    after = set(new.ids)
+    old_image_of, new_ids = {id: image for image, id in enumerate(old.ids)}, set(new.ids)
     old_keys, new_keys = old.content_keys(), new.content_keys()
-    gone = Counter(old_keys[at] for id, at in before.items() if id not in after)
+    gone = Counter(old_keys[image] for id, image in old_image_of.items() if id not in new_ids)
     removed = gone.total()
     added = changed = moved = relabelled = 0
-    for at, id in enumerate(new.ids):
-        was = before.get(id)
-        if was is None:
-            if gone[new_keys[at]] > 0:
-                gone[new_keys[at]] -= 1
-                moved += 1
-            else:
-                added += 1
+    for image, id in enumerate(new.ids):
+        if id in old_image_of:
+            old_image = old_image_of[id]
+            changed += old_keys[old_image] != new_keys[image]
+            relabelled += old.classes[old.labels[old_image]] != new.classes[new.labels[image]]
+        elif gone[new_keys[image]] > 0:
+            gone[new_keys[image]] -= 1
+            moved += 1
         else:
-            changed += old_keys[was] != new_keys[at]
-            relabelled += old.classes[old.labels[was]] != new.classes[new.labels[at]]
+            added += 1
     return Changes(added, changed, removed - moved, moved, relabelled)
-
-
-def _keys(contents: np.ndarray) -> list[bytes]:
-    flat = contents.tobytes()
-    return [flat[at : at + 32] for at in range(0, len(flat), 32)]
-
-
-def _ranges(start: int, stop: int, step: int) -> np.ndarray:
-    starts = np.arange(start, stop, step, dtype=np.int64)
-    return np.stack([starts, np.minimum(starts + step, stop)], axis=1)

@@ -10,7 +10,8 @@ import numpy as np
 
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.extract import compute_plan, load_stored_conv_base
+from pipeline.extraction.compute_shards import compute_shards
+from pipeline.extraction.conv_base_loading import load_stored_conv_base
 from pipeline.extraction.plan import Changes, ExtractionPlan
 from pipeline.maintenance.verify import shard_problems
 from pipeline.store import (
@@ -107,7 +108,7 @@ def _repair_one(directory: Path, callbacks: Callbacks, batch_size: int, workers:
         quarantined = writer.quarantine(list(problems))
         pending = np.array([(entry.start, entry.stop) for entry in problems], np.int64)
         plan = ExtractionPlan(before.index, pending, Changes())
-        compute_plan(writer, plan, conv_base, batch_size=batch_size, workers=workers, callbacks=callbacks)
+        compute_shards(writer, plan, conv_base, batch_size=batch_size, workers=workers, callbacks=callbacks)
         return RepairResult(
             problems={before.shards.path(entry).name: problem for entry, problem in problems.items()},
             quarantined=quarantined,

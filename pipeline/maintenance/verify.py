@@ -11,8 +11,9 @@ import numpy as np
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import SpecError, StoreDamaged, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.extract import load_stored_conv_base
-from pipeline.extraction.loop import rows_of, tasks_of
+from pipeline.extraction.compute_rows import compute_tasks
+from pipeline.extraction.conv_base_loading import load_stored_conv_base
+from pipeline.extraction.decode_ahead import list_tasks
 from pipeline.files.durable import TEMPORARY, read_json, sha256_of_file
 from pipeline.images.content_hashes import Unusable, read_contents
 from pipeline.store import (
@@ -215,8 +216,8 @@ def _recomputed(store: FeatureStore, rows: np.ndarray, callbacks: Callbacks) -> 
     except (SpecError, StoreMismatch) as error:
         yield Finding("conv base", str(error), SOURCES)
         return
-    tasks = tasks_of(store.index, np.stack([rows, rows + 1], axis=1), store.spec.view)
-    for done, row in enumerate(rows_of(tasks, conv_base, store.dtype, batch_size=EXTRACT_BATCH, workers=None), 1):
+    tasks = list_tasks(store.index, np.stack([rows, rows + 1], axis=1), store.spec.view)
+    for done, row in enumerate(compute_tasks(tasks, conv_base, store.dtype, batch_size=EXTRACT_BATCH), 1):
         callbacks.progress("computing again", done, len(rows), "rows")
         if row.features is None:
             yield Finding(str(row.task.id), f"its features cannot be computed again: {row.reason}", TOUCH)

@@ -14,9 +14,10 @@ import numpy as np
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import HeadError
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.extract import load_stored_conv_base
-from pipeline.extraction.loop import Row, Task, compute_rows, decode_ahead
-from pipeline.extraction.spec_check import views_to_be
+from pipeline.extraction.compute_rows import Row, compute_rows
+from pipeline.extraction.conv_base_loading import load_stored_conv_base
+from pipeline.extraction.decode_ahead import Task, decode_ahead
+from pipeline.extraction.view_plan import plan_views
 from pipeline.heads.files import load_head
 from pipeline.heads.shared_features import SharedFeatures
 from pipeline.images.augment import View
@@ -164,7 +165,7 @@ class Predictor:
         self._columns = [self.classes.index(self.head.class_names_[label]) for label in self.head.classes_]
         self._neighbours = None if unknown is None else Neighbours(store, unknown)
         self.threshold = float("inf") if self._neighbours is None else self._neighbours.threshold
-        copies = views_to_be(store.directory, views, None)
+        copies = plan_views(store.directory, views, None)
         self.views: list[View | None] = [None, *copies]
         self.made_by = [store.manifest.index_sha256, store.fingerprint, self.head.model_sha256_, unknown]
         self.made_by += [copy.identity() for copy in copies]

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.extraction.callbacks import Callbacks
-from pipeline.extraction.loop import Task, decode_ahead
+from pipeline.extraction.decode_ahead import Task, decode_ahead
 from pipeline.report.html import Markup, tag
 from pipeline.store import FeatureStore
 

@@ -28,13 +28,17 @@ class BadRow(NamedTuple):
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A finished shard: rows `start` to `stop`, its file's size and sha256, its bad rows."""
+    """A finished shard: rows `start` to `stop`, its file's size and sha256, its bad rows, its maker.
+
+    `maker` is 0 for the manifest's `made_with`, and i for the i-th of its `later_makers`, counted from 1.
+    """
 
     start: int
     stop: int
     bytes: int
     sha256: str
     bad: tuple[BadRow, ...] = ()
+    maker: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ class Manifest:
     images : mapping
         Where the images came from and the fractions of the splits.
     made_with : mapping
-        Versions and machine; recorded, not compared.
+        Library versions and machine of the first run; recorded, not compared.
+    later_makers : tuple of mapping
+        The same of later runs, each time it changed.
     precision_error : mapping
         Of a conv base that does not compute in float32: `relative_l2`, the error of its features
         against float32 on the first `images` of the store; empty otherwise.
@@ -77,6 +83,7 @@ class Manifest:
     shards: tuple[ShardEntry, ...] = ()
     images: Mapping[str, Any] = field(default_factory=dict)
     made_with: Mapping[str, Any] = field(default_factory=dict)
+    later_makers: tuple[Mapping[str, Any], ...] = ()
     precision_error: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -88,6 +95,15 @@ class Manifest:
         """The same with one more finished shard."""
         others = [shard for shard in self.shards if shard.start != entry.start]
         return replace(self, shards=tuple(sorted([*others, entry], key=lambda shard: shard.start)))
+
+    @property
+    def makers(self) -> tuple[Mapping[str, Any], ...]:
+        """Library versions and machine of every run that computed features, the latest last."""
+        return self.made_with, *self.later_makers
+
+    def maker_of(self, entry: ShardEntry) -> Mapping[str, Any]:
+        """Return the library versions and the machine that made a shard."""
+        return self.makers[entry.maker]
 
     def write(self, directory: Path) -> None:
         """Put it in place durably."""
@@ -138,6 +154,7 @@ def stored_spec(manifest: Manifest) -> ConvBaseSpec:
 
 def _from_document(document: dict[str, Any]) -> Manifest:
     document["feature_shape"] = tuple(document["feature_shape"])
+    document["later_makers"] = tuple(document.get("later_makers", ()))  # manifests of 0.1.0 have none
     document["shards"] = tuple(
         ShardEntry(**{**shard, "bad": tuple(BadRow(*row) for row in shard["bad"])}) for shard in document["shards"]
     )
@@ -148,6 +165,8 @@ def _from_document(document: dict[str, Any]) -> Manifest:
         raise ValueError(f"{manifest.index!r} is no index")
     if not all(isinstance(n, int) and n > 0 for n in (*manifest.feature_shape, manifest.rows_per_shard)):
         raise ValueError(f"features of shape {manifest.feature_shape}, {manifest.rows_per_shard} to a shard")
+    if not all(shard.maker in range(len(manifest.makers)) for shard in manifest.shards):
+        raise ValueError("a shard has an unknown maker")
     if "root" not in manifest.images:
         raise ValueError("it names no root of the images")
     stored_spec(manifest)  # raises what it lacks

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -140,8 +141,20 @@ class StoreWriter:
             BadRow(start + int(row), int(shard.status[row]), Status(shard.status[row]).words)
             for row in np.flatnonzero(shard.status != Status.OK)
         )
-        self._list(ShardEntry(start, stop, len(data), sha256_of(data), bad))
+        self._list(ShardEntry(start, stop, len(data), sha256_of(data), bad, self._maker))
         return True
+
+    def set_maker(self, made_with: Mapping[str, Any]) -> None:
+        """Record the library versions and the machine that make the next shards."""
+        manifest = self.current.manifest
+        if manifest.makers[-1] != made_with:
+            manifest = replace(manifest, later_makers=(*manifest.later_makers, made_with))
+            manifest.write(self.directory)
+            self.store = FeatureStore(self.directory, manifest, self.current.index)
+
+    @property
+    def _maker(self) -> int:
+        return len(self.current.manifest.later_makers)
 
     def put_shard(self, content: ShardContent, bad: tuple[BadRow, ...]) -> None:
         """Write a shard durably and list it; when this returns, a power cut cannot undo it."""
@@ -149,7 +162,7 @@ class StoreWriter:
         data = build_shard(content, store.fingerprint, store.manifest.compression)
         make_directory(self.directory / SHARDS)  # which may be what was lost
         write_durably(self.directory / SHARDS / shard_name(content.start, content.stop), data)
-        self._list(ShardEntry(content.start, content.stop, len(data), sha256_of(data), bad))
+        self._list(ShardEntry(content.start, content.stop, len(data), sha256_of(data), bad, self._maker))
 
     def _list(self, entry: ShardEntry) -> None:
         store = self.current

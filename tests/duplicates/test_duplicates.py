@@ -17,7 +17,7 @@ from pipeline import ConvBaseSpec, extract_features, find_duplicates, open_featu
 from pipeline.cli.main import main
 from pipeline.duplicates import Duplicates, Pair, exact_duplicates, keep_duplicates, kept_duplicates, neighbours
 from pipeline.duplicates.neighbours import near_rows
-from pipeline.extraction.loop import tasks_of
+from pipeline.extraction.decode_ahead import list_tasks
 from pipeline.files.durable import read_json, write_json
 from tests.fakes import Recorder, photo
 
@@ -140,9 +140,9 @@ class TestNear:
 
         def counted(index, pending):
             read.extend(pending[:, 0].tolist())
-            return tasks_of(index, pending)
+            return list_tasks(index, pending)
 
-        monkeypatch.setattr("pipeline.duplicates.pictures.tasks_of", counted)
+        monkeypatch.setattr("pipeline.duplicates.pictures.list_tasks", counted)
         find_duplicates(store, threshold=-1.0)
         assert sorted(read) == list(range(len(store.index.contents)))
 

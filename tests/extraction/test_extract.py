@@ -21,11 +21,14 @@ from pipeline import (
     open_features,
     scan_images,
 )
+from pipeline.cli.main import main
 from pipeline.extraction.callbacks import Callbacks
-from pipeline.extraction.extract import COMPARED
+from pipeline.extraction.conv_base_loading import COMPARED
+from pipeline.files.durable import read_json, write_json
+from pipeline.images.augment import Augmentation
 from pipeline.images.decode import decode_image
 from pipeline.images.status import Status
-from pipeline.store import open_for_writing
+from pipeline.store import open_for_writing, open_views
 from tests.fakes import FEATURE_SHAPE, FakeConvBase, photo, photo_folder
 
 SPEC = ConvBaseSpec(size=(8, 8), store_dtype="float32")
@@ -472,7 +475,7 @@ def test_too_little_disk_is_said_before_the_computing(photos, cache, monkeypatch
 
 
 def test_a_file_too_large_to_be_an_image_is_not_read_into_memory(photos, cache, monkeypatch):
-    monkeypatch.setattr("pipeline.extraction.loop.MAX_BYTES", 5000)
+    monkeypatch.setattr("pipeline.extraction.decode_ahead.MAX_BYTES", 5000)
     (photos / "cats" / "huge.png").write_bytes(photo(5) + bytes(5000))
     store = extract_features(scan_images(photos), cache)
     assert [(bad.id, bad.status) for bad in store.bad] == [("cats/huge.png", Status.TOO_LARGE)]
@@ -505,13 +508,103 @@ def test_fault_30_a_file_without_permission_is_status_3_and_is_tried_again(photo
 
 @pytest.mark.parametrize("fault", ["one too few", "one twice"])
 def test_a_row_that_nothing_is_said_of_is_an_error_and_no_zeros(photos, tmp_path, fake_conv_base, monkeypatch, fault):
-    real = pipeline.extraction.extract.rows_of
+    real = pipeline.extraction.compute_shards.compute_rows
 
-    def rows_of(*args, **options):
+    def compute_rows(*args, **options):
         rows = list(real(*args, **options))
         yield from rows[:-1] if fault == "one too few" else [*rows[:-1], rows[-2]]
 
-    monkeypatch.setattr("pipeline.extraction.extract.rows_of", rows_of)
-    with pytest.raises(StoreError, match="1 of rows 16 to 20 were not computed"):
+    monkeypatch.setattr("pipeline.extraction.compute_shards.compute_rows", compute_rows)
+    with pytest.raises(StoreError, match="1 of rows 0 to 8 were not computed"):
         extract_features(scan_images(photos), tmp_path / "cache")
-    assert open_features(tmp_path / "cache").pending == 4
+    assert open_features(tmp_path / "cache").pending == 20
+
+
+def test_a_bad_image_changes_no_batch_and_no_byte_of_later_shards(photos, cache, tmp_path, monkeypatch):
+    batches = []
+    real = FakeConvBase.compute
+    monkeypatch.setattr(FakeConvBase, "compute", lambda self, batch: batches.append(batch.copy()) or real(self, batch))
+    extract_features(scan_images(photos), cache)
+    expected, batches[:] = batches[:], []
+    (photos / "cats" / "003.png").write_bytes(b"no image")  # a row of the first shard
+    extract_features(scan_images(photos), tmp_path / "with a bad image")
+    assert len(batches) == len(expected) == 5  # two for each shard of eight rows, one for the last four rows
+    assert all(np.array_equal(*pair) for pair in zip(batches[2:], expected[2:], strict=True))
+    names = sorted(path.name for path in (cache / "shards").iterdir())
+    assert shards_of(cache)[names[0]] != shards_of(tmp_path / "with a bad image")[names[0]]
+    assert all(shards_of(cache)[name] == shards_of(tmp_path / "with a bad image")[name] for name in names[1:])
+
+
+@pytest.mark.parametrize(("batch_size", "shape"), [(3, 3), (5, 4), (32, 8)])
+def test_the_images_of_a_shard_fill_its_batches(photos, cache, monkeypatch, batch_size, shape):
+    """A batch ends with its shard: of eight rows, five and three would cost as much as five and five."""
+    shapes = []
+    real = FakeConvBase.compute
+    monkeypatch.setattr(FakeConvBase, "compute", lambda self, batch: shapes.append(len(batch)) or real(self, batch))
+    store = pipeline.extract_features(scan_images(photos), cache, SPEC, batch_size=batch_size)
+    assert set(shapes) == {shape}
+    check_rows(store, photos)
+
+
+def test_augmentation_settings_without_views_are_an_error_on_a_new_store(photos, cache):
+    with pytest.raises(StoreError, match=r"^augmentation settings .* no augmented views.*--views K"):
+        extract_features(scan_images(photos), cache, augmentation=Augmentation(rotation=10))
+    assert FakeConvBase.loads == 0 and not cache.exists()
+    extract_features(scan_images(photos), cache)
+    with pytest.raises(StoreError, match="--views K"):
+        extract_features(scan_images(photos), cache, augmentation=Augmentation(rotation=10))
+
+
+def test_augmentation_settings_are_compared_with_the_views_of_a_store(photos, cache):
+    extract_features(scan_images(photos), cache, views=2, augmentation=Augmentation(rotation=10))
+    assert len(open_views(extract_features(scan_images(photos), cache, augmentation=Augmentation(rotation=10)))) == 1
+    with pytest.raises(StoreMismatch, match=r"view\.rotation"):
+        extract_features(scan_images(photos), cache, augmentation=Augmentation(rotation=20))
+
+
+def test_augment_without_views_ends_the_command_with_status_2_and_one_line(photos, cache, capsys):
+    assert main(["features", str(photos), "--cache", str(cache), "--size", "8", "--augment", "rotation=10"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--views K" in line and not cache.exists()
+
+
+def with_library_versions(monkeypatch, number: str) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda package: number)
+
+
+def versions_of_shards(store) -> list[str]:
+    return [store.manifest.maker_of(shard)["keras"] for shard in store.manifest.shards]
+
+
+def test_each_shard_has_the_versions_that_made_it(photos, cache, monkeypatch):
+    with_library_versions(monkeypatch, "1.0")
+    extract_features(scan_images(photos), cache)
+    with_library_versions(monkeypatch, "2.0")
+    extract_features(scan_images(photos), cache)  # a no-op
+    assert open_features(cache).manifest.later_makers == ()
+    photo_folder(photos, 12)
+    extract_features(scan_images(photos), cache)
+    store = open_features(cache)
+    assert versions_of_shards(store) == ["1.0", "1.0", "1.0", "2.0"]
+    assert store.manifest.made_with["keras"] == "1.0" and len(store.manifest.later_makers) == 1
+
+
+def test_a_shard_that_a_killed_run_left_has_the_versions_of_that_run(photos, cache, monkeypatch):
+    with_library_versions(monkeypatch, "1.0")
+    extract_features(scan_images(photos), cache)
+    with open_for_writing(cache) as writer:
+        replace(writer.current.manifest, shards=writer.current.manifest.shards[:1]).write(cache)
+    sorted((cache / "shards").iterdir())[2].unlink()
+    with_library_versions(monkeypatch, "2.0")
+    assert versions_of_shards(extract_features(scan_images(photos), cache)) == ["1.0", "1.0", "2.0"]
+
+
+def test_a_manifest_from_before_shards_had_versions_is_read(photos, cache):
+    extract_features(scan_images(photos), cache)
+    document = read_json(cache / "manifest.json")
+    del document["later_makers"]
+    for shard in document["shards"]:
+        del shard["maker"]
+    write_json(cache / "manifest.json", document)
+    manifest = open_features(cache).manifest
+    assert [manifest.maker_of(shard) for shard in manifest.shards] == [manifest.made_with] * 3

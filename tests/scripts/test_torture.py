@@ -101,13 +101,13 @@ shard.sha256_of_file = lambda path: Any()
 shard.Shard.read = lambda self, rows: np.asarray(self.features[rows])
 """
 IGNORES_A_FIELD = """
-import pipeline.extraction.extract as extract, pipeline.extraction.spec_check as matching
+import pipeline.extraction.fill_store as extract, pipeline.extraction.spec_check as matching
 compare = extract.compare
 matching.compare = lambda *args, **kwargs: [one for one in compare(*args, **kwargs) if one.field != "resize"]
 extract.compare = matching.compare
 """
 PAINTS_BAD_IMAGES_GREY = """
-import numpy as np, pipeline.extraction.loop as rows
+import numpy as np, pipeline.extraction.decode_ahead as rows
 real = rows._decode
 def decode(task, size, resize, row_of):
     done = real(task, size, resize, row_of)

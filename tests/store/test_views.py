@@ -189,7 +189,7 @@ def test_a_damaged_view_can_be_dropped_as_the_error_says(photos, cache, file):
 def test_a_rebuild_with_another_spec_that_was_cut_short_names_the_way_on(photos, cache, monkeypatch):
     extract_features(scan_images(photos), cache, views=2)
     other = ConvBaseSpec(size=(8, 8), store_dtype="float32", preprocessing="tf")
-    monkeypatch.setattr("pipeline.extraction.extract._Job.fill_views", lambda *arguments: None)
+    monkeypatch.setattr("pipeline.extraction.fill_store.StoreFiller.fill_views", lambda *arguments: None)
     extract_features(scan_images(photos), cache, other, rebuild=True)
     monkeypatch.undo()
     with pytest.raises(StoreMismatch, match="drop the views with `features --views 1`"):
@@ -373,7 +373,7 @@ def test_a_copy_without_finite_features_is_left_out_of_its_view_only(photos, cac
         copy = augment(pixels, content, view)
         return copy * np.float32(np.nan) if content == victim and view.number == 1 else copy
 
-    monkeypatch.setattr("pipeline.extraction.loop.augment", poison)
+    monkeypatch.setattr("pipeline.extraction.decode_ahead.augment", poison)
     store = extract_features(poisoned, cache, views=3)
     X, y, groups = stack_views(store, "train", 3)
     assert len(X) == len(y) == 3 * len(train) - 1

@@ -1,0 +1,128 @@
+"""The loop of stage one: compute the pending shards of a store, one after the other.
+
+Images are decoded ahead in threads, for later shards too, while batches of images go through the
+conv base. Each shard is written before the next one is computed, so that a kill costs one shard at
+most, and it has batches of its own, so that its bytes depend on its own images only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import platform
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.errors import StoreError
+from pipeline.extraction.callbacks import Callbacks
+from pipeline.extraction.compute_rows import Row, compute_rows
+from pipeline.extraction.decode_ahead import decode_ahead, list_tasks
+from pipeline.extraction.plan import ExtractionPlan
+from pipeline.store import BadRow, FeatureStore, ShardContent, StoreWriter
+
+if TYPE_CHECKING:
+    from pipeline.conv_base.load import ConvBase
+
+PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "pillow")
+
+
+class ImageCounter:
+    """Counts the images of a step and reports each of them to `callbacks`."""
+
+    def __init__(self, step: str, total: int, callbacks: Callbacks):
+        self.step, self.total, self.callbacks, self.done = step, total, callbacks, 0
+        callbacks.progress(step, 0, total, "images")
+
+    def advance(self, row: Row) -> None:
+        """Count the image of a row, and report it if it has no features."""
+        if row.features is None and row.task.id is not None:
+            self.callbacks.image_rejected(row.task.id, row.reason)
+        self.done += 1
+        self.callbacks.progress(self.step, self.done, self.total, "images")
+
+
+def compute_shards(
+    writer: StoreWriter,
+    plan: ExtractionPlan,
+    conv_base: ConvBase,
+    *,
+    batch_size: int,
+    workers: int | None,
+    callbacks: Callbacks,
+    counter: ImageCounter | None = None,
+) -> None:
+    """Compute and write the pending shards of a plan whose index is written already.
+
+    Parameters
+    ----------
+    writer : StoreWriter
+    plan : ExtractionPlan
+    conv_base : ConvBase
+        The one that the store was made with.
+    batch_size : int
+        Largest number of images per forward pass.
+    workers : int, optional
+        Threads that decode images; one per core if not given.
+    callbacks : Callbacks
+    counter : ImageCounter, optional
+        Counts the images of several stores; those of this plan alone if not given.
+    """
+    store, (height, width) = writer.current, conv_base.spec.height_width
+    check_free_space(store, plan.rows_pending)
+    callbacks.extraction_planned(plan, store)
+    writer.set_maker(library_versions())
+    counter = counter or ImageCounter("features", plan.rows_pending, callbacks)
+    batch_size = _fit_batch(batch_size, store.manifest.rows_per_shard)
+    tasks = list_tasks(plan.index, plan.pending, store.spec.view)
+    decoded = decode_ahead(tasks, (height, width), conv_base.spec.resize, workers=workers, ahead=2 * batch_size)
+    with contextlib.closing(decoded):
+        for start, stop in plan.pending.tolist():
+            images, batch_shape = islice(decoded, stop - start), (batch_size, height, width, 3)
+            rows = compute_rows(images, conv_base.compute, batch_shape=batch_shape, dtype=store.dtype)
+            # Not written in a thread: a kill would cost two shards, the one being written and the next one.
+            writer.put_shard(*_collect_rows(rows, start, stop, store, counter))
+
+
+def _fit_batch(batch_size: int, rows_per_shard: int) -> int:
+    """Return the batch size at which the batches of a full shard are filled evenly, `batch_size` at most."""
+    batches = -(-rows_per_shard // batch_size)
+    return -(-rows_per_shard // batches)
+
+
+def _collect_rows(
+    rows: Iterator[Row], start: int, stop: int, store: FeatureStore, counter: ImageCounter
+) -> tuple[ShardContent, tuple[BadRow, ...]]:
+    features = np.zeros((stop - start, *store.feature_shape), store.dtype)
+    status = np.zeros(stop - start, np.uint8)
+    missing, bad = set(range(start, stop)), []
+    for row in rows:
+        i = row.task.row - start
+        missing.discard(row.task.row)
+        status[i] = row.status
+        if row.features is None:
+            bad.append(BadRow(row.task.row, int(row.status), row.reason))
+        else:
+            features[i] = row.features
+        counter.advance(row)
+    if missing:  # a row without a result must not be stored as zeros
+        raise StoreError(f"{store.directory}: {len(missing)} of rows {start} to {stop} were not computed")
+    return ShardContent(start, features, status, store.index.contents[start:stop]), tuple(bad)
+
+
+def check_free_space(store: FeatureStore, rows: int) -> None:
+    """Raise StoreError if the features of so many rows do not fit on the disk."""
+    bytes_needed, free = rows * store.bytes_per_row, shutil.disk_usage(store.directory).free
+    if bytes_needed > free:
+        raise StoreError(
+            f"{store.directory} needs {bytes_needed / 1e9:.1f} GB for {rows} images and "
+            f"{free / 1e9:.1f} GB are free; make room or give another --cache directory"
+        )
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that features depend on, and the machine."""
+    return {**{name: importlib.metadata.version(name) for name in PACKAGES}, "machine": platform.platform()}

@@ -1,0 +1,143 @@
+"""Decode images in threads, some of them before they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.images.augment import View, augment
+from pipeline.images.decode import DecodeError, Size, decode_image
+from pipeline.images.status import Status
+from pipeline.store import NO_ROW, Index
+
+MAX_BYTES = 512 << 20  # of a file; the largest image that is decoded is smaller in any format
+
+RowOf = Callable[[bytes], int]  # from an image's sha256, 32 bytes, to its row in a store or NO_ROW
+
+
+class Task(NamedTuple):
+    """An image to decode and the row that it is for.
+
+    Attributes
+    ----------
+    row : int
+        The row of the store; `NO_ROW` if it is to be found by the content.
+    content : bytes or None
+        The sha256 that the file must have, 32 bytes; None accepts any content.
+    id : str or None
+        The image's id; None if the data set has no such image any more.
+    path : str or None
+        The image's file; None if there is none.
+    view : View or None
+        The view whose augmented copy is decoded; None for the image itself.
+    """
+
+    row: int
+    content: bytes | None
+    id: str | None
+    path: str | None
+    view: View | None = None
+
+
+class Decoded(NamedTuple):
+    """The pixels of a task, (height, width, 3) float32; None with status OK if the store has its features."""
+
+    task: Task
+    pixels: np.ndarray | None
+    status: Status
+    reason: str = ""
+
+
+def list_tasks(index: Index, ranges: np.ndarray, view: View | None = None) -> Iterator[Task]:
+    """List a task for each row of the ranges, an ndarray of shape (r, 2) of first rows and ends."""
+    images = index.images
+    image_of_row = np.full(len(index.contents), NO_ROW)
+    with_row = np.flatnonzero(index.rows != NO_ROW)[::-1]  # so that the first of equal images is written last
+    image_of_row[index.rows[with_row]] = with_row
+    for start, stop in ranges.tolist():
+        for row in range(start, stop):
+            content, image = index.contents[row].tobytes(), image_of_row[row]
+            if image == NO_ROW:
+                yield Task(row, content, None, None)
+            else:
+                id = images.ids[image]
+                yield Task(row, content, id, os.path.join(images.root, id), view)  # noqa: PTH118  # a million times
+
+
+def decode_ahead(
+    tasks: Iterable[Task],
+    size: Size,
+    resize: str,
+    *,
+    workers: int | None,
+    ahead: int,
+    row_of: RowOf = lambda content: NO_ROW,
+) -> Generator[Decoded]:
+    """Decode images in threads, in order; close the generator to stop the threads.
+
+    Parameters
+    ----------
+    tasks : iterable of Task
+    size, resize
+        See `decode_image`.
+    workers : int, optional
+        Number of threads; one per core if not given.
+    ahead : int
+        Largest number of images that are decoded before they are asked for.
+    row_of : callable
+        Finds the row of a task without a content, by the content of its file. An image that has a
+        row is not decoded. It is called from the threads, and not for an augmented copy.
+    """
+    pool = ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="decode")
+    waiting: deque[Future[Decoded]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(_decode, task, size, resize, row_of))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode(task: Task, size: Size, resize: str, row_of: RowOf) -> Decoded:
+    try:
+        data = _read(task.path)
+        content = hashlib.sha256(data).digest()
+        if task.content is None:
+            task = task._replace(content=content, row=NO_ROW if task.view else row_of(content))
+            if task.row != NO_ROW:
+                return Decoded(task, None, Status.OK)
+        elif content != task.content:
+            raise DecodeError(Status.UNREADABLE, "was changed after it was scanned")
+        pixels = decode_image(data, size, resize)
+    except DecodeError as error:
+        return Decoded(task, None, error.status, str(error))
+    return Decoded(task, augment(pixels, content, task.view) if task.view else pixels, Status.OK)
+
+
+def _read(path: str | None) -> bytes:
+    if path is None:
+        raise DecodeError(Status.NEVER_WRITTEN, "its image is gone")
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  # opening a FIFO would block
+            raise DecodeError(Status.UNREADABLE, "is not a regular file")
+        with open(path, "rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            if length > MAX_BYTES:
+                raise DecodeError(Status.TOO_LARGE, f"{length:,} bytes, more than {MAX_BYTES:,}")
+            return file.read()
+    except FileNotFoundError:
+        raise DecodeError(Status.NEVER_WRITTEN, "its image is gone") from None
+    except OSError as error:
+        raise DecodeError(Status.UNREADABLE, f"cannot be read: {error.strerror}") from None
+    except ValueError as error:  # a name with a null byte
+        raise DecodeError(Status.UNREADABLE, f"cannot be read: {error}") from None

@@ -1,0 +1,138 @@
+"""Fill or update a store and its views: decide what is missing, write it down, compute it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.conv_base.spec import ConvBaseSpec, compare
+from pipeline.extraction.callbacks import Callbacks
+from pipeline.extraction.compute_shards import ImageCounter, check_free_space, compute_shards, library_versions
+from pipeline.extraction.conv_base_loading import MAX_ERROR, load_with_callbacks, measure_precision_error
+from pipeline.extraction.plan import ExtractionPlan, finished_shards, make_plan, plan_update, rows_per_shard
+from pipeline.extraction.spec_check import check_same_spec, is_surely_same_spec
+from pipeline.files.durable import sha256_of
+from pipeline.images.augment import View
+from pipeline.images.table import ImageTable
+from pipeline.store import (
+    FeatureStore,
+    Manifest,
+    open_features,
+    open_for_writing,
+    open_view,
+    view_directory,
+)
+from pipeline.store.layout import MANIFEST
+
+if TYPE_CHECKING:
+    from pipeline.conv_base.load import ConvBase
+
+
+@dataclass
+class StoreFiller:
+    """Fills a store and its views with the features of one conv base, which is loaded when it is needed."""
+
+    batch_size: int
+    workers: int | None
+    compression: str | None
+    rebuild: bool
+    callbacks: Callbacks
+    conv_base: ConvBase | None = None
+    counter: ImageCounter | None = None  # of all views together
+
+    def fill(self, images: ImageTable, directory: Path, spec: ConvBaseSpec) -> FeatureStore:
+        """Fill or update one store, or one view; an up-to-date one is neither locked nor written."""
+        if not self.rebuild and (store := _find_up_to_date(images, directory, spec)):
+            return store
+        with open_for_writing(directory, rebuild=self.rebuild) as writer:
+            if writer.store is None:
+                manifest, plan = self._plan_new_store(images, spec)
+            else:
+                manifest, plan = self._plan_update(images, spec, writer.store)
+            writer.begin(replace(manifest, images={"root": str(images.root)}), plan.index)
+            if writer.adopt():
+                plan = plan_update(images, writer.current)
+            if plan.rows_pending:
+                compute_shards(
+                    writer,
+                    plan,
+                    self._load(spec),
+                    batch_size=self.batch_size,
+                    workers=self.workers,
+                    callbacks=self.callbacks,
+                    counter=self.counter,
+                )
+            return writer.current
+
+    def _plan_update(
+        self, images: ImageTable, spec: ConvBaseSpec, store: FeatureStore
+    ) -> tuple[Manifest, ExtractionPlan]:
+        is_same = is_surely_same_spec(store.manifest, spec)
+        plan = plan_update(images, store)
+        if spec.view is None:
+            self.callbacks.changes_found(plan.changes)
+        if plan.rows_pending or not is_same:
+            conv_base = self._load(replace(spec, precision=store.spec.precision))
+            check_same_spec(compare(store.manifest.spec, replace(conv_base.spec, view=spec.view).identity()))
+        return replace(store.manifest, shards=finished_shards(store)), plan
+
+    def _plan_new_store(self, images: ImageTable, spec: ConvBaseSpec) -> tuple[Manifest, ExtractionPlan]:
+        conv_base = self._load(spec)
+        resolved = replace(conv_base.spec, view=spec.view)
+        bytes_per_row = int(np.prod(conv_base.feature_shape)) * np.dtype(spec.store_dtype).itemsize
+        plan = make_plan(images, None, (), rows_per_shard=rows_per_shard(bytes_per_row))
+        error = {} if spec.view else measure_precision_error(conv_base, plan, self.workers)  # a view has the store's
+        if spec.precision == "auto" and error.get("relative_l2", 0) > MAX_ERROR:
+            self.callbacks.precision_rejected(resolved.precision, error)
+            self.conv_base = None
+            return self._plan_new_store(images, replace(spec, precision="float32"))
+        manifest = Manifest(
+            spec=resolved.identity(),
+            fingerprint=resolved.fingerprint,
+            feature_shape=conv_base.feature_shape,
+            sources=conv_base.sources,
+            rows_per_shard=rows_per_shard(bytes_per_row),
+            made_with=library_versions(),
+            compression=self.compression,
+            precision_error=error,
+        )
+        return manifest, plan
+
+    def fill_views(self, store: FeatureStore, images: ImageTable, spec: ConvBaseSpec, views: Sequence[View]) -> None:
+        """Fill or update views of some images of a store."""
+        self.compression = store.manifest.compression
+        passes = sum(self._count_passes(images, store, view.number) for view in views)
+        if passes:
+            check_free_space(store, passes)
+            self.callbacks.views_planned(views, passes, store)
+            # Before a view has a manifest: the files of the conv base may have changed since the store was filled.
+            check_same_spec(compare(store.manifest.spec, self._load(spec).spec.identity()))
+            self.counter = ImageCounter("views", passes, self.callbacks)
+        for view in views:
+            self.fill(images, view_directory(store.directory, view.number), replace(spec, view=view))
+
+    def _count_passes(self, images: ImageTable, store: FeatureStore, number: int) -> int:
+        if self.rebuild or not (view_directory(store.directory, number) / MANIFEST).is_file():
+            return len(set(images.content_keys()))
+        return plan_update(images, open_view(store, number)).rows_pending
+
+    def _load(self, spec: ConvBaseSpec) -> ConvBase:
+        if self.conv_base is None:
+            self.conv_base = load_with_callbacks(replace(spec, view=None), self.callbacks)
+        return self.conv_base
+
+
+def _find_up_to_date(images: ImageTable, directory: Path, spec: ConvBaseSpec) -> FeatureStore | None:
+    """Return the store if it holds exactly what is asked for."""
+    if not (directory / MANIFEST).is_file():
+        return None
+    store = open_features(directory)
+    if not is_surely_same_spec(store.manifest, spec) or images.root != store.images.root:
+        return None
+    plan = plan_update(images, store)
+    unchanged = not plan.rows_pending and sha256_of(plan.index.to_bytes()) == store.manifest.index_sha256
+    return store if unchanged else None
