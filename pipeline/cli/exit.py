@@ -47,16 +47,16 @@ def one_line_errors(program: str, resume_hint: str = "") -> Iterator[None]:
         `OSError`, and in place of any error after a signal.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow raises what matters
-    with _received_signals() as signals:
+    with _Signals() as signals:
         try:
             yield
         except BrokenPipeError:  # the reader of our output is gone, as with `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except BaseException as error:
-            if not signals:
+            if not signals.received:
                 sys.exit(_print_error(error, program, resume_hint))
-        if signals:  # also where a library has replaced or swallowed the interruption
+        if signals.received:  # also where a library has replaced or swallowed the interruption
             sys.exit(_print_error(Interrupted(), program, resume_hint))
 
 
@@ -78,42 +78,55 @@ def _print_error(error: BaseException, program: str, resume_hint: str) -> int:
     return status
 
 
-@contextlib.contextmanager
-def _received_signals() -> Iterator[list[int]]:
-    """Raise `Interrupted` on SIGINT and SIGTERM, and list the signals that arrived."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    timers: list[threading.Timer] = []
+class _Signals:
+    """A context manager in which SIGINT and SIGTERM raise `Interrupted`; off the main thread it does nothing.
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        if received:
+    Attributes
+    ----------
+    received : bool
+        Whether a signal has arrived.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self._swallowed = False
+        self._timer = threading.Timer(0, lambda: None)
+        self._in_main_thread = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> _Signals:
+        if self._in_main_thread:
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._retry_if_swallowed
+            self._handlers = {
+                number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+            }
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._in_main_thread:
+            self._timer.cancel()
+            sys.unraisablehook = self._hook
+            for number, handler in self._handlers.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self.received and not self._swallowed:
             os._exit(INTERRUPTED)
-        received.append(number)
+        self.received, self._swallowed = True, False
         raise Interrupted
 
-    def retry() -> None:
-        if not received:
-            _thread.interrupt_main()
+    def _retry_if_swallowed(self, unraisable: Any) -> None:
+        """Interrupt again after a callback, such as `__del__`, has swallowed the interruption.
 
-    def hook(unraisable: Any) -> None:
+        Raised in this hook it would be swallowed, too, and the main thread may be waiting in C
+        code for a long time: only a timer can repeat it.
+        """
         if not isinstance(unraisable.exc_value, Interrupted):
-            previous_hook(unraisable)
+            self._hook(unraisable)
             return
-        # A callback, such as `__del__`, swallowed the interruption. Raised in this hook it would be swallowed
-        # too, and the main thread may be blocked, so only another thread can repeat it.
-        received.clear()
-        timers.append(threading.Timer(RETRY_SECONDS, retry))
-        timers[-1].start()
+        self._swallowed = True
+        self._timer = threading.Timer(RETRY_SECONDS, self._retry)
+        self._timer.start()
 
-    previous_hook, sys.unraisablehook = sys.unraisablehook, hook
-    previous_handlers = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for timer in timers:
-            timer.cancel()
-        sys.unraisablehook = previous_hook
-        for number, handler in previous_handlers.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+    def _retry(self) -> None:
+        if self._swallowed:
+            _thread.interrupt_main()

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 
-from pipeline.cli.main import main
+from pipeline.cli.main import VERBS, main
 from tests.fakes import FakeConvBase, photo, photo_folder
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.fixture(autouse=True)
-def own_signal_handlers():
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -186,12 +180,34 @@ def test_fault_02_a_signal_keeps_what_is_finished(photos, tmp_path, number):
     assert len(store.load()[0]) == len(store.members())
 
 
-def test_help_explains_every_option(run):
-    for verb in ("features", "heads", "info"):
-        status, out, _ = run(verb, "--help")
-        assert status == 0 and "--verbose" in out
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_help_text(run, verb):
+    status, out, _ = run(verb, "--help")
+    assert status == 0 and "--verbose" in out
+    assert " ".join(VERBS[verb].__doc__.split()) in " ".join(out.split())
+    assert " ".join(VERBS[verb].__doc__.split()) in " ".join(run("--help")[1].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["heads", "--help"], ["predict", "--help"]])
+def test_help_imports_nothing_that_takes_time(arguments):
+    code = "import sys; from pipeline.cli.main import main\ntry: main(sys.argv[1:])\nfinally: print(*sys.modules)"
+    finished = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    loaded = set(finished.stdout.split())
+    assert finished.returncode == 0 and "pipeline.cli.heads" in loaded
+    assert not loaded & {"numpy", "rich", "h5py", "tensorflow", "sklearn", "importlib.metadata"}
+
+
+def test_help_shows_defaults_and_choices_of_the_spec_and_the_augmentation(run):
     _, out, _ = run("features", "--help")
-    assert "(default: vgg16)" in " ".join(out.split()) and "(default: 0.0)" in " ".join(out.split())
+    text = " ".join(out.split())
+    for words in (
+        "(default: vgg16)",
+        "(default: 0.0)",
+        "{bilinear,antialias}",
+        "rotation=40.0",
+        "horizontal_flip=true",
+    ):
+        assert words in text
 
 
 def test_an_image_that_is_no_photo_is_named(run, photos, tmp_path):
@@ -209,3 +225,36 @@ def test_what_changed_is_summed_up(run, photos, tmp_path):
     (photos / "dogs" / "new.png").write_bytes(photo(501))
     _, out, _ = run("features", photos, "--cache", cache, "--size", "8")
     assert "changes    +1 ~1 -1 moved 1" in out and "2 forward passes made" in out
+
+
+def log_and_warn(options):
+    logging.getLogger("pipeline.room").warning("something is wrong,\n  it says")
+    logging.getLogger("pipeline.room").info("a detail")
+    logging.getLogger("elsewhere").warning("foreign")
+    warnings.warn(f"verbose {options.verbose}", UserWarning, stacklevel=1)
+    logging.getLogger("elsewhere").error("broken")
+    return 0
+
+
+def test_warnings_of_the_package_are_shown_and_other_records_only_with_verbose(run, monkeypatch):
+    monkeypatch.setattr("pipeline.cli.info.run", log_and_warn)
+    assert run("info", "store") == (0, "", "something is wrong, it says\nelsewhere: broken\n")
+    err = run("info", "store", "--verbose")[2]
+    for line in (
+        "something is wrong, it says\n",
+        "pipeline.room: a detail\n",
+        "elsewhere: foreign\n",
+        "UserWarning: verbose True",
+    ):
+        assert line in err
+
+
+def test_main_leaves_logging_and_warnings_as_they_were(run, monkeypatch):
+    def state():
+        root, own = logging.getLogger(), logging.getLogger("pipeline")
+        return root.level, list(root.handlers), own.level, list(own.handlers), warnings.showwarning
+
+    before = state()
+    monkeypatch.setattr("pipeline.cli.info.run", log_and_warn)
+    run("info", "store", "--verbose")
+    assert state() == before

@@ -353,7 +353,7 @@ def test_a_written_file_that_nothing_here_can_run_is_said_to_be_untried(store, t
 
     monkeypatch.setitem(load_module._LOADERS, "keras", missing)
     assert main(["export", str(store.directory), str(tmp_path / "m.keras"), "--head", "logistic"]) == 0
-    assert "was not tried" in " ".join(capsys.readouterr().err.split())
+    assert "could not be tested" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_head_trained_on_names_is_refused(store):
@@ -381,4 +381,4 @@ def test_a_written_file_is_not_lost_when_the_images_to_try_it_on_are(own_store, 
         (own_store.images.root / id).unlink()
     file = tmp_path / "model.keras"
     assert main(["export", str(own_store.directory), str(file)]) == 0
-    assert file.is_file() and "was not tried" in " ".join(capsys.readouterr().err.split())
+    assert file.is_file() and "could not be tested" in " ".join(capsys.readouterr().err.split())

@@ -14,7 +14,7 @@ from pipeline import ConvBaseSpec, extract_features, predict_images, scan_images
 from pipeline.cli.main import main
 from pipeline.errors import PipelineError
 from pipeline.predict.csv_file import PredictionsFile, columns, csv_line
-from tests.cli.test_cli import one_line, own_signal_handlers  # noqa: F401  # a fixture
+from tests.cli.test_cli import one_line
 from tests.fakes import FakeConvBase, photo, photo_folder
 
 SPEC = ConvBaseSpec(size=8)
