@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ FEATURE_SHAPE = (2, 2, 3)
 
 
 class FakeConvBase:
-    """Averages each quarter of an image; counts the images it sees."""
+    """Average each quarter of an image and count the images."""
 
     seen = 0
     loads = 0
-    auto = "float32"  # what precision "auto" comes to
-    error = 0.0  # of a shorter float; 0 for a number that tells which images it was measured on
+    auto = "float32"  # the precision that "auto" resolves to
+    error = 0.0  # relative error of a shorter float; 0 for a number that depends on the measured images
 
     def __init__(self, spec: ConvBaseSpec):
         if spec.cut not in (None, "inner"):
@@ -48,12 +49,12 @@ class FakeConvBase:
         return batch.reshape(b, 2, h // 2, 2, w // 2, c).mean(axis=(2, 4)).astype(np.float32)
 
     def error_against_float32(self, images: np.ndarray) -> float:
-        """As told."""
+        """Return `error` if it is set, else the mean of the images."""
         return self.error or float(images.mean())
 
 
 def photo(seed: int, *, size: tuple[int, int] = (24, 18), format: str = "PNG") -> bytes:
-    """A small image of random colours, none of them black."""
+    """Return the file of a small image of random colours, none of them black."""
     pixels = np.random.default_rng(seed).integers(1, 255, (*size, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format)
@@ -61,16 +62,26 @@ def photo(seed: int, *, size: tuple[int, int] = (24, 18), format: str = "PNG") -
 
 
 def photo_folder(root: Path, per_class: int = 10, classes: tuple[str, ...] = ("cats", "dogs")) -> Path:
-    """Class folders with different photos each."""
-    for number, name in enumerate(classes):
+    """Write class folders with different photos in each."""
+    for class_index, name in enumerate(classes):
         (root / name).mkdir(parents=True, exist_ok=True)
-        for at in range(per_class):
-            (root / name / f"{at:03d}.png").write_bytes(photo(1000 * number + at))
+        for i in range(per_class):
+            (root / name / f"{i:03d}.png").write_bytes(photo(1000 * class_index + i))
     return root
 
 
+def check_here(check: Callable[[Path], None], path: Path) -> None:
+    """Call `check(path)` with the errors of `check_in_child`, but in this process."""
+    try:
+        check(path)
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
 class Recorder(Callbacks):
-    """Records the calls of `progress` and of `rows_recomputed`."""
+    """Record the calls of `progress` and of `rows_recomputed`."""
 
     def __init__(self, progress: list[tuple[Any, ...]], recomputed: list[tuple[int, float]] | None = None):
         self.calls, self.recomputed = progress, recomputed

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Find duplicates; return 1 if a pair lies across splits or under two labels."""
     from pipeline.cli.display.callbacks import ConsoleCallbacks
-    from pipeline.duplicates import find_duplicates, keep_duplicates, write_pairs
+    from pipeline.duplicates import find_duplicates, save_duplicates, write_pairs
     from pipeline.store import open_features
 
     store = open_features(options.store)
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     with ConsoleCallbacks() as callbacks:
         duplicates = find_duplicates(store, threshold=options.threshold, callbacks=callbacks)
     try:
-        keep_duplicates(store, duplicates)
+        save_duplicates(store, duplicates)
     except OSError as error:  # the store may be read-only; the result is shown all the same
         console.warn(f"the result is not stored for `info` and `heads`: {error}")
     _show(duplicates)
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_outputs(csv: str | None, groups: str | None) -> None:
-    from pipeline.duplicates.groups import PAIRS_START
+    from pipeline.duplicates.csv_files import PAIRS_START
     from pipeline.files.durable import is_replaceable
 
     for file in map(Path, filter(None, (csv, groups))):
@@ -76,7 +76,7 @@ def _check_outputs(csv: str | None, groups: str | None) -> None:
 
 
 def _announce(store: FeatureStore) -> None:
-    from pipeline.duplicates.neighbours import seconds_to_compare
+    from pipeline.duplicates.similar_features import seconds_to_compare
 
     n = len(store.members())
     seconds = seconds_to_compare(n, store.feature_shape[-1])

@@ -1,12 +1,12 @@
-"""Images that are one picture twice: a leak where they lie in two splits, a doubt under two labels.
+"""Duplicates: images of the same picture, which leak between splits or carry two labels.
 
 Nothing here imports scikit-learn before `find_duplicates` is called.
 """
 
-from pipeline.duplicates.cache import keep_duplicates, kept_duplicates, known_duplicates
-from pipeline.duplicates.exact import exact_duplicates
-from pipeline.duplicates.groups import write_groups, write_pairs
+from pipeline.duplicates.csv_files import write_groups, write_pairs
+from pipeline.duplicates.equal_files import exact_duplicates
 from pipeline.duplicates.pairs import Duplicates, Pair
+from pipeline.duplicates.saved_result import known_duplicates, load_duplicates, save_duplicates
 from pipeline.duplicates.search import find_duplicates
 
 __all__ = [
@@ -14,9 +14,9 @@ __all__ = [
     "Pair",
     "exact_duplicates",
     "find_duplicates",
-    "keep_duplicates",
-    "kept_duplicates",
     "known_duplicates",
+    "load_duplicates",
+    "save_duplicates",
     "write_groups",
     "write_pairs",
 ]

@@ -1,10 +1,14 @@
-"""What a search for duplicates found: pairs of images, and the groups they make."""
+"""The result of a search for duplicates: pairs of images, and the groups that pairs connect."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.images.table import SPLITS, ImageTable
 
 
 class Pair(NamedTuple):
@@ -19,11 +23,11 @@ class Pair(NamedTuple):
     labels : (str, str)
         Class names.
     kind : {"exact", "near"}
-        Equal bytes, or the same picture saved otherwise: another size, quality, brightness, mirrored.
+        Equal bytes, or the same picture saved differently: another size, quality, brightness, mirrored.
     similarity : float
-        Cosine of the two rows of features, from -1 to 1; 1 of exact pairs. Comparable within a store only.
+        Cosine of the two rows of features, from -1 to 1; 1 for exact pairs. Comparable within a store only.
     pixels : float or None
-        Correlation of the two pictures as small grey ones, from -1 to 1; None where they could not be read.
+        Correlation of the two pictures as small grey ones, from -1 to 1; None if a file could not be read.
     """
 
     ids: tuple[str, str]
@@ -35,31 +39,46 @@ class Pair(NamedTuple):
 
     @property
     def across_splits(self) -> bool:
-        """Whether the two are in different splits, so that a head is scored on what it was trained on."""
+        """Whether the two are in different splits, so that a head is scored on an image it was trained on."""
         return self.splits[0] != self.splits[1]
 
     @property
     def two_labels(self) -> bool:
-        """Whether the two are under different labels; one of them is wrong, or the picture shows both."""
+        """Whether the two have different labels; one of them is wrong, or the picture shows both classes."""
         return self.labels[0] != self.labels[1]
+
+
+def make_pair(
+    images: ImageTable, rows: Iterable[int], kind: str, similarity: float = 1.0, pixels: float | None = 1.0
+) -> Pair:
+    """Return the pair of two images, given as rows of the table."""
+    first, second = sorted(rows)
+    return Pair(
+        ids=(images.ids[first], images.ids[second]),
+        splits=(SPLITS[images.split_codes[first]], SPLITS[images.split_codes[second]]),
+        labels=(images.classes[images.labels[first]], images.classes[images.labels[second]]),
+        kind=kind,
+        similarity=similarity,
+        pixels=pixels,
+    )
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """The pairs of a data set.
+    """The duplicates of a data set.
 
     Attributes
     ----------
     pairs : tuple of Pair
-        Across splits first, then under two labels, then the others; the most similar first. Of m
-        equal files m - 1 are listed, each with the first. All that belong together are connected by
-        pairs, so a group that touches two splits, or two labels, has a pair that does.
+        Pairs across splits first, then pairs with two labels, then the others; within each, the most
+        similar first. Of m equal files m - 1 are listed, each with the first. All images of a group
+        are connected by pairs, so a group in two splits, or with two labels, has a pair that is.
     images : int
-        Images of the data set.
+        Number of images in the data set.
     rows : int
-        Different pictures that were compared by features; 0 where only files were.
+        Number of rows that were compared by features; 0 if only files were compared.
     threshold : float or None
-        The least `similarity` of a near pair; None where only files were compared.
+        Minimum `similarity` of a near pair; None if only files were compared.
     """
 
     pairs: tuple[Pair, ...]
@@ -67,9 +86,15 @@ class Duplicates:
     rows: int = 0
     threshold: float | None = None
 
+    def __post_init__(self) -> None:
+        def rank(pair: Pair) -> tuple[bool, bool, float, tuple[str, str]]:
+            return not pair.across_splits, not pair.two_labels, -pair.similarity, pair.ids
+
+        object.__setattr__(self, "pairs", tuple(sorted(self.pairs, key=rank)))
+
     @property
     def near(self) -> bool:
-        """Whether near duplicates were looked for, not only exact ones."""
+        """Whether near duplicates were searched, not only exact ones."""
         return self.threshold is not None
 
     @property
@@ -79,11 +104,11 @@ class Duplicates:
 
     @property
     def two_labels(self) -> tuple[Pair, ...]:
-        """The pairs under two labels."""
+        """The pairs with two labels."""
         return tuple(pair for pair in self.pairs if pair.two_labels)
 
     def counts(self) -> dict[str, int | None]:
-        """Numbers of pairs: `pairs`, `exact`, `near` (None if not looked for), `across_splits`, `two_labels`."""
+        """Return numbers of pairs: `pairs`, `exact`, `near` (None if not searched), `across_splits`, `two_labels`."""
         exact = sum(pair.kind == "exact" for pair in self.pairs)
         return {
             "pairs": len(self.pairs),
@@ -94,20 +119,33 @@ class Duplicates:
         }
 
     def groups(self) -> list[list[str]]:
-        """Ids that belong together, in lists of two and more; each list and its first ids sorted."""
-        return connected([pair.ids for pair in self.pairs])
+        """Return the ids of each group of connected images; the groups, and the ids of each, are sorted."""
+        return connected_ids([pair.ids for pair in self.pairs])
 
 
-def connected(pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
-    """The connected components of a graph given by its edges, each sorted."""
+def connected_ids(pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """Return the connected components of a graph given by its edges; each is sorted, and so are they."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     ids = sorted({id for pair in pairs for id in pair})
-    number = {id: at for at, id in enumerate(ids)}
-    edges = [[number[first] for first, _ in pairs], [number[second] for _, second in pairs]]
+    row = {id: i for i, id in enumerate(ids)}
+    edges = [[row[first] for first, _ in pairs], [row[second] for _, second in pairs]]
     graph = coo_array(([True] * len(pairs), edges), shape=(len(ids), len(ids)))
     members: dict[int, list[str]] = {}
     for id, component in zip(ids, connected_components(graph, directed=False)[1].tolist(), strict=True):
         members.setdefault(component, []).append(id)
     return list(members.values())
+
+
+def pairs_with_first(rows: np.ndarray, keys: np.ndarray) -> list[tuple[int, int]]:
+    """Pair each row that has the same key as an earlier one with the first of them.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n,), int64
+    keys : ndarray of shape (n, ...)
+    """
+    _, firsts, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    pairs = zip(rows[firsts[which.ravel()]].tolist(), rows.tolist(), strict=True)
+    return [(first, row) for first, row in pairs if first != row]

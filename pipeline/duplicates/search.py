@@ -1,4 +1,4 @@
-"""`find_duplicates`: equal files, and pictures that were saved twice in different ways."""
+"""`find_duplicates`: equal files, and pictures that were saved in different ways."""
 
 from __future__ import annotations
 
@@ -7,36 +7,32 @@ import tempfile
 import numpy as np
 
 from pipeline.defaults import THRESHOLD
-from pipeline.duplicates.exact import exact_duplicates, in_order, make_pair
-from pipeline.duplicates.neighbours import Candidates, near_rows
-from pipeline.duplicates.pairs import Duplicates
-from pipeline.duplicates.pictures import Pictures
+from pipeline.duplicates.equal_files import exact_duplicates
+from pipeline.duplicates.pairs import Duplicates, make_pair
+from pipeline.duplicates.similar_features import RowPairs, similar_rows
+from pipeline.duplicates.similar_pixels import GreyPictures
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.store import NO_ROW, FeatureStore
 
-ALIKE = 0.9  # correlation from which they are the same
-ALONE = 0.95  # cosine from which they are the same where they cannot be looked at
+MIN_CORRELATION = 0.9  # of two pictures that are the same
+MIN_COSINE = 0.95  # of two rows whose pictures cannot be read and count as the same
 
 
-def find_duplicates(
-    store: FeatureStore,
-    *,
-    threshold: float = THRESHOLD,
-    callbacks: Callbacks = SILENT,
-) -> Duplicates:
-    """Find the images of a store that are one picture twice.
+def find_duplicates(store: FeatureStore, *, threshold: float = THRESHOLD, callbacks: Callbacks = SILENT) -> Duplicates:
+    """Find the images of a store that show the same picture.
 
     Equal files are known from the index. For the others every row of features is compared with every
-    other one; the pictures of nearby rows are then read and compared as small grey ones, mirrored or
-    not, so that two photos of one scene do not pass for one photo.
+    other row; the pictures of similar rows are then read and compared as small grey ones, mirrored or
+    not, so that two photos of one scene are not taken for one photo.
 
     Parameters
     ----------
     store : FeatureStore
     threshold : float
-        The least cosine of two rows whose pictures are looked at. A lower one finds more and takes
-        longer; it hardly adds false pairs.
+        Minimum cosine of two rows whose pictures are compared. A lower value finds more and takes
+        longer; it adds few false pairs.
     callbacks : Callbacks, optional
+        `progress` is called with the steps `reading` and `comparing`.
 
     Returns
     -------
@@ -45,40 +41,40 @@ def find_duplicates(
     Raises
     ------
     StoreDamaged
-        A shard is not what was written.
+        A shard was changed or damaged.
     OSError
-        No room for the temporary files, 4 bytes a channel and 1 KiB an image.
+        There is no space for the temporary files: 4 bytes per channel and 1 KiB, for each image.
 
     Notes
     -----
-    The limits were chosen on 1,960 photos of pets and flowers and five copies each of 200: saved again
-    at JPEG quality 70, at 0.8 of the size, 5 % brighter, 2 % cropped at two sides, mirrored. With a
-    pretrained MobileNetV2, 997 of 1,000 copies were found, and one of 2,990 pairs was false; with VGG16
-    of random weights all copies but half of the mirrored ones. By features alone, a limit without
-    false pairs found 66 %. Rotated copies and larger crops are not found; the time grows with the
-    square of the images.
+    The limits were chosen on 1,960 photos of pets and flowers and five copies of each of 200 photos:
+    saved again at JPEG quality 70, at 0.8 of the size, 5 % brighter, 2 % cropped at two sides, mirrored.
+    With a pretrained MobileNetV2, 997 of 1,000 copies were found, and one of 2,990 pairs was false; with
+    VGG16 and random weights all copies were found but half of the mirrored ones. By features alone, a
+    limit without false pairs found 66 %. Rotated copies and larger crops are not found. The time grows
+    with the square of the number of images.
     """
     images = store.images
-    exact = exact_duplicates(images)
     members = store.members()[::-1]
     image_of = np.full(len(store.index.contents), NO_ROW)
-    image_of[store.index.rows[members]] = members  # of equal images the first
+    image_of[store.index.rows[members]] = members  # the first one of equal images
     rows = np.flatnonzero(image_of != NO_ROW)
     with tempfile.TemporaryFile() as file:
-        pictures = Pictures(store, rows, file)
-        near = near_rows(store.rows_on_demand(rows), threshold, lambda pairs: _same(pairs, pictures), callbacks)
-    pairs = image_of[rows[near.rows]]
-    found = [
-        make_pair(images, *pair, kind="near", similarity=similarity, pixels=None if np.isnan(pixels) else pixels)
-        for pair, similarity, pixels in zip(pairs.tolist(), near.similarity.tolist(), near.pixels.tolist(), strict=True)
+        pictures = GreyPictures(store, rows, file)
+        found = similar_rows(store.rows_on_demand(rows), threshold, lambda pairs: _same(pairs, pictures), callbacks)
+    pairs = [
+        make_pair(images, pair, "near", similarity, None if np.isnan(pixels) else pixels)
+        for pair, similarity, pixels in zip(
+            image_of[rows[found.rows]].tolist(), found.similarity.tolist(), found.pixels.tolist(), strict=True
+        )
     ]
-    return Duplicates(in_order([*exact.pairs, *found]), len(images), rows=len(rows), threshold=threshold)
+    return Duplicates((*exact_duplicates(images).pairs, *pairs), len(images), rows=len(rows), threshold=threshold)
 
 
-def _same(near: Candidates, pictures: Pictures) -> Candidates:
-    """Those of near rows that are one picture."""
-    if not len(near.rows):
-        return near
-    pixels = pictures.correlations(near.rows)
-    same = np.where(np.isnan(pixels), near.similarity >= ALONE, pixels >= ALIKE)
-    return near._replace(pixels=pixels).take(same)
+def _same(pairs: RowPairs, pictures: GreyPictures) -> RowPairs:
+    """Return those pairs of similar rows that show the same picture."""
+    if not len(pairs.rows):
+        return pairs
+    pixels = pictures.correlations(pairs.rows)
+    same = np.where(np.isnan(pixels), pairs.similarity >= MIN_COSINE, pixels >= MIN_CORRELATION)
+    return pairs._replace(pixels=pixels).take(same)

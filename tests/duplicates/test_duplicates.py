@@ -1,4 +1,4 @@
-"""Duplicates: found by content, by features and by pixels; kept; kept out of one another's splits."""
+"""Duplicates: found by content, features and pixels, saved, and brought into one split."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from pipeline import ConvBaseSpec, extract_features, find_duplicates, open_features, scan_images
 from pipeline.cli.main import main
-from pipeline.duplicates import Duplicates, Pair, exact_duplicates, keep_duplicates, kept_duplicates, neighbours
-from pipeline.duplicates.neighbours import near_rows
+from pipeline.duplicates import Duplicates, Pair, exact_duplicates, load_duplicates, save_duplicates, similar_features
+from pipeline.duplicates.similar_features import similar_rows
 from pipeline.extraction.decode_ahead import list_tasks
 from pipeline.files.durable import read_json, write_json
 from tests.fakes import Recorder, photo
@@ -25,7 +25,7 @@ SPEC = ConvBaseSpec(size=32)
 
 
 def scene(seed, size=(60, 48)):
-    """A picture with large shapes, as photos have them, and noise."""
+    """Return a picture with large shapes, as photos have them."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 230, (6, 6, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
     return coarse.filter(ImageFilter.GaussianBlur(1))
@@ -38,7 +38,7 @@ def put(path, image, **options):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Thirty pictures in split folders, and copies of some."""
+    """Write thirty pictures into split folders."""
     root = tmp_path / "photos"
     for seed in range(30):
         label, split = ("cats", "dogs")[seed % 2], ("train", "train", "validation")[seed % 3]
@@ -48,7 +48,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def copies(folder):
-    """Near copies by their ids, and what they are copies of."""
+    """Write near copies of one picture; return the id of the original by the id of each copy."""
     original = scene(0)
     small = original.resize((48, 38), Image.Resampling.LANCZOS)
     bright = ImageEnhance.Brightness(original).enhance(1.05)
@@ -70,7 +70,7 @@ def copy_file(folder, source, target):
 
 
 class TestExact:
-    def test_equal_files_are_found_wherever_they_lie(self, folder):
+    def test_equal_files_are_found_in_any_folder(self, folder):
         copy_file(folder, "train/cats/00.png", "validation/cats/zero.png")
         copy_file(folder, "train/cats/06.png", "train/dogs/six.png")
         copy_file(folder, "train/cats/12.png", "train/cats/twelve.png")
@@ -104,19 +104,19 @@ class TestExact:
         images = replace(images, readable=~unread, contents=contents.astype(np.uint8))
         assert exact_duplicates(images).pairs == ()
 
-    def test_without_any_there_are_no_groups(self, folder):
+    def test_without_duplicates_there_are_no_groups(self, folder):
         assert exact_duplicates(scan_images(folder)).groups() == []
 
 
 class TestNear:
-    def test_pictures_saved_otherwise_are_found_and_nothing_else(self, folder, copies, fake_conv_base):
+    def test_only_pictures_saved_differently_are_found(self, folder, copies, fake_conv_base):
         found = find_duplicates(store_of(folder))
         assert {copy for pair in found.pairs for copy in pair.ids} == {*copies, *copies.values()}
         assert found.groups() == [sorted({*copies, *copies.values()})]
         assert {pair.kind for pair in found.pairs} == {"near"}
         assert all(pair.pixels > 0.9 for pair in found.pairs)
 
-    def test_the_pairs_that_matter_come_first(self, folder, copies, fake_conv_base):
+    def test_pairs_across_splits_and_with_two_labels_come_first(self, folder, copies, fake_conv_base):
         copy_file(folder, "train/cats/06.png", "train/cats/six.png")
         pairs = find_duplicates(store_of(folder)).pairs
         severity = [(pair.across_splits, pair.two_labels) for pair in pairs]
@@ -126,38 +126,37 @@ class TestNear:
         assert harmless[0].kind == "exact"
 
     @pytest.mark.parametrize("block", [3, 2048])
-    def test_of_many_near_rows_no_duplicate_is_lost(self, folder, copies, fake_conv_base, block, monkeypatch):
-        """Features that are all near: which pictures are the same is seen before any pair is left out."""
-        monkeypatch.setattr(neighbours, "BLOCK", block)
-        monkeypatch.setattr(neighbours, "MAX", 1)
+    def test_no_duplicate_is_lost_among_many_similar_rows(self, folder, copies, fake_conv_base, block, monkeypatch):
+        """All features are similar; the pictures are compared before the number of pairs is limited."""
+        monkeypatch.setattr(similar_features, "BLOCK_ROWS", block)
+        monkeypatch.setattr(similar_features, "MAX_PAIRS", 1)
         found = find_duplicates(store_of(folder), threshold=-1.0)
         assert found.groups() == [sorted({*copies, *copies.values()})]
         assert len(found.pairs) <= 2 * len(copies)
 
     def test_each_picture_is_read_once(self, folder, copies, fake_conv_base, monkeypatch):
-        monkeypatch.setattr(neighbours, "BLOCK", 5)
+        monkeypatch.setattr(similar_features, "BLOCK_ROWS", 5)
         store, read = store_of(folder), []
 
         def counted(index, pending):
             read.extend(pending[:, 0].tolist())
             return list_tasks(index, pending)
 
-        monkeypatch.setattr("pipeline.duplicates.pictures.list_tasks", counted)
+        monkeypatch.setattr("pipeline.duplicates.similar_pixels.list_tasks", counted)
         find_duplicates(store, threshold=-1.0)
         assert sorted(read) == list(range(len(store.index.contents)))
 
-    def test_alike_features_of_unlike_pictures_are_no_duplicates(self, folder, fake_conv_base):
+    def test_similar_features_of_different_pictures_are_no_duplicates(self, folder, fake_conv_base):
         shuffled = np.random.default_rng(0).permutation(np.asarray(scene(0)).reshape(-1, 3)).reshape(48, 60, 3)
         put(folder / "train" / "dogs" / "shuffled.png", Image.fromarray(shuffled))
         store = store_of(folder)
         rows = store.index.rows[[store.images.ids.index(id) for id in ("train/cats/00.png", "train/dogs/shuffled.png")]]
-        features = store.on_demand()[0]
         row_of = store.index.rows[store.members()]
-        near = {tuple(sorted(row_of[pair].tolist())) for pair in near_rows(features, 0.7).rows}
-        assert tuple(sorted(rows.tolist())) in near  # features alone would name them
+        similar = {tuple(sorted(row_of[pair].tolist())) for pair in similar_rows(store.on_demand()[0], 0.7).rows}
+        assert tuple(sorted(rows.tolist())) in similar  # by features alone they would be a pair
         assert find_duplicates(store).pairs == ()
 
-    def test_pictures_that_are_gone_are_judged_by_features_alone(self, folder, fake_conv_base):
+    def test_missing_pictures_are_compared_by_features_alone(self, folder, fake_conv_base):
         put(folder / "validation" / "dogs" / "mirrored.png", ImageOps.mirror(scene(0)))
         store = store_of(folder)
         shutil.rmtree(folder)
@@ -165,18 +164,18 @@ class TestNear:
         assert (pair.pixels, pair.similarity) == (None, pytest.approx(1, abs=1e-3))
         assert all(pair.similarity >= 0.95 for pair in find_duplicates(store).pairs)
 
-    def test_a_picture_that_was_changed_since_is_not_looked_at(self, folder, copies, fake_conv_base):
+    def test_the_pixels_of_a_changed_file_are_not_compared(self, folder, copies, fake_conv_base):
         store = store_of(folder)
         for copy in copies:
             put(folder / copy, scene(99))
         assert all(pair.pixels is None for pair in find_duplicates(store).pairs)
 
-    def test_pictures_of_one_grey_prove_nothing(self, folder, fake_conv_base):
+    def test_pictures_with_one_grey_value_are_no_duplicates(self, folder, fake_conv_base):
         for grey in (100, 101, 102):
             put(folder / "train" / "dogs" / f"grey{grey}.png", Image.new("RGB", (40, 40), (grey,) * 3))
         assert find_duplicates(store_of(folder)).pairs == ()
 
-    def test_one_image_or_none_with_features_is_no_error(self, tmp_path, fake_conv_base):
+    def test_a_store_without_features_is_no_error(self, tmp_path, fake_conv_base):
         for name in ("a", "b"):
             for number in range(2):
                 path = tmp_path / "bad" / name / f"{number}.png"
@@ -185,7 +184,7 @@ class TestNear:
         found = find_duplicates(store_of(tmp_path / "bad"))
         assert (found.pairs, found.rows, found.near) == ((), 0, True)
 
-    def test_progress_is_told_to_its_end(self, folder, copies, fake_conv_base):
+    def test_progress_is_reported_from_zero_to_the_total(self, folder, copies, fake_conv_base):
         calls = []
         find_duplicates(store_of(folder), callbacks=Recorder(calls))
         assert {call[0] for call in calls} == {"reading", "comparing"}
@@ -194,8 +193,8 @@ class TestNear:
             assert counts[0][0] == 0 and counts[-1][0] == counts[-1][1]
 
 
-class Counted:
-    """Rows that are read on demand, and how many were."""
+class CountedRows:
+    """Rows that count how many of them are read."""
 
     def __init__(self, X):
         self.X, self.shape, self.dtype, self.read = X, X.shape, X.dtype, 0
@@ -203,12 +202,12 @@ class Counted:
     def __len__(self):
         return len(self.X)
 
-    def __getitem__(self, some):
-        self.read += len(self.X[some])
-        return self.X[some]
+    def __getitem__(self, rows):
+        self.read += len(self.X[rows])
+        return self.X[rows]
 
 
-class TestNearRows:
+class TestSimilarRows:
     @pytest.fixture
     def X(self):
         rng = np.random.default_rng(0)
@@ -217,76 +216,76 @@ class TestNearRows:
         return X
 
     @pytest.mark.parametrize("block", [1, 7, 50, 1000])
-    def test_the_pairs_are_those_of_all_against_all_whatever_the_block(self, X, block, monkeypatch):
-        monkeypatch.setattr(neighbours, "BLOCK", block)
-        monkeypatch.setattr(neighbours, "MAX", 50)
+    def test_the_size_of_blocks_does_not_change_the_pairs(self, X, block, monkeypatch):
+        monkeypatch.setattr(similar_features, "BLOCK_ROWS", block)
+        monkeypatch.setattr(similar_features, "MAX_PAIRS", 50)
         pooled = X.astype(np.float64).mean(axis=(1, 2))
         rows = (pooled - pooled.mean(axis=0)) / pooled.std(axis=0)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         cosines = np.triu(rows @ rows.T, 1)
-        found = near_rows(X, 0.5)
+        found = similar_rows(X, 0.5)
         assert 10 < len(found.rows) < 600
         assert sorted(map(tuple, found.rows.tolist())) == list(zip(*np.nonzero(cosines >= 0.5), strict=True))
         np.testing.assert_allclose(found.similarity, cosines[tuple(found.rows.T)], atol=1e-3)
 
     def test_each_row_is_read_once(self, X, monkeypatch):
-        monkeypatch.setattr(neighbours, "BLOCK", 8)
-        rows = Counted(X)
-        near_rows(rows, 0.5)
+        monkeypatch.setattr(similar_features, "BLOCK_ROWS", 8)
+        rows = CountedRows(X)
+        similar_rows(rows, 0.5)
         assert rows.read == len(X)
 
-    def test_rows_that_are_all_alike_make_few_pairs_and_stay_connected(self, monkeypatch):
-        monkeypatch.setattr(neighbours, "BLOCK", 16)
+    def test_many_similar_rows_make_few_pairs_and_stay_connected(self, monkeypatch):
+        monkeypatch.setattr(similar_features, "BLOCK_ROWS", 16)
         X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
         X[:40] = X[0]
-        pairs = near_rows(X, 0.99).rows
-        assert len(pairs) <= 40 * neighbours.MAX
-        ids = [(str(one), str(other)) for one, other in pairs.tolist()]
+        pairs = similar_rows(X, 0.99).rows
+        assert len(pairs) <= 40 * similar_features.MAX_PAIRS
+        ids = [(str(first), str(second)) for first, second in pairs.tolist()]
         found = Duplicates(tuple(Pair(pair, ("train",) * 2, ("a",) * 2, "near", 1, 1) for pair in ids), 60)
         assert [len(group) for group in found.groups()] == [40]
 
     @pytest.mark.parametrize("block", [4, 100])
-    def test_rows_that_are_connected_stay_so_however_many_pairs_are_left_out(self, block, monkeypatch):
-        """A star: the first row is near to all others, which are not near to one another."""
-        monkeypatch.setattr(neighbours, "BLOCK", block)
-        monkeypatch.setattr(neighbours, "MAX", 1)
+    def test_connected_rows_stay_connected_when_pairs_are_left_out(self, block, monkeypatch):
+        """The first row is similar to all others, which are not similar to one another."""
+        monkeypatch.setattr(similar_features, "BLOCK_ROWS", block)
+        monkeypatch.setattr(similar_features, "MAX_PAIRS", 1)
         X = np.eye(12, dtype=np.float32) - 1 / 12
         X[0] = 0.0
-        shown = near_rows(X, -1.0, lambda near: near.take(near.rows[:, 0] == 0))
+        shown = similar_rows(X, -1.0, lambda pairs: pairs.take(pairs.rows[:, 0] == 0))
         assert sorted(shown.rows[:, 1].tolist()) == list(range(1, 12))
 
-    def test_of_many_neighbours_the_nearest_are_kept(self, monkeypatch):
-        monkeypatch.setattr(neighbours, "MAX", 2)
-        monkeypatch.setattr(neighbours, "BLOCK", 4)
+    def test_the_most_similar_of_many_pairs_are_listed(self, monkeypatch):
+        monkeypatch.setattr(similar_features, "MAX_PAIRS", 2)
+        monkeypatch.setattr(similar_features, "BLOCK_ROWS", 4)
         angles = np.array([0, 0.5, 0.4, 0.3, 0.2, 0.1, *np.linspace(2, 5.5, 6)])
         X = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        of_first = [pair for pair in near_rows(X, 0.8).rows.tolist() if pair[0] == 0]
+        of_first = [pair for pair in similar_rows(X, 0.8).rows.tolist() if pair[0] == 0]
         assert of_first[::-1] == [[0, 5], [0, 4]]
 
 
-class TestKept:
+class TestSaved:
     @pytest.fixture
     def store(self, folder, copies, fake_conv_base):
         return store_of(folder)
 
-    def test_what_was_kept_comes_back(self, store):
+    def test_a_saved_result_is_loaded(self, store):
         found = find_duplicates(store)
-        keep_duplicates(store, found)
+        save_duplicates(store, found)
         assert found.pairs
-        assert kept_duplicates(open_features(store.directory)) == found
+        assert load_duplicates(open_features(store.directory)) == found
 
-    def test_before_a_search_there_is_nothing(self, store):
-        assert kept_duplicates(store) is None
+    def test_before_a_search_there_is_no_result(self, store):
+        assert load_duplicates(store) is None
 
-    def test_it_is_of_no_use_once_an_image_was_added_or_relabelled(self, store, folder):
-        keep_duplicates(store, find_duplicates(store))
+    def test_a_result_is_not_used_after_an_image_was_relabelled(self, store, folder):
+        save_duplicates(store, find_duplicates(store))
         (folder / "train" / "cats" / "00.png").rename(folder / "train" / "dogs" / "00.png")
-        assert kept_duplicates(store_of(folder)) is None
+        assert load_duplicates(store_of(folder)) is None
 
-    def test_it_is_of_no_use_with_other_features(self, store, folder):
-        keep_duplicates(store, find_duplicates(store))
+    def test_a_result_is_not_used_with_other_features(self, store, folder):
+        save_duplicates(store, find_duplicates(store))
         extract_features(scan_images(folder), store.directory, ConvBaseSpec(size=16), rebuild=True)
-        assert kept_duplicates(open_features(store.directory)) is None
+        assert load_duplicates(open_features(store.directory)) is None
 
     @pytest.mark.parametrize(
         "wrong",
@@ -301,19 +300,19 @@ class TestKept:
         ],
         ids=str,
     )
-    def test_a_strangers_file_is_of_no_use(self, store, caplog, wrong):
-        path = keep_duplicates(store, find_duplicates(store))
+    def test_a_result_with_wrong_values_is_not_used(self, store, caplog, wrong):
+        path = save_duplicates(store, find_duplicates(store))
         document = read_json(path)
         document["pairs"][0] |= wrong
         write_json(path, document)
         with caplog.at_level(logging.WARNING):
-            assert kept_duplicates(store) is None
+            assert load_duplicates(store) is None
         assert "run `duplicates` again" in caplog.text
 
-    def test_a_damaged_file_is_of_no_use(self, store):
-        path = keep_duplicates(store, find_duplicates(store))
+    def test_a_damaged_result_is_not_used(self, store):
+        path = save_duplicates(store, find_duplicates(store))
         path.write_bytes(path.read_bytes().replace(b"near", b"dear", 1))
-        assert kept_duplicates(store) is None
+        assert load_duplicates(store) is None
 
 
 class TestVerb:
@@ -322,19 +321,19 @@ class TestVerb:
         copy_file(folder, "train/cats/06.png", "train/dogs/six.png")
         return store_of(folder).directory
 
-    def test_it_lists_what_it_found_and_says_so_by_its_status(self, cache, capsys):
+    def test_pairs_are_listed_and_the_exit_status_is_1(self, cache, capsys):
         assert main(["duplicates", str(cache)]) == 1
         out = capsys.readouterr().out
         assert "train | validation" in out
         assert "train/cats/06.png  train/dogs/six.png" in out
         assert "1 exact pair, " in out and "1 under two labels" not in out
 
-    def test_duplicates_of_one_split_and_label_are_no_fault(self, folder, fake_conv_base, capsys):
+    def test_with_duplicates_of_one_split_and_label_the_exit_status_is_0(self, folder, fake_conv_base, capsys):
         copy_file(folder, "train/cats/06.png", "train/cats/six.png")
         assert main(["duplicates", str(store_of(folder).directory)]) == 0
         assert "1 exact pair, 0 near, 0 across splits, 0 under two labels" in capsys.readouterr().out
 
-    def test_groups_bring_each_into_one_split_without_a_forward_pass(self, cache, folder, fake_conv_base, tmp_path):
+    def test_the_groups_file_brings_each_group_into_one_split(self, cache, folder, fake_conv_base, tmp_path):
         before = open_features(cache)
         splits = dict(zip(before.images.ids, before.images.splits.tolist(), strict=True))
         file = tmp_path / "lists" / "groups.csv"
@@ -364,7 +363,7 @@ class TestVerb:
     @pytest.mark.parametrize(
         ("views", "words"), [(1, "nothing"), (2, "only augmented copies of images that are new in train")]
     )
-    def test_what_the_groups_cost_is_said_as_it_is(self, cache, folder, fake_conv_base, capsys, views, words):
+    def test_the_message_names_what_the_groups_file_computes(self, cache, folder, fake_conv_base, capsys, views, words):
         extract_features(scan_images(folder), cache, SPEC, views=views)
         (folder / "train" / "cats" / "00.png").rename(folder / "validation" / "cats" / "00.png")
         copy_file(folder, "validation/cats/00.png", "train/cats/equal.png")
@@ -381,7 +380,7 @@ class TestVerb:
         assert views > 1 or not passes
 
     def test_groups_of_the_user_stay_together_with_their_duplicates(self, folder, fake_conv_base, tmp_path):
-        """Of patients 0 and 1 there is one picture, so they are one group; patient 2 has no duplicate."""
+        """Patients 0 and 1 share a picture, so they become one group; patient 2 has no duplicate."""
         copy_file(folder, "train/cats/00.png", "train/cats/copy.png")
         patient = {0: [0, 6], 1: [12, 18], 2: [24, 28]}
         given = [
@@ -407,7 +406,7 @@ class TestVerb:
         table = scan_images(tmp_path / "groups.csv")
         assert len(set(table.groups.tolist())) == 3
 
-    def test_groups_can_be_written_into_a_folder_by_a_link(self, cache, tmp_path):
+    def test_the_groups_file_can_lie_in_a_linked_folder(self, cache, tmp_path):
         (tmp_path / "deep" / "er" / "real").mkdir(parents=True)
         (tmp_path / "link").symlink_to(tmp_path / "deep" / "er" / "real")
         main(["duplicates", str(cache), "--groups", str(tmp_path / "link" / "groups.csv")])
@@ -456,15 +455,15 @@ class TestVerb:
         for _ in range(2):
             assert main(["duplicates", str(cache), "--csv", str(tmp_path / "pairs.csv")]) == 1
 
-    def test_info_shows_the_exact_ones_and_after_a_search_all(self, cache, capsys):
-        def said():
+    def test_info_shows_exact_duplicates_and_after_a_search_all(self, cache, capsys):
+        def shown():
             assert main(["info", str(cache), "--json"]) == 0
             return json.loads(capsys.readouterr().out)["duplicates"]
 
-        assert said() == {"pairs": 1, "exact": 1, "near": None, "across_splits": 0, "two_labels": 1}
+        assert shown() == {"pairs": 1, "exact": 1, "near": None, "across_splits": 0, "two_labels": 1}
         main(["duplicates", str(cache)])
         capsys.readouterr()
-        assert said()["near"] == len(find_duplicates(open_features(cache)).pairs) - 1
+        assert shown()["near"] == len(find_duplicates(open_features(cache)).pairs) - 1
         assert main(["info", str(cache)]) == 0
         assert "across splits" in capsys.readouterr().out
 
@@ -482,11 +481,11 @@ class TestVerb:
         assert main(["heads", str(store_of(folder).directory), "--heads", "ridge"]) == 0
         assert "1 pair of duplicates across splits" in capsys.readouterr().err
 
-    def test_a_store_that_cannot_be_written_to_is_searched_all_the_same(self, cache, capsys, monkeypatch):
-        def refuse(path, document):
+    def test_a_read_only_store_is_searched_without_saving_the_result(self, cache, capsys, monkeypatch):
+        def fail(path, document):
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr("pipeline.duplicates.cache.write_json", refuse)
+        monkeypatch.setattr("pipeline.duplicates.saved_result.write_json", fail)
         assert main(["duplicates", str(cache)]) == 1
         captured = capsys.readouterr()
         assert "1 exact pair" in captured.out
@@ -504,7 +503,7 @@ class TestVerb:
             assert f"{head['accuracy']:.4f} [{low:.3f}, {high:.3f}]" in out
 
 
-def test_noise_of_the_fakes_is_no_duplicate(tmp_path, fake_conv_base):
+def test_different_noise_is_no_duplicate(tmp_path, fake_conv_base):
     for seed in range(8):
         path = tmp_path / "noise" / "ab"[seed % 2] / f"{seed}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
