@@ -57,40 +57,24 @@ def compute_shards(
 ) -> None:
     """Compute and write the pending shards of a plan whose index is written already.
 
-    Parameters
-    ----------
-    writer : StoreWriter
-    plan : ExtractionPlan
-    conv_base : ConvBase
-        The one that the store was made with.
-    batch_size : int
-        Largest number of images per forward pass.
-    workers : int, optional
-        Threads that decode images; one per core if not given.
-    callbacks : Callbacks
-    counter : ImageCounter, optional
-        Counts the images of several stores; those of this plan alone if not given.
+    `conv_base` is the one that the store was made with, `batch_size` the largest number of images per
+    forward pass. `counter` counts the images of several stores, for example of all views.
     """
     store, (height, width) = writer.current, conv_base.spec.height_width
     check_free_space(store, plan.rows_pending)
     callbacks.extraction_planned(plan, store)
     writer.set_maker(library_versions())
     counter = counter or ImageCounter("features", plan.rows_pending, callbacks)
-    batch_size = _fit_batch(batch_size, store.manifest.rows_per_shard)
+    batches = -(-store.manifest.rows_per_shard // batch_size)  # of a full shard, which they fill evenly
+    batch_shape = (-(-store.manifest.rows_per_shard // batches), height, width, 3)
     tasks = list_tasks(plan.index, plan.pending, store.spec.view)
     decoded = decode_ahead(tasks, (height, width), conv_base.spec.resize, workers=workers, ahead=2 * batch_size)
     with contextlib.closing(decoded):
         for start, stop in plan.pending.tolist():
-            images, batch_shape = islice(decoded, stop - start), (batch_size, height, width, 3)
+            images = islice(decoded, stop - start)
             rows = compute_rows(images, conv_base.compute, batch_shape=batch_shape, dtype=store.dtype)
             # Not written in a thread: a kill would cost two shards, the one being written and the next one.
             writer.put_shard(*_collect_rows(rows, start, stop, store, counter))
-
-
-def _fit_batch(batch_size: int, rows_per_shard: int) -> int:
-    """Return the batch size at which the batches of a full shard are filled evenly, `batch_size` at most."""
-    batches = -(-rows_per_shard // batch_size)
-    return -(-rows_per_shard // batches)
 
 
 def _collect_rows(

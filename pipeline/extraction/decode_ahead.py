@@ -23,27 +23,13 @@ RowOf = Callable[[bytes], int]  # from an image's sha256, 32 bytes, to its row i
 
 
 class Task(NamedTuple):
-    """An image to decode and the row that it is for.
+    """An image to decode and the row of the store that it is for."""
 
-    Attributes
-    ----------
-    row : int
-        The row of the store; `NO_ROW` if it is to be found by the content.
-    content : bytes or None
-        The sha256 that the file must have, 32 bytes; None accepts any content.
-    id : str or None
-        The image's id; None if the data set has no such image any more.
-    path : str or None
-        The image's file; None if there is none.
-    view : View or None
-        The view whose augmented copy is decoded; None for the image itself.
-    """
-
-    row: int
-    content: bytes | None
-    id: str | None
+    row: int  # NO_ROW if it is found by the content of the file
+    content: bytes | None  # the sha256 that the file must have; None accepts any file
+    id: str | None  # None if no image of the data set has this content any more
     path: str | None
-    view: View | None = None
+    view: View | None = None  # the view whose augmented copy is made; None for the image itself
 
 
 class Decoded(NamedTuple):
@@ -80,20 +66,11 @@ def decode_ahead(
     ahead: int,
     row_of: RowOf = lambda content: NO_ROW,
 ) -> Generator[Decoded]:
-    """Decode images in threads, in order; close the generator to stop the threads.
+    """Decode images in `workers` threads, at most `ahead` of them before they are asked for, in order.
 
-    Parameters
-    ----------
-    tasks : iterable of Task
-    size, resize
-        See `decode_image`.
-    workers : int, optional
-        Number of threads; one per core if not given.
-    ahead : int
-        Largest number of images that are decoded before they are asked for.
-    row_of : callable
-        Finds the row of a task without a content, by the content of its file. An image that has a
-        row is not decoded. It is called from the threads, and not for an augmented copy.
+    A task without a content gets that of its file, and the row that `row_of` finds for it; an image
+    that has a row is not decoded. `row_of` is called from the threads, and not for augmented copies.
+    Close the generator to stop the threads.
     """
     pool = ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="decode")
     waiting: deque[Future[Decoded]] = deque()
