@@ -14,10 +14,11 @@ import numpy as np
 from pipeline.conv_base.cuts import cut_of
 from pipeline.conv_base.keras_applications import build, find_zoo_model
 from pipeline.conv_base.keras_setup import import_keras, one_line, run_isolated
-from pipeline.conv_base.precision import settle_precision, with_precision
+from pipeline.conv_base.precision import disable_tensor_float_32, settle_precision, with_precision
+from pipeline.conv_base.random_weights import draw_weights, draw_weights_of_0_1, random_patches
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.conv_base.user_keras_file import load_user_file
-from pipeline.conv_base.weights import draw_weights, weights_sha256
+from pipeline.conv_base.weights import weights_sha256
 from pipeline.conv_base.weights_file import load_weights_file, with_imagenet_rescaling
 from pipeline.errors import SpecError
 from pipeline.files.durable import sha256_of_file
@@ -119,6 +120,7 @@ class FullModel(NamedTuple):
 
 def load_full_model(spec: ConvBaseSpec) -> FullModel:
     """The model of a spec before it is cut, with `weights_sha256` in its spec; to be called by `run_isolated`."""
+    disable_tensor_float_32()
     whole = (_from_file if spec.is_file else _from_zoo)(spec)
     return whole._replace(spec=replace(whole.spec, weights_sha256=weights_sha256(whole.model)))
 
@@ -151,7 +153,10 @@ def _from_zoo(spec: ConvBaseSpec) -> FullModel:
         model = build(zoo_model, spec, "imagenet")
     elif spec.weights == "random":
         model = build(zoo_model, spec)
-        draw_weights(model)
+        images = _preprocessed(random_patches(spec.height_width), spec.preprocessing, zoo_model.preprocess_input)
+        draw_weights(model, images)
+        if spec.weights_sha256 not in (None, weights_sha256(model)):
+            draw_weights_of_0_1(model)
     else:
         path = Path(spec.weights).absolute()
         if not path.is_file():

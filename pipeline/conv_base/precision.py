@@ -53,6 +53,18 @@ def _with_policy(description: Any, policy: str) -> Any:
     return description
 
 
+def disable_tensor_float_32() -> None:
+    """Make TensorFlow compute float32 as float32 on every GPU, for the rest of the process.
+
+    On Ampere and later GPUs, TensorFlow computes matrix products and convolutions of float32 arrays in
+    TensorFloat-32, with 10 bits of precision instead of 23. The switch is one for the process, so other
+    models in it compute in float32, too, and more slowly.
+    """
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
 def settle_precision(model: keras.Model, height_width: tuple[int, int]) -> str:
     """Measure whether a shorter float pays on this machine.
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.conv_base.keras_setup import import_keras, one_line
+from pipeline.conv_base.precision import disable_tensor_float_32
 from pipeline.errors import ExportError
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -34,6 +35,7 @@ def load_exported(path: Path, format: str, shapes: tuple[Shape, Shape] | None = 
         The file cannot be loaded or has other shapes, or, when it is called, cannot be run; CannotBeTried
         where a package for it is missing.
     """
+    disable_tensor_float_32()
     with _refusing(path):
         predict = _LOADERS[format](path) if shapes is None else _load_keras(path, shapes)
 

@@ -76,7 +76,8 @@ class StoreFiller:
         if spec.view is None:
             self.callbacks.changes_found(plan.changes)
         if plan.rows_pending or not is_same:
-            conv_base = self._load(replace(spec, precision=store.spec.precision))
+            stored = store.spec  # its sha256 tells which drawing the random weights are of
+            conv_base = self._load(replace(spec, precision=stored.precision, weights_sha256=stored.weights_sha256))
             check_same_spec(compare(store.manifest.spec, replace(conv_base.spec, view=spec.view).identity()))
         return replace(store.manifest, shards=finished_shards(store)), plan
 

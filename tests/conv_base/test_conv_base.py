@@ -188,6 +188,14 @@ class TestPrecision:
         expected, features = loaded().compute(images()), loaded(precision="float16").compute(images())
         assert 0 < np.linalg.norm(features - expected) / np.linalg.norm(expected) < 0.005
 
+    def test_float32_is_not_tensor_float_32(self) -> None:
+        import tensorflow as tf
+
+        for computes_in in ("float32", "bfloat16"):  # bfloat16 is compared with float32
+            tf.config.experimental.enable_tensor_float_32_execution(True)
+            load_conv_base(ConvBaseSpec("vgg16", weights="random", size=32, precision=computes_in))
+            assert not tf.config.experimental.tensor_float_32_execution_enabled()
+
     def test_the_global_dtype_policy_is_neither_used_nor_changed(self) -> None:
         import keras
 

@@ -55,19 +55,6 @@ def save(model, path: Path) -> Path:
 
 
 class TestWeights:
-    def test_random_weights_are_the_same_everywhere(self) -> None:
-        spec = load(conv_base="vgg16", conv_base_args={}, weights="random").spec
-        assert spec.weights_sha256 == "0267a67840d4436e8d99f9112c55a38910db3441a2422da5c326e593ea30fc8c"
-
-    def test_random_kernels_are_glorot_uniform_and_biases_stay_zero(self) -> None:
-        kernel, bias = load(conv_base="vgg16", conv_base_args={}, weights="random").model.get_weights()[2:4]
-        limit = np.sqrt(6 / (9 * (64 + 64)))
-        assert not bias.any() and 0.99 * limit < np.abs(kernel).max() <= limit
-        assert kernel.std() == pytest.approx(limit / np.sqrt(3), rel=0.01) and abs(kernel.mean()) < limit / 100
-
-    def test_random_depthwise_kernels_let_a_signal_through(self) -> None:
-        assert np.float16(load(weights="random").compute(images())).any()
-
     @pytest.mark.parametrize("name", ["it.weights.h5", "it.h5", "whole.weights.h5"])
     def test_both_formats_are_told_apart_by_content(self, name: str, trained, tmp_path: Path) -> None:
         import tensorflow as tf
