@@ -33,7 +33,7 @@ _WHERE = {
     "repair_store": "maintenance.repair",
     "save_head": "heads.files",
     "scan_images": "images.scan",
-    "train_heads": "training.train",
+    "train_heads": "training.train_heads",
     "verify_store": "maintenance.verify",
     "write_report": "report",
     **dict.fromkeys(

@@ -76,12 +76,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _choose_head(store: FeatureStore, name: str | None, form: str) -> str:
     from pipeline.heads import KERAS_HEADS
-    from pipeline.training.saved_heads import choose_head
+    from pipeline.training.choose_head import choose_head
 
     chosen = choose_head(store, name, among=("dense",) if form == "slides" else KERAS_HEADS)
-    if name is None and chosen.scores:
+    if name is None and chosen.trained:
         candidates = "the slides' form can hold" if form == "slides" else "Keras can express"
-        accuracy = f"validation accuracy {chosen.scores.accuracy:.4f}"
+        accuracy = f"validation accuracy {chosen.trained.evaluation.accuracy:.4f}"
         console.say(f"head       {chosen.name}: the best, {accuracy}, of those that {candidates}")
     return chosen.name
 

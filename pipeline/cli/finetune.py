@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.cli.display.words import warn_of_random_weights
     from pipeline.finetune import check_cut, finetune_head
     from pipeline.store import open_features
-    from pipeline.training.result import title_of
-    from pipeline.training.train import check_ready
+    from pipeline.training.train_heads import check_ready
+    from pipeline.training.trained_head import format_title
 
     store = open_features(options.store)
     check_cut(store)
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
         console.say(f"stopped after epoch {epochs}: {options.patience} epochs without a lower validation loss")
     if not result.kept_epoch:
         console.warn("no epoch lowered the validation loss: the head before tuning is saved")
-    title = title_of(f"{result.evaluation.n} validation images", store)
+    title = format_title(f"{result.evaluation.n} validation images", store)
     before = {**result.metrics(), **result.frozen, "head": "before tuning", "test": None}
     print_leaderboard(title, [result.metrics(), before])
     console.say(

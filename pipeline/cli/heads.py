@@ -68,8 +68,9 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.duplicates import known_duplicates
     from pipeline.store import count_views, open_features
     from pipeline.text import format_size
-    from pipeline.training.result import title_of
-    from pipeline.training.train import check_ready, memory_needed, train_heads
+    from pipeline.training.memory import memory_needed
+    from pipeline.training.train_heads import check_ready, train_heads
+    from pipeline.training.trained_head import format_title
 
     store = open_features(options.store)
     check_ready(store, options.max_bad)
@@ -96,12 +97,14 @@ def run(options: argparse.Namespace) -> int:
             callbacks=callbacks,
         )
     with_views = f", {n_views} views of each train image" if n_views > 1 else ""
-    title = title_of(f"{n_validation} validation images", store) + with_views
+    title = format_title(f"{n_validation} validation images", store) + with_views
     print_leaderboard(title, [head.metrics() for head in trained])
     warn_of_leaks(known_duplicates(store), store.directory)
     console.say(f"saved in {store.heads_directory}")
     console.say(f"a page to look at: `python -m pipeline report {store.directory}`")
-    return 0
+    if failed := set(options.heads) - {head.name for head in trained}:
+        console.warn(f"not trained: {', '.join(sorted(failed))}; the reasons stand above")
+    return 1 if failed else 0
 
 
 def _head_params(options: argparse.Namespace) -> dict[str, dict[str, Any]]:

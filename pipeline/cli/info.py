@@ -25,10 +25,10 @@ def run(options: argparse.Namespace) -> int:
     """Describe a store."""
     from pipeline.cli.display.words import warn_of_heads
     from pipeline.store import open_features
-    from pipeline.training.saved_heads import saved_heads
+    from pipeline.training.saved_heads import list_saved_heads
 
     store = open_features(options.store)
-    heads = saved_heads(store)
+    heads = list_saved_heads(store)
     document = _describe(store, heads)
     if options.json:
         print(json.dumps(document, indent=1, sort_keys=True))

@@ -18,7 +18,7 @@ from pipeline.text import format_size
 
 if TYPE_CHECKING:
     from pipeline.cli.display.predictions import PredictionCounts
-    from pipeline.predict.predictor import Predictor
+    from pipeline.predict.label_images import Predictor
     from pipeline.store import FeatureStore
 
 STDIN = "-"
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     """Label images; return 1 if one cannot be used."""
     from pipeline.cli.display.predictions import PredictionCounts
     from pipeline.images.unlabelled import check_sources, find_images
-    from pipeline.predict.csv_file import check_place, columns, csv_line
+    from pipeline.predict.predictions_file import check_place, columns, csv_line
     from pipeline.store import open_features
 
     def print_cells(cells: Sequence[str]) -> None:
@@ -105,7 +105,7 @@ def _label(
     write: Callable[[list[str]], None],
     counts: PredictionCounts,
 ) -> None:
-    from pipeline.predict.csv_file import cells_of
+    from pipeline.predict.predictions_file import cells_of
 
     with contextlib.closing(predictor.predict(paths)) as predictions, counts.progress():
         for prediction in predictions:
@@ -117,7 +117,7 @@ def _label(
 def _label_into_file(
     predictor: Predictor, paths: Iterator[str], header: list[str], out: str, counts: PredictionCounts
 ) -> None:
-    from pipeline.predict.csv_file import PredictionsFile
+    from pipeline.predict.predictions_file import PredictionsFile
 
     with contextlib.closing(PredictionsFile(out, header, predictor.made_by)) as file:
         paths = file.go_on(paths, counts.add)
@@ -163,12 +163,12 @@ def _load_predictor(store: FeatureStore, options: argparse.Namespace) -> Predict
     from pipeline.cli.display.callbacks import ConsoleCallbacks
     from pipeline.cli.display.words import warn_of_random_weights
     from pipeline.heads import TUNED_HEADS
-    from pipeline.predict.outliers import neighbours_memory
-    from pipeline.predict.predictor import Predictor
-    from pipeline.training.saved_heads import choose_head
+    from pipeline.predict.label_images import Predictor
+    from pipeline.predict.unknown_images import neighbours_memory
+    from pipeline.training.choose_head import choose_head
 
     head = choose_head(store, options.head)
-    accuracy = f", validation accuracy {head.scores.accuracy:.4f}" if head.scores else ""
+    accuracy = f", validation accuracy {head.trained.evaluation.accuracy:.4f}" if head.trained else ""
     console.note(f"head       {head.name}{accuracy}{'' if options.head else ' (the best saved head)'}")
     warn_of_random_weights(store)
     if options.unknown is not None:

@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.store import open_features
     from pipeline.store.layout import REPORT
     from pipeline.text import counted, format_duration, format_size
-    from pipeline.training.saved_heads import saved_heads
+    from pipeline.training.saved_heads import list_saved_heads
 
     start = time.monotonic()
     store = open_features(options.store)
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     file = Path(options.out or store.directory / REPORT)
     with ConsoleCallbacks() as callbacks:
         write_report(store, file, head=options.head, callbacks=callbacks)
-    warn_of_heads(saved_heads(store), store.directory)
+    warn_of_heads(list_saved_heads(store), store.directory)
     took = format_duration(time.monotonic() - start)
     console.say(f"wrote {file}, {format_size(file.stat().st_size)}, in {took}; open it in a browser")
     return 0

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.export.verify import check_record, verify_model
     from pipeline.maintenance.verify import verify_store
     from pipeline.store import open_features
-    from pipeline.training.saved_heads import saved_heads
+    from pipeline.training.saved_heads import list_saved_heads
 
     store = open_features(options.store)
     if options.model is not None:
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
             callbacks=callbacks,
         )
     _show(findings, store, full=options.full)
-    warn_of_heads(saved_heads(store), store.directory)
+    warn_of_heads(list_saved_heads(store), store.directory)
     status = 1 if findings else 0
     if options.model is None:
         return status

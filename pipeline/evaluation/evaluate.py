@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.errors import HeadError
 from pipeline.evaluation.bootstrap import AUC, Interval, Statistic, accuracy_of, bootstrap_intervals
 
+SCORES = ("precision", "recall", "f1")  # of each class
 MAX_CLASSES_PRINTED = 12  # a larger confusion matrix does not fit on a screen
 
 
@@ -54,14 +55,40 @@ class Evaluation:
         """Return all attributes as numbers, strings, lists and tuples."""
         return {**asdict(self), "confusion": self.confusion.tolist()}
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Evaluation:
+        """Return the evaluation that `to_json` was called on.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            A value is missing or of another type.
+        """
+        k, confusion = len(document["classes"]), np.array(document["confusion"], np.int64)
+        if confusion.shape != (k, k) or len(document["per_class"]) != k:
+            raise ValueError(f"a confusion matrix of shape {confusion.shape} for {k} classes")
+        auc = document.get("auc")
+        return cls(
+            accuracy=float(document["accuracy"]),
+            balanced_accuracy=float(document["balanced_accuracy"]),
+            auc=None if auc is None else float(auc),
+            n=int(document["n"]),
+            classes=tuple(document["classes"]),
+            per_class=[
+                {"class": row["class"], **{score: float(row[score]) for score in SCORES}, "n": int(row["n"])}
+                for row in document["per_class"]
+            ],
+            confusion=confusion,
+            accuracy_interval=_parse_interval(document.get("accuracy_interval")),
+            auc_interval=_parse_interval(document.get("auc_interval")),
+        )
+
     def __str__(self) -> str:
         accuracy = with_interval(self.accuracy, self.accuracy_interval)
         auc = "" if self.auc is None else f", AUC {with_interval(self.auc, self.auc_interval)}"
         rows = [["class", "precision", "recall", "f1", "images"]]
         for row in self.per_class:
-            rows.append(
-                [row["class"], *(f"{row[score]:.4f}" for score in ("precision", "recall", "f1")), f"{row['n']:,}"]
-            )
+            rows.append([row["class"], *(f"{row[score]:.4f}" for score in SCORES), f"{row['n']:,}"])
         lines = [f"{self.n:,} images: accuracy {accuracy}, balanced {self.balanced_accuracy:.4f}{auc}", *_align(rows)]
         if len(self.classes) <= MAX_CLASSES_PRINTED:
             counts = [[name, *map(str, row)] for name, row in zip(self.classes, self.confusion, strict=True)]
@@ -132,6 +159,13 @@ def evaluate(
         accuracy_interval=intervals[0],
         auc_interval=intervals[1],
     )
+
+
+def _parse_interval(interval: Sequence[float] | None) -> Interval | None:
+    if interval is None:
+        return None
+    low, high = interval
+    return float(low), float(high)
 
 
 def with_interval(score: float, interval: Sequence[float] | None) -> str:

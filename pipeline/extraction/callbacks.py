@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +11,11 @@ from pipeline.extraction.plan import Changes, ExtractionPlan
 from pipeline.images.augment import View
 from pipeline.store import FeatureStore
 
+logger = logging.getLogger(__name__)
+
 
 class Callbacks:
-    """Callbacks of the long functions; the base class ignores them all.
+    """Callbacks of the long functions; the base class ignores them, but for `head_failed`.
 
     Override the methods that you need and pass an instance as `callbacks`. All calls come from the
     thread that called the function. An exception raised by a callback ends the function like any other
@@ -61,6 +64,10 @@ class Callbacks:
 
     def head_trained(self, name: str, accuracy: float, seconds: float) -> None:
         """A head is trained, scored on the validation images and saved."""
+
+    def head_failed(self, name: str, reason: str) -> None:
+        """A head cannot be trained; the others are trained nevertheless. The base class logs a warning."""
+        logger.warning("%s", reason)
 
     def finetune_planned(self, plan: Any, store: FeatureStore) -> None:
         """Fine-tuning is about to begin; `plan` is a `pipeline.finetune.FinetunePlan`."""

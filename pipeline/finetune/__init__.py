@@ -4,8 +4,8 @@ What `--cut` left below never runs again. First the top layers run once over the
 and a dense head is trained on what they give; then both are trained together in small steps.
 """
 
-from pipeline.finetune.finetune import check_cut, finetune_head
+from pipeline.finetune.finetune_head import check_cut, finetune_head
 from pipeline.finetune.plan import FinetunePlan
-from pipeline.finetune.steps import FinetunedResult
+from pipeline.finetune.tuning import FinetunedResult
 
 __all__ = ["FinetunePlan", "FinetunedResult", "check_cut", "finetune_head"]

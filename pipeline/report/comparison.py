@@ -9,22 +9,23 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from pipeline.evaluation import with_interval
+from pipeline.evaluation.bootstrap import Interval
 from pipeline.report.calibration import expected_calibration_error, mean_brier_score, reliability_pairs
 from pipeline.report.figures import DASHES, Figures, corner_of
 from pipeline.report.html import Markup, join, table, tag
 from pipeline.report.scores import Predictions
 from pipeline.report.style import LIGHT
-from pipeline.training.saved_heads import Interval, SavedEvaluation
+from pipeline.training.trained_head import TrainedHead
 
 
 def leaderboard(
-    scores: Sequence[SavedEvaluation], problems: Collection[str], labels: np.ndarray, classes: Sequence[str]
+    scores: Sequence[TrainedHead], problems: Collection[str], labels: np.ndarray, classes: Sequence[str]
 ) -> Markup:
     """Accuracy and the rest, a line a head, above what guessing the largest class gives.
 
     Parameters
     ----------
-    scores : sequence of SavedEvaluation
+    scores : sequence of TrainedHead
         The best first.
     problems : collection of str
         The names of heads that more is said of below.
@@ -36,7 +37,12 @@ def leaderboard(
     baseline = float(counts.max() / len(labels)) if len(labels) else 0.0
     lowest = _lowest(scores, baseline)
     with_auc, with_test, with_repeats = (
-        any(getattr(one, name) is not None for one in scores) for name in ("auc", "test_accuracy", "repeats")
+        any(value is not None for value in values)
+        for values in (
+            [one.evaluation.auc for one in scores],
+            [one.test_evaluation for one in scores],
+            [one.repeats for one in scores],
+        )
     )
     header: list[object] = ["head", "accuracy", _scale(lowest), "balanced"]
     header += [*["AUC"] * with_auc, *["test"] * with_test, *["over seeds"] * with_repeats, "seconds", "parameters"]
@@ -44,10 +50,13 @@ def leaderboard(
     for one in scores:
         name = tag("a", one.name, href=f"#{anchor(scores, one)}")
         name = join(name, [tag("span", " see below", class_="range")] * (one.name in problems))
-        row = [name, _score(one.accuracy, one.accuracy_interval), _whisker(one, lowest), f"{one.balanced:.4f}"]
-        optional = [_score(one.auc, one.auc_interval)] * with_auc + [_score(one.test_accuracy)] * with_test
+        scored, test = one.evaluation, one.test_evaluation
+        accuracy = _score(scored.accuracy, scored.accuracy_interval)
+        row = [name, accuracy, _whisker(one, lowest), f"{scored.balanced_accuracy:.4f}"]
+        optional = [_score(scored.auc, scored.auc_interval)] * with_auc
+        optional += [_score(test.accuracy if test else None)] * with_test
         optional += [_in_two_lines(str(one.repeats or ""))] * with_repeats
-        rows.append([*row, *optional, f"{one.seconds:.2f}", f"{one.parameters:,}"])
+        rows.append([*row, *optional, f"{one.fit_seconds:.2f}", f"{one.parameters:,}"])
     if len(labels):
         chance = [f"{1 / np.count_nonzero(counts):.4f}", *["0.5000"] * with_auc, *[""] * (with_test + with_repeats)]
         rows.append([f"always {classes[int(counts.argmax())]}", f"{baseline:.4f}", "", *chance, "", ""])
@@ -59,14 +68,14 @@ def leaderboard(
     )
 
 
-def anchor(scores: Sequence[SavedEvaluation], one: SavedEvaluation) -> str:
+def anchor(scores: Sequence[TrainedHead], one: TrainedHead) -> str:
     """The id of a head's part of the page: names are not always fit to be one."""
     return f"head-{scores.index(one) + 1}"
 
 
-def _reading(scores: Sequence[SavedEvaluation], n: int) -> str:
+def _reading(scores: Sequence[TrainedHead], n: int) -> str:
     text = "The last line is the baseline: what guessing the largest class gets. " if n else ""
-    if any(one.accuracy_interval for one in scores):
+    if any(one.evaluation.accuracy_interval for one in scores):
         text += (
             "Brackets are 95 % bootstrap intervals: heads whose intervals overlap widely may well change places on "
             "other images. "
@@ -94,9 +103,9 @@ def _in_two_lines(text: str) -> Markup:
     return join(score, [tag("span", f" {range}", class_="range") for range in ranges])
 
 
-def _lowest(scores: Sequence[SavedEvaluation], baseline: float) -> float:
+def _lowest(scores: Sequence[TrainedHead], baseline: float) -> float:
     """Where the whiskers' scale begins: a round number below everything but the baseline."""
-    lows = [min([one.accuracy, *(one.accuracy_interval or ())]) for one in scores]
+    lows = [min([one.evaluation.accuracy, *(one.evaluation.accuracy_interval or ())]) for one in scores]
     return math.floor(max(0.0, min(lows) - 0.01) * 20) / 20 if min(lows) > baseline else 0.0
 
 
@@ -104,19 +113,19 @@ def _scale(lowest: float) -> Markup:
     return tag("span", tag("span", f"{lowest:.2f}"), tag("span", "1"), class_="scale")
 
 
-def _whisker(one: SavedEvaluation, lowest: float) -> Markup:
+def _whisker(one: TrainedHead, lowest: float) -> Markup:
     """A dot on a line from `lowest` to 1, and the interval."""
 
     def at(score: float) -> str:
         return f"{4 + 142 * min(1.0, max(0.0, (score - lowest) / (1 - lowest))):.1f}" if lowest < 1 else "4"
 
     colour = "var(--tint)"
-    low, high = one.accuracy_interval or (one.accuracy, one.accuracy)
+    low, high = one.evaluation.accuracy_interval or (one.evaluation.accuracy, one.evaluation.accuracy)
     return tag(
         "svg",
         tag("line", x1=4, x2=146, y1=9, y2=9, stroke="var(--line)", stroke_width=1),
         tag("line", x1=at(low), x2=at(high), y1=9, y2=9, stroke=colour, stroke_width=3, opacity=0.55),
-        tag("circle", cx=at(one.accuracy), cy=9, r=4, fill=colour),
+        tag("circle", cx=at(one.evaluation.accuracy), cy=9, r=4, fill=colour),
         class_="whisker",
         viewBox="0 0 150 18",
         aria_hidden="true",
@@ -124,7 +133,7 @@ def _whisker(one: SavedEvaluation, lowest: float) -> Markup:
 
 
 def thresholds(
-    figures: Figures, found: Predictions, scores: Sequence[SavedEvaluation], classes: Sequence[str]
+    figures: Figures, found: Predictions, scores: Sequence[TrainedHead], classes: Sequence[str]
 ) -> Markup | None:
     """ROC and precision-recall curves of two classes, a colour a head, in the order of the leaderboard."""
     rankings = {one.name: found.rankings[one.name] for one in scores if one.name in found.rankings}
@@ -158,7 +167,7 @@ def _stroke(number: int) -> Markup:
     )
 
 
-def calibrations(found: Predictions, scores: Sequence[SavedEvaluation]) -> Markup | None:
+def calibrations(found: Predictions, scores: Sequence[TrainedHead]) -> Markup | None:
     """How far the probabilities of each head can be taken at their word."""
     rows = []
     for one in scores if len(found.y) else ():

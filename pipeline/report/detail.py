@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.evaluation.evaluate import SCORES
 from pipeline.report.calibration import expected_calibration_error, mean_brier_score, reliability_pairs
 from pipeline.report.figures import Figures
 from pipeline.report.html import Markup, join, table, tag
 from pipeline.report.scores import Predictions
-from pipeline.training.saved_heads import SavedEvaluation
+from pipeline.training.trained_head import TrainedHead
 
 MAX_IN_MATRIX = 20  # classes; of more, the most frequent confusions are listed
 MAX_CONFUSIONS = 25
@@ -35,10 +36,12 @@ def gallery_of(y: np.ndarray, probabilities: np.ndarray) -> Gallery:
     return Gallery(wrong[np.argsort(of_truth, kind="stable")][:MAX_PHOTOS], unsure[:MAX_PHOTOS])
 
 
-def head_detail(figures: Figures, one: SavedEvaluation, found: Predictions, classes: Sequence[str]) -> Markup:
+def head_detail(figures: Figures, one: TrainedHead, found: Predictions, classes: Sequence[str]) -> Markup:
     """All but the photos of a head."""
     parts = [_curves(figures, one), _reliability(figures, one.name, found)]
-    confusion = tag("div", tag("h3", "Which classes are mistaken for which"), _confusion(one.confusion, classes))
+    confusion = tag(
+        "div", tag("h3", "Which classes are mistaken for which"), _confusion(one.evaluation.confusion, classes)
+    )
     per_class = tag("div", tag("h3", "Class by class"), _per_class(one, classes))
     return join(
         tag("div", confusion, per_class, class_="figures"),
@@ -46,7 +49,7 @@ def head_detail(figures: Figures, one: SavedEvaluation, found: Predictions, clas
     )
 
 
-def _curves(figures: Figures, one: SavedEvaluation) -> Markup | None:
+def _curves(figures: Figures, one: TrainedHead) -> Markup | None:
     drawn = [figures.curves(one.history, name) for name in ("loss", "accuracy") if len(one.history.get(name, ()))]
     if not drawn:
         return None
@@ -101,10 +104,11 @@ def _confusions(confusion: np.ndarray, classes: Sequence[str]) -> Markup:
     return table("The most frequent mistakes", ["true", "predicted", "images"], rows)
 
 
-def _per_class(one: SavedEvaluation, classes: Sequence[str]) -> Markup:
-    worst = sorted(range(len(classes)), key=lambda at: one.per_class[at][2])[:MAX_CLASSES]
+def _per_class(one: TrainedHead, classes: Sequence[str]) -> Markup:
+    worst = sorted(range(len(classes)), key=lambda at: one.evaluation.per_class[at]["f1"])[:MAX_CLASSES]
     rows = [
-        [classes[at], *(f"{score:.3f}" for score in one.per_class[at][:3]), f"{one.per_class[at][3]:,}"] for at in worst
+        [row["class"], *(f"{row[score]:.3f}" for score in SCORES), f"{row['n']:,}"]
+        for row in (one.evaluation.per_class[at] for at in worst)
     ]
     left_out = f"; the {MAX_CLASSES} worst of {len(classes):,}" if len(classes) > MAX_CLASSES else ""
     return table(f"Lowest F1 first{left_out}", ["class", "precision", "recall", "F1", "images"], rows)

@@ -17,7 +17,8 @@ from pipeline.report.html import Markup
 from pipeline.report.scores import Predictions, predict_validation
 from pipeline.report.thumbnails import thumbnails
 from pipeline.store import FeatureStore
-from pipeline.training.saved_heads import SavedEvaluation, SavedHead, saved_heads, train_it
+from pipeline.training.saved_heads import SavedHead, advise_training, list_saved_heads
+from pipeline.training.trained_head import TrainedHead
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class Material:
     Attributes
     ----------
     store : FeatureStore
-    scores : list of SavedEvaluation
+    scores : list of TrainedHead
         The best first.
-    shown : SavedEvaluation, optional
+    shown : TrainedHead, optional
         The head shown in detail.
     problems : dict of str to str
         Heads that cannot be shown, or not asked, and why.
@@ -42,8 +43,8 @@ class Material:
     """
 
     store: FeatureStore
-    scores: list[SavedEvaluation]
-    shown: SavedEvaluation | None
+    scores: list[TrainedHead]
+    shown: TrainedHead | None
     problems: dict[str, str]
     predictions: Predictions
     found: Duplicates
@@ -54,8 +55,8 @@ class Material:
 
 def gather(store: FeatureStore, head: str | None, callbacks: Callbacks) -> Material:
     """Read and compute all that goes into the page; see `write_report` for the rest."""
-    heads = saved_heads(store)
-    problems = {one.name: f"{one.problem}; {train_it(store)}" for one in heads if one.problem}
+    heads = list_saved_heads(store)
+    problems = {one.name: f"{one.problem}; {advise_training(store)}" for one in heads if one.problem}
     shown = _choose(store, heads, head)
     predictions = predict_validation(store, [one.name for one in heads if not one.problem], callbacks)
     if head in predictions.problems:
@@ -73,16 +74,16 @@ def gather(store: FeatureStore, head: str | None, callbacks: Callbacks) -> Mater
     if store.directory.name:  # or it is `.`, which stands in any text
         place = data.place_of(store)
         problems = {name: text.replace(str(store.directory), place) for name, text in problems.items()}
-    scores = [one.scores for one in heads if one.scores]
+    scores = [one.trained for one in heads if one.trained]
     return Material(store, scores, shown, problems, predictions, found, mapped, gallery, pictures)
 
 
-def _choose(store: FeatureStore, heads: list[SavedHead], name: str | None) -> SavedEvaluation | None:
+def _choose(store: FeatureStore, heads: list[SavedHead], name: str | None) -> TrainedHead | None:
     if name is None:
-        return heads[0].scores if heads else None
+        return heads[0].trained if heads else None
     for one in heads:
-        if one.name == name and one.scores:
-            return one.scores
+        if one.name == name and one.trained:
+            return one.trained
         if one.name == name:
             raise HeadError(f"the head {name} cannot be shown: {one.problem}")
     names = ", ".join(one.name for one in heads) or "none"

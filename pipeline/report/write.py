@@ -19,7 +19,7 @@ from pipeline.report.material import Material, gather, members_of
 from pipeline.report.scores import Predictions
 from pipeline.report.style import CSS
 from pipeline.store import FeatureStore
-from pipeline.training.saved_heads import SavedEvaluation
+from pipeline.training.trained_head import TrainedHead
 
 # Nothing is loaded from anywhere and nothing runs, whatever the names in the page hold.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -106,7 +106,9 @@ def _header(material: Material, title: str, sections: Sequence[tuple[str, str, M
     ]
     if best:
         on_others = ", on images of before" if best.name in material.problems else ""
-        tiles.insert(0, (f"{best.accuracy:.4f}", f"validation accuracy of the best head, {best.name}{on_others}"))
+        tiles.insert(
+            0, (f"{best.evaluation.accuracy:.4f}", f"validation accuracy of the best head, {best.name}{on_others}")
+        )
     written = time.strftime("%d %B %Y", time.gmtime((store.directory / "manifest.json").stat().st_mtime))
     made = f"store {data.name_of(store)} of {written}"
     return tag(
@@ -203,12 +205,12 @@ def _shown(material: Material, figures: Figures) -> Markup:
     )
 
 
-def _others(others: Sequence[SavedEvaluation], material: Material, figures: Figures) -> Markup:
+def _others(others: Sequence[TrainedHead], material: Material, figures: Figures) -> Markup:
     classes, found = material.store.classes, material.predictions
     return join(
         tag(
             "details",
-            tag("summary", f"{one.name}, accuracy {one.accuracy:.4f}"),
+            tag("summary", f"{one.name}, accuracy {one.evaluation.accuracy:.4f}"),
             detail.head_detail(figures, one, found, classes),
             id=comparison.anchor(material.scores, one),
         )

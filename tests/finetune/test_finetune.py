@@ -19,8 +19,8 @@ from pipeline.errors import HeadError, SpecError, StoreBusy, StoreError, StoreMi
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.lock import lock_directory
 from pipeline.finetune import finetune_head
-from pipeline.finetune.frozen import frozen_features
-from pipeline.finetune.steps import Tuning, read_maps
+from pipeline.finetune.frozen_features import frozen_features
+from pipeline.finetune.tuning import Tuning, read_maps
 from pipeline.heads import head_names, make_head, network, training
 from pipeline.heads.finetuned import Start
 from pipeline.heads.lazy_rows import is_read_on_demand
@@ -262,7 +262,7 @@ class TestTraining:
         watch = Callbacks()
         watch.finetune_planned = lambda plan, store: plans.append(plan)
         for free in (10**9, 0):
-            monkeypatch.setattr("pipeline.finetune.steps.available_memory", lambda free=free: free)
+            monkeypatch.setattr("pipeline.finetune.tuning.available_memory", lambda free=free: free)
             store = open_features(shutil.copytree(folder / "store", tmp_path / str(free)))
             weights.append(tune(store, epochs=1, callbacks=watch).head.model_.get_weights())
         assert [plan.on_disk for plan in plans] == [False, True]
@@ -323,7 +323,7 @@ class TestInterruptions:
         assert not list(interrupted.finetuning_directory.glob("*.npz"))
 
     def test_another_learning_rate_goes_on_from_the_head_on_frozen_features(self, done, interrupted, monkeypatch):
-        monkeypatch.setattr("pipeline.finetune.steps.frozen_features", None)
+        monkeypatch.setattr("pipeline.finetune.tuning.frozen_features", None)
         watch = Interrupting(after=99)
         result = tune(interrupted, learning_rate=1e-4, epochs=1, callbacks=watch)
         assert watch.went_on_after is None

@@ -31,8 +31,8 @@ from pipeline.extraction.compute_rows import MAX_WAITING
 from pipeline.heads import head_names
 from pipeline.heads.metrics import read_metrics
 from pipeline.images.unlabelled import check_sources, find_images
-from pipeline.predict.outliers import K
-from pipeline.predict.predictor import BLOCK_ROWS, Predictor
+from pipeline.predict.label_images import BLOCK_ROWS, Predictor
+from pipeline.predict.unknown_images import K
 from pipeline.store import NO_ROW
 from tests.fakes import FakeConvBase, photo, photo_folder
 
@@ -53,7 +53,7 @@ QUICK = {
 def cache(tmp_path, photos, fake_conv_base):
     """The directory of a store of twenty photos and a trained head."""
     extract_features(scan_images(photos), tmp_path / "cache", SPEC)
-    train_heads(open_features(tmp_path / "cache"), ["logistic"], params=QUICK)
+    train_heads(open_features(tmp_path / "cache"), ["logistic"], params={"logistic": QUICK["logistic"]})
     fake_conv_base.seen = fake_conv_base.loads = 0
     return tmp_path / "cache"
 
@@ -184,7 +184,7 @@ class TestOrderAndBadImages:
 class TestHeads:
     @pytest.mark.parametrize("name", head_names())
     def test_every_head_labels_as_it_predicts(self, photos, new, cache, name):
-        train_heads(open_features(cache), [name], params=QUICK)
+        train_heads(open_features(cache), [name], params={name: QUICK.get(name, {})})
         found = list(predict_images(cache, [photos, new], name))
         store, head = open_features(cache), load_head(cache / "heads" / name)
         X, _ = store.load()
@@ -226,7 +226,7 @@ class TestHeads:
         lines += [f"photos/{label}/00{n}.png,{label},validation" for label in ("cats", "dogs") for n in (1, 2)]
         (tmp_path / "three.csv").write_text("\n".join(lines))
         store = extract_features(scan_images(tmp_path / "three.csv"), tmp_path / "c3", SPEC)
-        train_heads(store, ["logistic"], params=QUICK)
+        train_heads(store, ["logistic"], params={"logistic": QUICK["logistic"]})
         head = load_head(store.heads_directory / "logistic")
         assert head.classes_.tolist() == [1, 2]
         X, _ = store.load()
@@ -334,7 +334,7 @@ class TestUnknown:
         assert next(predict_images(tinted.directory, paths)).unknown is None
 
     def test_a_sample_of_the_training_images_is_fixed_and_as_large_as_said(self, tinted, monkeypatch):
-        from pipeline.predict import outliers as neighbours
+        from pipeline.predict import unknown_images as neighbours
 
         monkeypatch.setattr(neighbours, "MAX_ROWS", 12)
         monkeypatch.setattr(neighbours, "MAX_MEASURED", 7)
@@ -345,7 +345,7 @@ class TestUnknown:
     def test_no_fraction_and_too_little_memory_are_refused_before_anything_is_read(self, photos, tinted, monkeypatch):
         with pytest.raises(StoreError, match=r"quantile of unknown images is 1.5"):
             predict_images(tinted.directory, photos, unknown=1.5)
-        monkeypatch.setattr("pipeline.predict.outliers.available_memory", lambda: 100)
+        monkeypatch.setattr("pipeline.predict.unknown_images.available_memory", lambda: 100)
         with pytest.raises(StoreError, match="train images to compare with take"):
             predict_images(tinted.directory, photos, unknown=0.99)
 
@@ -357,7 +357,7 @@ def save_tinted(path: Path, colour: tuple[int, int, int], seed: int) -> None:
 
 
 def test_a_head_without_probabilities_says_so(photos, cache, monkeypatch):
-    monkeypatch.setattr("pipeline.predict.predictor.load_head", lambda *args, **kwargs: make_head("logistic"))
+    monkeypatch.setattr("pipeline.predict.label_images.load_head", lambda *args, **kwargs: make_head("logistic"))
     monkeypatch.delattr("pipeline.heads.pipelines.PipelineHead.predict_proba")
     with pytest.raises(HeadError, match="has no probabilities; train it again"):
         predict_images(cache, photos)

@@ -13,7 +13,7 @@ import pytest
 from pipeline import ConvBaseSpec, extract_features, predict_images, scan_images, train_heads
 from pipeline.cli.main import main
 from pipeline.errors import PipelineError
-from pipeline.predict.csv_file import PredictionsFile, columns, csv_line
+from pipeline.predict.predictions_file import PredictionsFile, columns, csv_line
 from tests.cli.test_cli import one_line
 from tests.fakes import FakeConvBase, photo, photo_folder
 
@@ -147,7 +147,7 @@ def test_wrong_requests_end_one_line_errors_and_status_2(run, cache, photos, arg
 def test_a_file_that_is_no_predictions_is_refused_before_a_head_is_loaded_and_keeps_its_bytes(
     run, cache, photos, monkeypatch
 ):
-    monkeypatch.setattr("pipeline.predict.predictor.Predictor", None)
+    monkeypatch.setattr("pipeline.predict.label_images.Predictor", None)
     photo_bytes = (photos / "cats/000.png").read_bytes()
     status, _, err = run(cache, photos, "--out", photos / "cats/000.png")
     assert status == 2 and "000.png exists" in one_line(err)

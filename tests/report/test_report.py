@@ -29,7 +29,7 @@ from pipeline.report import calibration, data, detail, feature_map, material, sc
 from pipeline.report.figures import Figures
 from pipeline.report.html import VOID, Markup, join, tag
 from pipeline.report.thumbnails import SIDE, thumbnails
-from pipeline.training.saved_heads import OTHER_IMAGES, data_digest, saved_heads
+from pipeline.training.saved_heads import OTHER_IMAGES, hash_data, list_saved_heads
 from tests.fakes import FakeConvBase, photo, photo_folder
 
 QUICK = {"logistic": {"C": 1.0}, "knn": {"k": 1}, "forest": {"n_estimators": 5}}
@@ -203,7 +203,7 @@ class TestWhatIsMissing:
         one_class = replace(table, split_codes=(table.labels == split).astype(np.int8))
         store = extract_features(one_class, root / "cache", ConvBaseSpec(size=8))
         for path in (root / "cache/heads").glob("*/metrics.json"):  # as of heads that were scored on these
-            write_json(path, {**read_json(path), "data_sha256": data_digest(store)})
+            write_json(path, {**read_json(path), "data_sha256": hash_data(store)})
         text = Page(page_of(root)).text
         assert "Calibration on" in text and "At every threshold" not in text
 
@@ -270,23 +270,23 @@ class TestWhatIsMissing:
 
 
 class TestTheTitle:
-    def title_of(self, source, cache) -> str:
+    def format_title(self, source, cache) -> str:
         return data.title_of(extract_features(scan_images(source), cache, ConvBaseSpec(size=8)))
 
     def test_it_is_the_folder_of_the_photos_also_of_a_list_that_is_elsewhere(self, tmp_path, fake_conv_base):
         photo_folder(tmp_path / "work" / "photos", 5, ("cats", "dogs"))
-        assert self.title_of(tmp_path / "work" / "photos", tmp_path / "cache") == "photos"
+        assert self.format_title(tmp_path / "work" / "photos", tmp_path / "cache") == "photos"
         lines = [f"photos/{name}/{at:03d}.png,{name}" for name in ("cats", "dogs") for at in range(5)]
         (tmp_path / "work" / "list.csv").write_text("\n".join(["path,label", *lines]))
-        assert self.title_of(tmp_path / "work" / "list.csv", tmp_path / "cache") == "photos"
+        assert self.format_title(tmp_path / "work" / "list.csv", tmp_path / "cache") == "photos"
         (tmp_path / "lists").mkdir()
         lines = [f"../work/{line}" for line in lines]
         (tmp_path / "lists" / "list.csv").write_text("\n".join(["path,label", *lines]))
-        assert self.title_of(tmp_path / "lists" / "list.csv", tmp_path / "cache") == "photos"
+        assert self.format_title(tmp_path / "lists" / "list.csv", tmp_path / "cache") == "photos"
 
     def test_a_folder_of_train_images_alone_is_no_title(self, tmp_path, fake_conv_base):
         photo_folder(tmp_path / "photos" / "train", 5, ("cats", "dogs"))
-        assert self.title_of(tmp_path / "photos", tmp_path / "cache") == "photos"
+        assert self.format_title(tmp_path / "photos", tmp_path / "cache") == "photos"
 
     def test_a_store_that_is_the_current_directory_has_its_name(self, root, no_map, monkeypatch):
         monkeypatch.chdir(root / "cache")
@@ -347,7 +347,7 @@ class TestWriting:
         assert done[0] == 3 and done[-1] == len(whole.y)
         np.testing.assert_allclose(parts.probabilities["logistic"], whole.probabilities["logistic"], rtol=1e-5)
         right = whole.probabilities["logistic"].argmax(axis=1) == whole.y
-        (logistic,) = (one.scores for one in saved_heads(store) if one.name == "logistic")
+        (logistic,) = (one.trained for one in list_saved_heads(store) if one.name == "logistic")
         assert right.mean() == logistic.accuracy
 
 
@@ -469,7 +469,7 @@ class TestInABrowser:
 
     def test_the_leaderboard_with_every_column_fits_a_wide_window(self, root, no_map, look):
         for path in (root / "cache/heads").glob("*/metrics.json"):
-            more = {"test": {"accuracy": 0.5}, "repeats": Repeats((0, 1), (0.5, 0.75)).to_json()}
+            more = {"test": read_json(path), "repeats": Repeats((0, 1), (0.5, 0.75)).to_json()}
             write_json(path, {**read_json(path), **more, "fit_seconds": 1234.5, "parameters": 3_137_351})
         assert look(page_of(root), 1200)["scrolls"] == [False]
 

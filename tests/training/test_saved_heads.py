@@ -15,8 +15,9 @@ from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import HeadError
 from pipeline.files.durable import read_json, write_json
 from pipeline.images.status import Status
-from pipeline.predict.predictor import Predictor
-from pipeline.training.saved_heads import OTHER_IMAGES, choose_head, data_digest, saved_heads
+from pipeline.predict.label_images import Predictor
+from pipeline.training.choose_head import choose_head
+from pipeline.training.saved_heads import OTHER_IMAGES, hash_data, list_saved_heads
 from tests.fakes import photo, photo_folder
 
 SPEC = ConvBaseSpec("vgg16", weights="random", size=32)
@@ -35,7 +36,7 @@ def store(images, tmp_path):
 
 
 def names_and_problems(store):
-    return {head.name: head.problem for head in saved_heads(store)}
+    return {head.name: head.problem for head in list_saved_heads(store)}
 
 
 class TestOutdatedHeads:
@@ -61,24 +62,24 @@ class TestOutdatedHeads:
     def test_a_renamed_image_does_not(self, store, images):
         (images.root / "cats" / "000.png").rename(images.root / "cats" / "zzz.png")
         after = extract_features(scan_images(images.root, validation=0.3), store.directory, SPEC)
-        assert data_digest(after) == data_digest(store)
+        assert hash_data(after) == hash_data(store)
         assert names_and_problems(after) == {"ridge": None, "knn": None}
 
     def test_the_digest_of_a_store_without_features_is_there_too(self, store):
         empty = open_features(store.directory)
         empty.status = np.full(len(empty.images), Status.UNDECODABLE, np.uint8)
-        assert data_digest(empty) != data_digest(store)
+        assert hash_data(empty) != hash_data(store)
 
     def test_heads_of_other_features_have_no_scores(self, store, images):
         after = extract_features(images, store.directory, replace(SPEC, preprocessing="tf"), rebuild=True)
-        assert all("other features" in head.problem and head.scores is None for head in saved_heads(after))
+        assert all("other features" in head.problem and head.trained is None for head in list_saved_heads(after))
 
     def test_heads_of_other_classes_have_no_scores(self, store, images):
         (images.root / "birds").mkdir()
         for number in range(8):
             (images.root / "birds" / f"{number}.png").write_bytes(photo(200 + number))
         after = extract_features(scan_images(images.root, validation=0.3), store.directory, SPEC)
-        assert all("other classes" in head.problem and head.scores is None for head in saved_heads(after))
+        assert all("other classes" in head.problem and head.trained is None for head in list_saved_heads(after))
 
     @pytest.mark.parametrize(
         ("field", "value"), [("accuracy", "x"), ("accuracy", None), ("confusion", [[1]]), ("repeats", 3), ("test", 7)]
@@ -86,18 +87,18 @@ class TestOutdatedHeads:
     def test_metrics_of_another_kind_are_a_problem_of_that_head_alone(self, store, field, value):
         file = store.heads_directory / "knn" / "metrics.json"
         write_json(file, {**read_json(file), field: value})
-        assert [head.name for head in saved_heads(store) if head.scores] == ["ridge"]
+        assert [head.name for head in list_saved_heads(store) if head.trained] == ["ridge"]
         assert "metrics.json is not as this version writes it" in names_and_problems(store)["knn"]
 
     def test_damaged_metrics_are_a_problem_of_that_head_alone(self, store):
         (store.heads_directory / "knn" / "metrics.json").write_text("{")
-        assert [head.name for head in saved_heads(store) if head.scores] == ["ridge"]
+        assert [head.name for head in list_saved_heads(store) if head.trained] == ["ridge"]
 
 
 class TestTheChoice:
     def test_the_best_is_chosen(self, store):
-        accuracies = {head.name: head.scores.accuracy for head in saved_heads(store)}
-        assert choose_head(store).scores.accuracy == max(accuracies.values())
+        accuracies = {head.name: head.trained.evaluation.accuracy for head in list_saved_heads(store)}
+        assert choose_head(store).trained.evaluation.accuracy == max(accuracies.values())
 
     def test_a_head_of_the_images_there_are_goes_before_a_better_one_of_others(self, store):
         file = store.heads_directory / "knn" / "metrics.json"
@@ -159,7 +160,7 @@ class TestTheCommands:
         for name, auc, parameters in (("ridge", 0.7, 9), ("knn", 0.8, 99)):
             file = store.heads_directory / name / "metrics.json"
             write_json(file, {**read_json(file), "accuracy": 0.9, "auc": auc, "parameters": parameters})
-        assert [head.name for head in saved_heads(store)] == ["knn", "ridge"]
+        assert [head.name for head in list_saved_heads(store)] == ["knn", "ridge"]
         file = store.heads_directory / "knn" / "metrics.json"
         write_json(file, {**read_json(file), "auc": 0.7})
-        assert [head.name for head in saved_heads(store)] == ["ridge", "knn"]
+        assert [head.name for head in list_saved_heads(store)] == ["ridge", "knn"]

@@ -141,6 +141,10 @@ class ConsoleCallbacks(Callbacks):
         self.close()
         console.note(f"trained {name} in {seconds:.1f} s: accuracy {accuracy:.4f}")
 
+    def head_failed(self, name: str, reason: str) -> None:
+        self.close()
+        super().head_failed(name, reason)
+
     def finetune_planned(self, plan: FinetunePlan, store: FeatureStore) -> None:
         precision = "float32" if store.spec.precision == "float16" else store.spec.precision
         views = f" in {plan.views} views" if plan.views > 1 else ""

@@ -10,11 +10,11 @@ from pipeline.errors import HeadError, StoreError
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import remove_temporaries
 from pipeline.files.lock import lock_directory
-from pipeline.finetune.steps import CHECKPOINT, FinetunedResult, Tuning, read_maps
+from pipeline.finetune.tuning import CHECKPOINT, FinetunedResult, Tuning, read_maps
 from pipeline.heads import make_head
 from pipeline.store import FeatureStore, count_views
-from pipeline.training.result import save_trained
-from pipeline.training.train import check_ready
+from pipeline.training.save_trained_head import save_trained_head
+from pipeline.training.train_heads import check_ready
 
 
 def finetune_head(
@@ -85,7 +85,7 @@ def finetune_head(
         remove_temporaries(store.finetuning_directory)
         frozen = tuning.frozen_head(first)
         result = tuning.tune(head, *frozen)
-        save_trained(result, store, len(store.members("train")))
+        save_trained_head(result, store)
         (store.finetuning_directory / CHECKPOINT).unlink(missing_ok=True)
     return result
 

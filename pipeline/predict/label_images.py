@@ -23,9 +23,9 @@ from pipeline.heads.shared_features import SharedFeatures
 from pipeline.images.augment import View
 from pipeline.images.status import Status
 from pipeline.images.unlabelled import find_images
-from pipeline.predict.outliers import Neighbours
+from pipeline.predict.unknown_images import Neighbours
 from pipeline.store import NO_ROW, FeatureStore, open_features
-from pipeline.training.saved_heads import choose_head
+from pipeline.training.choose_head import choose_head
 
 if TYPE_CHECKING:
     from pipeline.conv_base.load import ConvBase

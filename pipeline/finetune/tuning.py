@@ -15,14 +15,14 @@ from pipeline.errors import HeadError
 from pipeline.evaluation import evaluate
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.files.durable import canonical_json, sha256_of
-from pipeline.finetune.frozen import frozen_features
+from pipeline.finetune.frozen_features import frozen_features
 from pipeline.finetune.plan import FinetunePlan
 from pipeline.heads.files import load_head, save_head
 from pipeline.heads.memory import available_memory
 from pipeline.heads.metrics import read_metrics
 from pipeline.images.table import SPLITS
 from pipeline.store import FeatureStore, open_views, stack_views
-from pipeline.training.result import TrainedHead
+from pipeline.training.trained_head import TrainedHead
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +179,7 @@ class Tuning:
             fit_seconds=frozen_metrics["fit_seconds"] + sum(head.seconds_),
             parameters=head.count_parameters(),
             views=self.maps.views,
+            history=head.history_,
             cut=str(self.store.spec.cut),
             frozen={name: value for name, value in frozen_metrics.items() if name != "identity"},
             seconds_per_epoch=float(np.median(head.seconds_)),

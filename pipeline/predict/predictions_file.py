@@ -20,7 +20,7 @@ from typing import IO, Any
 from pipeline.errors import PipelineError
 from pipeline.files.durable import canonical_json, is_replaceable, sha256_of, sync_directory
 from pipeline.files.lock import lock_file
-from pipeline.predict.predictor import Prediction
+from pipeline.predict.label_images import Prediction
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
 ERROR = "error"  # the last column

@@ -1,0 +1,204 @@
+"""Stage two: train heads on the features of a store, score them and save them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.defaults import MAX_BAD
+from pipeline.errors import HeadError, StoreError, TooManyBadImages
+from pipeline.evaluation import Repeats, evaluate, seeds_of
+from pipeline.extraction.callbacks import SILENT, Callbacks
+from pipeline.heads import make_head
+from pipeline.heads.lazy_rows import Kept, Rows
+from pipeline.heads.shared_features import SharedFeatures
+from pipeline.images.table import SPLITS
+from pipeline.store import FeatureStore, count_views, stack_views
+from pipeline.training.make_heads import Params, make_heads
+from pipeline.training.memory import check_memory, fits_in_memory
+from pipeline.training.save_trained_head import save_trained_head
+from pipeline.training.trained_head import TrainedHead
+
+
+class Split(NamedTuple):
+    """The images of a split that have features.
+
+    Attributes
+    ----------
+    X : SharedFeatures of shape (n, *feature_shape)
+    y : ndarray of shape (n,), int32
+        Labels.
+    groups : ndarray of shape (n,), int64
+        Of train rows in several views: equal where rows are views of one image, and None without views.
+        Of other splits: equal where rows are resampled together.
+    """
+
+    X: SharedFeatures
+    y: np.ndarray
+    groups: np.ndarray | None
+
+
+def train_heads(
+    store: FeatureStore,
+    heads: Sequence[str] | None = None,
+    *,
+    params: Params | None = None,
+    max_bad: float = MAX_BAD,
+    repeats: int = 1,
+    views: int | None = None,
+    callbacks: Callbacks = SILENT,
+) -> list[TrainedHead]:
+    """Train heads on a store's train images, score them on its validation images and save them.
+
+    A head that cannot be trained, because its loss is not finite for example, does not stop the others.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    heads : sequence of str, optional
+        Names of `head_names()`; all of them if not given.
+    params : mapping of str to mapping, optional
+        Parameters by the name of the head: `{"logistic": {"C": 0.1}, "dense": {"epochs": 20}}`.
+    max_bad : float
+        The largest accepted fraction of images without features.
+    repeats : int
+        Number of seeds to train each head with: its own and the following ones. The head of the first
+        seed is saved, whichever is the best. Heads that no seed changes are trained once.
+    views : int, optional
+        Number of views of each train image to train on, view 0 included; all views of the store if
+        not given. The dense head draws one view of each image in each epoch, the other heads take
+        every view as a row. Heads are scored on view 0.
+    callbacks : Callbacks, optional
+        `head_started`, `epoch_done`, `head_trained` and `head_failed` are called.
+
+    Returns
+    -------
+    list of TrainedHead
+        The heads that were trained, the best first; see `pipeline.evaluation.rank`. Each is saved under
+        `store.heads_directory / name`.
+
+    Raises
+    ------
+    TooManyBadImages
+        More images than `max_bad` have no features.
+    StoreError
+        The store or a view is not complete, it has fewer views, or no train or no validation images.
+    HeadError
+        A head or parameter is unknown, the heads need more memory than is free, or none could be trained.
+
+    Notes
+    -----
+    Features are read through memory maps. Those that scikit-learn heads need are pooled and scaled
+    once for all heads of a call. The dense head gets all features in memory, as stored, where they
+    take no more than half of the free memory, and reads them again in each epoch otherwise. See
+    `memory_needed`.
+    """
+    estimators = make_heads(heads, params)
+    check_ready(store, max_bad)
+    views = count_views(store.directory) if views is None else views
+    check_memory(store, estimators, views)
+    in_memory = "dense" in estimators and fits_in_memory(store, views)
+    splits = {split: _read_split(store, split, views, in_memory) for split in SPLITS if len(store.members(split))}
+    if len(np.unique(splits["train"].y)) < 2:
+        raise StoreError(f"{store.directory}: the train images with features are of one class; a head needs two")
+    trained, failures = [], []
+    for name, head in estimators.items():
+        callbacks.head_started(name)
+        try:
+            result = _train(head, store, splits, repeats, views, callbacks)
+        except HeadError as error:
+            failures.append(str(error))
+            callbacks.head_failed(name, str(error))
+            continue
+        save_trained_head(result, store)
+        callbacks.head_trained(name, result.evaluation.accuracy, result.fit_seconds)
+        trained.append(result)
+    if not trained:
+        raise HeadError("; ".join(failures))
+    return sorted(trained, key=TrainedHead.rank)
+
+
+def _read_split(store: FeatureStore, split: str, views: int, in_memory: bool) -> Split:
+    features: Rows
+    groups: np.ndarray | None
+    if split != "train":
+        features, y = store.on_demand(split)
+        groups = store.resampling_groups(split)
+    elif views > 1:
+        features, y, groups = stack_views(store, "train", views)
+    else:
+        (features, y), groups = store.on_demand("train"), None
+    return Split(SharedFeatures(Kept(features[:]) if in_memory else features), y, groups)
+
+
+def check_ready(store: FeatureStore, max_bad: float = MAX_BAD) -> None:
+    """Check that heads can be trained on a store.
+
+    Raises
+    ------
+    TooManyBadImages
+        More images than `max_bad` have no features.
+    StoreError
+        The store is not complete, or has no train or no validation images.
+    """
+    if store.pending:
+        raise StoreError(
+            f"{store.directory}: {store.pending} of {len(store.images)} images have no features yet; "
+            f"run `python -m pipeline features IMAGES --cache {store.directory}` again, it continues"
+        )
+    if len(store.bad) > max_bad * len(store.images):
+        first = ", ".join(f"{bad.id} ({bad.reason})" for bad in store.bad[:3])
+        raise TooManyBadImages(
+            f"{store.directory}: {len(store.bad)} of {len(store.images)} images cannot be used, more than "
+            f"{max_bad:.1%}: {first}{' ...' if len(store.bad) > 3 else ''}; repair or remove them, or raise --max-bad"
+        )
+    for split in ("train", "validation"):
+        if not len(store.members(split)):
+            raise StoreError(f"{store.directory} has no {split} images; add images, or assign the splits yourself")
+
+
+def _train(
+    head: Any, store: FeatureStore, splits: Mapping[str, Split], repeats: int, views: int, callbacks: Callbacks
+) -> TrainedHead:
+    seconds = _fit(head, splits, callbacks)
+    evaluations = {
+        split: evaluate(head, data.X, data.y, classes=store.classes, groups=data.groups)
+        for split, data in splits.items()
+        if split != "train"
+    }
+    accuracies = [evaluations["validation"].accuracy]
+    seeds = seeds_of(head, repeats)
+    for seed in seeds[1:]:
+        callbacks.head_started(f"{head.name} with seed {seed}")
+        repeated = make_head(head.name, **{**head.get_params(), "random_state": seed})
+        _fit(repeated, splits, callbacks)
+        accuracies.append(float(np.mean(repeated.predict(splits["validation"].X) == splits["validation"].y)))
+    return TrainedHead(
+        name=head.name,
+        head=head,
+        evaluation=evaluations["validation"],
+        test_evaluation=evaluations.get("test"),
+        fit_seconds=seconds,
+        parameters=head.count_parameters(),
+        repeats=Repeats(tuple(seeds), tuple(accuracies)) if repeats > 1 else None,
+        views=views,
+        history=getattr(head, "history_", {}),
+    )
+
+
+def _fit(head: Any, splits: Mapping[str, Split], callbacks: Callbacks) -> float:
+    """Train a head and return the seconds it took."""
+    train, validation = splits["train"], splits["validation"]
+    options: dict[str, Any] = {}
+    if head.name == "dense":
+        options["validation_data"] = validation.X, validation.y
+        options["on_epoch"] = lambda epoch, scores: callbacks.epoch_done(head.name, epoch, head.epochs, scores)
+    start = time.perf_counter()
+    try:
+        head.fit(train.X, train.y, groups=train.groups, **options)
+    except (ValueError, TypeError) as error:  # a parameter out of range
+        raise HeadError(f"{head.name} cannot be trained: {error}") from error
+    return time.perf_counter() - start
