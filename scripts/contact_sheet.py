@@ -26,7 +26,7 @@ IMAGES, VIEWS = 3, 8
 
 def main(photos: str, sheet: str, settings: Mapping[str, Any]) -> None:
     """Draw the sheet."""
-    images, augmentation = scan_images(photos), Augmentation.of(settings)
+    images, augmentation = scan_images(photos), Augmentation.from_settings(settings)
     chosen = np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int)
     rows = []
     for path, content in ((images.paths[at], images.contents[at].tobytes()) for at in chosen.tolist()):

@@ -150,7 +150,7 @@ def _augmentation(options: argparse.Namespace) -> Augmentation | None:
     settings = dict(options.augment)
     if options.augment_seed is not None:
         settings["seed"] = options.augment_seed
-    return Augmentation.of(settings) if settings else None
+    return Augmentation.from_settings(settings) if settings else None
 
 
 def _show_result(store: FeatureStore, passes: int, max_bad: float) -> int:

@@ -87,7 +87,7 @@ def _show(document: dict[str, Any], store: FeatureStore) -> None:
     say(f"duplicates  {describe_duplicates(document['duplicates'])}")
     if views:
         copies = counted(len(views), "augmented copy", "augmented copies")
-        say(f"views       {copies} of each train image: {View.of(views[0]['view']).augmentation}")
+        say(f"views       {copies} of each train image: {View.from_identity(views[0]['view']).augmentation}")
     if pending := document["pending"] + sum(view["pending"] for view in views):
         console.warn(f"{pending} images wait for features: run `features` again")
     warn_of_random_weights(store)

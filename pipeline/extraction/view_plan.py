@@ -45,7 +45,7 @@ def plan_views(
         )
     if augmentation is None:
         known = next((settings for settings in stored if settings), None)
-        augmentation = View.of(known).augmentation if known else Augmentation()
+        augmentation = View.from_identity(known).augmentation if known else Augmentation()
     views = [View(number, augmentation) for number in range(1, len(stored) + 1 if count is None else count)]
     if not rebuild:
         for settings, view in zip(stored, views, strict=False):

@@ -1,8 +1,8 @@
 """Views: view 0 of an image is the image itself, views 1, 2, ... are augmented copies of it.
 
-What is done to an image is a pure function of (its content, the view's number, the settings): the
-random numbers are SHAKE-256 of exactly these, so that neither order, batch, thread nor machine
-matters, nor a library's random generator, whose numbers may change with its version.
+A copy is a pure function of the image's content, the view's number and the settings. Its random
+numbers are SHAKE-256 of these, so they depend neither on order, batch, thread or machine, nor on the
+version of a library's random generator.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ METHOD = "affine-1"  # part of a view's fingerprint; raised whenever any pixel w
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far an augmented copy may be from its image; each number is drawn evenly from its range.
+    """Settings of the augmented copies; each random number is drawn uniformly from its range.
 
     The defaults are the recipe of F. Chollet, "Building powerful image classification models using
     very little data" (2016), with the rotation of his book (2017).
@@ -31,25 +31,25 @@ class Augmentation:
     Parameters
     ----------
     rotation : float
-        Degrees, from -rotation to rotation; 0 to 180.
+        Largest rotation in degrees, in either direction; 0 to 180.
     width_shift, height_shift : float
-        Fractions of the width and height, to either side; 0 to 1.
+        Largest shift in either direction, as a fraction of the width or height; 0 to 1.
     shear : float
-        Degrees, to either side; 0 to 80. The recipe's 0.2 are radians, as Keras meant until 2018;
-        `shear_range=0.2` of a later Keras is 0.2 degrees, which nobody sees.
+        Largest shear in degrees, in either direction; 0 to 80. The recipe's 0.2 are radians, the unit of
+        Keras until 2018; `shear_range=0.2` of a later Keras is 0.2 degrees, which is invisible.
     zoom : float
-        Height and width are each scaled by a factor of their own from 1 - zoom to 1 + zoom; 0 to 0.9.
+        Height and width are scaled by two independent factors from 1 - zoom to 1 + zoom; 0 to 0.9.
     horizontal_flip : bool
         Whether half of the copies are mirrored.
     brightness : float
         Values are multiplied by a factor from 1 - brightness to 1 + brightness and clipped; 0 to 1.
     seed : int
-        Another seed, other copies.
+        Seed of the random numbers.
 
     Raises
     ------
     SpecError
-        A value out of range.
+        A value is out of range.
     """
 
     rotation: float = field(default=40.0, metadata={"help": "largest rotation in degrees, 0 to 180"})
@@ -62,10 +62,10 @@ class Augmentation:
     seed: int = field(default=0, metadata={"help": "seed of the random copies", "metavar": "N"})
 
     def __post_init__(self) -> None:
-        for name, most in MAX.items():
+        for name, maximum in MAX.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
-                raise SpecError(f"augmentation {name} {value!r} is not a number from 0 to {most}")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= maximum:
+                raise SpecError(f"augmentation {name} {value!r} is not a number from 0 to {maximum}")
             object.__setattr__(self, name, float(value))  # 40 and 40.0 are the same settings
         if not isinstance(self.horizontal_flip, bool):
             raise SpecError(f"augmentation horizontal_flip {self.horizontal_flip!r} is neither true nor false")
@@ -73,13 +73,13 @@ class Augmentation:
             raise SpecError(f"augmentation seed {self.seed!r} is not a whole number")
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Augmentation:
-        """From names and values; what is not named has its default.
+    def from_settings(cls, settings: Mapping[str, Any]) -> Augmentation:
+        """Return the augmentation with the given settings; the others have their defaults.
 
         Raises
         ------
         SpecError
-            There is no such setting, or its value is out of range.
+            A setting does not exist, or its value is out of range.
         """
         names = [setting.name for setting in fields(cls)]
         for name in settings:
@@ -103,13 +103,14 @@ class View:
     Parameters
     ----------
     number : int
-        1 or more; 0 would be the images themselves.
+        1 or more; 0 stands for the images themselves.
     augmentation : Augmentation
+        Settings of the copies.
 
     Raises
     ------
     SpecError
-        A number below 1.
+        The number is below 1.
     """
 
     number: int
@@ -120,30 +121,30 @@ class View:
             raise SpecError(f"view {self.number!r} is not a whole number of 1 or more")
 
     def identity(self) -> dict[str, Any]:
-        """All that the copies depend on besides the images, fit for canonical JSON."""
+        """Return all that the copies depend on besides the images, as values for canonical JSON."""
         return {"number": self.number, "method": METHOD, **asdict(self.augmentation)}
 
     @classmethod
-    def of(cls, identity: Mapping[str, Any]) -> View:
-        """The view of an `identity`.
+    def from_identity(cls, identity: Mapping[str, Any]) -> View:
+        """Return the view that has an `identity`.
 
         Raises
         ------
         SpecError
-            It is none, or of a method that this version does not have.
+            No view has it, or the view was made by a method that this version does not have.
         """
         settings = {name: value for name, value in identity.items() if name not in ("number", "method")}
         if identity.get("method") != METHOD:
-            raise SpecError(f"a view made by {identity.get('method')!r}; this version makes {METHOD}")
-        return cls(identity.get("number", 0), Augmentation.of(settings))
+            raise SpecError(f"the view was made by method {identity.get('method')!r}; this version has only {METHOD}")
+        return cls(identity.get("number", 0), Augmentation.from_settings(settings))
 
 
 def augment(pixels: np.ndarray, content: bytes, view: View) -> np.ndarray:
-    """The augmented copy of an image.
+    """Return the augmented copy of an image.
 
-    Rotation, shift, shear and zoom are one affine map about the centre and one interpolation, as
-    in `apply_affine_transform` of `keras.preprocessing.image`: bilinear, and beyond the edge the
-    nearest pixel. Most of the time is spent without the interpreter's lock.
+    Rotation, shift, shear and zoom are one affine map about the centre and one bilinear interpolation,
+    as in `apply_affine_transform` of `keras.preprocessing.image`; beyond the edge the nearest pixel is
+    repeated. Most of the time is spent without the interpreter's lock.
 
     Parameters
     ----------
@@ -152,6 +153,7 @@ def augment(pixels: np.ndarray, content: bytes, view: View) -> np.ndarray:
     content : bytes
         The sha256 of the image's file.
     view : View
+        Number and settings of the copy.
 
     Returns
     -------
@@ -160,10 +162,10 @@ def augment(pixels: np.ndarray, content: bytes, view: View) -> np.ndarray:
     from scipy.ndimage import affine_transform
 
     ranges = view.augmentation
-    numbers = _draw(content, view)
+    numbers = draw_numbers(content, view)
     matrix, offset = affine_map(pixels.shape[:2], ranges, numbers)
     copy = np.empty_like(pixels)
-    for channel in range(pixels.shape[2]):  # not as a volume: twice as slow
+    for channel in range(pixels.shape[2]):  # a transform of the whole volume is half as fast
         affine_transform(
             pixels[:, :, channel], matrix, offset, output=copy[:, :, channel], order=1, mode="nearest", prefilter=False
         )
@@ -178,20 +180,22 @@ def augment(pixels: np.ndarray, content: bytes, view: View) -> np.ndarray:
 def affine_map(
     size: tuple[int, ...], ranges: Augmentation, numbers: Mapping[str, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The map from a pixel (row, column) of the copy to the place in the image that it shows.
+    """Return the map from a pixel (row, column) of the copy to the point of the image that it shows.
 
     Parameters
     ----------
     size : (int, int)
         Height and width.
     ranges : Augmentation
+        Settings that the random numbers are multiplied with.
     numbers : mapping
-        For each setting a number in [-1, 1), and `zoom_height`, `zoom_width`.
+        A number in [-1, 1) for each name in `DRAWN`.
 
     Returns
     -------
     matrix : ndarray of shape (2, 2)
     offset : ndarray of shape (2,)
+        The point is `matrix @ pixel + offset`.
     """
     height, width = size
     angle = math.radians(numbers["rotation"] * ranges.rotation)
@@ -210,9 +214,9 @@ DRAWN = (
 )  # fmt: skip
 
 
-def _draw(content: bytes, view: View) -> dict[str, float]:
-    """A number in [-1, 1) for each of `DRAWN`."""
+def draw_numbers(content: bytes, view: View) -> dict[str, float]:
+    """Return a number in [-1, 1) for each name in `DRAWN`, which content and view determine."""
     key = canonical_json(view.identity()).encode() + b"\0" + content
     digest = hashlib.shake_256(key).digest(8 * len(DRAWN))
-    words = np.frombuffer(digest, ">u8") >> np.uint64(11)  # 53 bits: as many as a float holds
+    words = np.frombuffer(digest, ">u8") >> np.uint64(11)  # 53 bits, the precision of a float
     return dict(zip(DRAWN, (words / 2.0**52 - 1).tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Bilinear resizing in numpy: what TensorFlow computes, for images that need not be in memory as arrays."""
+"""Bilinear resizing in numpy, with the values of TensorFlow, for images read a part at a time."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import NamedTuple
 import numpy as np
 
 RESIZES = ("bilinear", "antialias")
-BLOCK_PIXELS = 200_000  # read and resized at a time; a usual photo is one block
+BLOCK_PIXELS = 200_000  # pixels read and resized at a time; most photos are one block
 
 
 def stretch(
     read: Callable[[int, int], np.ndarray], source: tuple[int, int], size: tuple[int, int], *, antialias: bool
 ) -> np.ndarray:
-    """Stretch an image to a size, to the values of `tf.image.resize` with method bilinear.
+    """Resize an image, with the values of `tf.image.resize` with method bilinear; its aspect ratio may change.
 
     Parameters
     ----------
     read : callable
-        `read(top, bottom)` gives rows top to bottom - 1 of the source, ndarray of shape
-        (rows, width, 3); it is asked for about `BLOCK_PIXELS` at a time.
+        `read(top, bottom)` returns rows top to bottom - 1 of the source, ndarray of shape
+        (rows, width, 3); it is called for about `BLOCK_PIXELS` pixels at a time.
     source, size : (int, int)
-        Height and width in pixels of what there is and of the result.
+        Height and width of the source and of the result in pixels.
     antialias : bool
-        Where the image shrinks, weigh all of the source instead of two taps an axis.
+        Whether every pixel of a source that shrinks has a weight, instead of two pixels per axis.
 
     Returns
     -------
@@ -32,7 +32,7 @@ def stretch(
     """
     height, width = size
     down, across = _taps(source[0], height, antialias), _taps(source[1], width, antialias)
-    columns = (3 * across.first[:, None] + np.arange(3)).ravel()  # of a row's RGB values side by side
+    columns = (3 * across.first[:, None] + np.arange(3)).ravel()  # in a row of RGB values side by side
     weights = np.repeat(across.weights, 3, axis=1)
     result = np.empty((height, width * 3), np.float32)
     for part in _parts(down, BLOCK_PIXELS // max(source[1], width)):
@@ -47,18 +47,19 @@ def stretch(
 class _Taps(NamedTuple):
     """Along one axis, output i is the sum over t of weights[t, i] * source[first[i] + t]."""
 
-    first: np.ndarray  # (outputs,), never falling
+    first: np.ndarray  # (outputs,), not decreasing
     weights: np.ndarray  # (taps, outputs), float32
 
 
 def _taps(source: int, outputs: int, antialias: bool) -> _Taps:
-    """A triangle that reaches one source pixel to each side; with antialias one output pixel, if that is more.
+    """Return the weights of a triangle filter with half-pixel centres.
 
-    Half-pixel centres, in float32 as in TensorFlow's `resize_bilinear_op` and `scale_and_translate_op`.
+    The triangle reaches one source pixel to each side; with antialias one output pixel, if that is more.
+    All is float32, as in TensorFlow's `resize_bilinear_op` and `scale_and_translate_op`.
     """
     scale, reach = np.float32(source) / np.float32(outputs), np.float32(1)
     if antialias:
-        scale = np.float32(1) / (np.float32(outputs) / np.float32(source))  # not always the same number
+        scale = np.float32(1) / (np.float32(outputs) / np.float32(source))  # rounded twice, as in TensorFlow
         reach = max(scale, reach)
     centres = (np.arange(outputs, dtype=np.float32) + np.float32(0.5)) * scale
     taps = min(2 * int(np.ceil(reach)) + antialias, source)
@@ -68,12 +69,12 @@ def _taps(source: int, outputs: int, antialias: bool) -> _Taps:
     return _Taps(first, weights / weights.sum(axis=0))
 
 
-def _parts(taps: _Taps, most: int) -> Iterator[slice]:
-    """Cut the outputs into parts of at most `most`, each from at most `most` of the source, or single ones."""
+def _parts(taps: _Taps, max_rows: int) -> Iterator[slice]:
+    """Cut the outputs into parts that have, and need of the source, at most `max_rows`; a part may be one row."""
     start = 0
     while start < len(taps.first):
-        fitting = np.searchsorted(taps.first, taps.first[start] + most - len(taps.weights), side="right")
-        stop = max(start + 1, min(int(fitting), start + most))
+        fitting = np.searchsorted(taps.first, taps.first[start] + max_rows - len(taps.weights), side="right")
+        stop = max(start + 1, min(int(fitting), start + max_rows))
         yield slice(start, stop)
         start = stop
 
@@ -81,12 +82,12 @@ def _parts(taps: _Taps, most: int) -> Iterator[slice]:
 def _stretched_rows(
     read: Callable[[int, int], np.ndarray], width: int, first: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Some rows of the result at the source's own width, (rows, width * 3)."""
-    most, stop = max(1, BLOCK_PIXELS // width), int(first[-1]) + len(weights)
+    """Return some rows of the result, not yet resized along the width: (rows, width * 3)."""
+    max_rows, stop = max(1, BLOCK_PIXELS // width), int(first[-1]) + len(weights)
     total = np.zeros((len(first), width * 3), np.float32)
     for tap in range(len(weights)):
-        if tap % most == 0:  # more than once only for a single row
+        if tap % max_rows == 0:  # happens more than once only for a single row
             start = int(first[0]) + tap
-            block = read(start, min(start + most, stop)).reshape(-1, width * 3)
+            block = read(start, min(start + max_rows, stop)).reshape(-1, width * 3)
         total += block[first + tap - start] * weights[tap]
     return total

@@ -15,13 +15,13 @@ import numpy as np
 
 from pipeline.files.durable import TEMPORARY, make_directory
 
-PIXELS = 32  # a side: each of the 8x8 is drawn as 4x4
+SIDE = 32  # pixels; each of the 8x8 pixels is repeated 4x4 times
 
 
 def write_sample(directory: str | Path) -> int:
-    """Write the digits as PNG files, `directory/0/0000.png` and so on; returns how many there are.
+    """Write the digits as PNG files, `directory/0/0000.png` and so on, and return their number.
 
-    The folder appears whole or not at all; one that exists is left as it is.
+    The folder gets its name when it is complete; an existing one is not changed.
     """
     from PIL import Image
     from sklearn.datasets import load_digits
@@ -33,11 +33,11 @@ def write_sample(directory: str | Path) -> int:
     make_directory(directory.parent)
     temporary = directory.with_name(f"{TEMPORARY}{directory.name}-{secrets.token_hex(4)}")
     grey = (digits.images * (255 / 16)).round().astype(np.uint8)
-    for number, (image, label) in enumerate(zip(grey, digits.target, strict=True)):
+    for i, (image, label) in enumerate(zip(grey, digits.target, strict=True)):
         folder = temporary / str(label)
         folder.mkdir(parents=True, exist_ok=True)
         png = io.BytesIO()
-        Image.fromarray(image.repeat(PIXELS // 8, axis=0).repeat(PIXELS // 8, axis=1)).save(png, "PNG")
-        (folder / f"{number:04d}.png").write_bytes(png.getvalue())
+        Image.fromarray(image.repeat(SIDE // 8, axis=0).repeat(SIDE // 8, axis=1)).save(png, "PNG")
+        (folder / f"{i:04d}.png").write_bytes(png.getvalue())
     os.replace(temporary, directory)
     return len(digits.target)

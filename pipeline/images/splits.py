@@ -1,4 +1,4 @@
-"""Which split an image belongs to: a pure function of what the image holds."""
+"""The split of each image: a pure function of the image's content."""
 
 from __future__ import annotations
 
@@ -19,53 +19,71 @@ def assign_splits(
     validation: float,
     test: float,
 ) -> np.ndarray:
-    """Split codes, ndarray of shape (n,), int8.
+    """Assign a split to each image.
 
-    An image without a given split gets one from a hash of its content, the same share of every
-    class on average; so another image never moves it. Images of one content or one group share
-    a hash, and follow a member whose split is given. Where every split is given but there is no
-    validation (or test) image, those are drawn from the train images.
+    The split of an image is given, or drawn from a hash of its content, the same share of every class
+    on average. So adding other images never changes it. Images with the same content or group share a
+    hash; if the split of one of them is given, the others get the same split. Where all splits are given
+    but no image is in validation (or test), images for it are drawn from train.
+
+    Parameters
+    ----------
+    contents : sequence of n bytes
+        The sha256 of each image.
+    groups : sequence of n str or None
+        Images of one group are in the same split.
+    given : sequence of n str or None
+        The split that folders or a CSV file give.
+    validation, test : float
+        Fractions of the images to draw.
+
+    Returns
+    -------
+    ndarray of shape (n,), int8
+        Indices into `SPLITS`.
 
     Raises
     ------
     ImagesError
-        Fractions that leave nothing to train on.
+        The fractions leave no images to train on.
     """
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise ImagesError(f"validation {validation} and test {test} must be fractions that leave some images to train")
-    named = set(given)
-    validation = 0.0 if "validation" in named else validation
-    test = 0.0 if "test" in named else test
-    if None not in named and (validation or test):
+    given_splits = set(given)
+    validation = 0.0 if "validation" in given_splits else validation
+    test = 0.0 if "test" in given_splits else test
+    if None not in given_splits and (validation or test):
         given = [None if split == "train" else split for split in given]
-    keys = _linked(contents, groups)
+    keys = _shared_keys(contents, groups)
     fixed = {key: split for key, split in zip(keys, given, strict=True) if split is not None}
-    splits = [split or fixed.get(key) or _drawn(key, validation, test) for key, split in zip(keys, given, strict=True)]
+    splits = (
+        split or fixed.get(key) or _draw_split(key, validation, test) for key, split in zip(keys, given, strict=True)
+    )
     return np.array([SPLITS.index(split) for split in splits], np.int8)
 
 
-def _drawn(key: bytes, validation: float, test: float) -> str:
+def _draw_split(key: bytes, validation: float, test: float) -> str:
     position = int.from_bytes(hashlib.sha256(b"split" + key).digest()[:8], "big") / 2**64  # in [0, 1)
     if position < validation:
         return "validation"
     return "test" if position >= 1 - test else "train"
 
 
-def _linked(contents: Sequence[bytes], groups: Sequence[str | None]) -> list[bytes]:
-    """One key for all images that are tied together by content or group (union-find)."""
+def _shared_keys(contents: Sequence[bytes], groups: Sequence[str | None]) -> list[bytes]:
+    """Return a key per image, the same for all images that contents and groups connect (union-find)."""
     if not any(groups):
         return list(contents)
     parent: dict[bytes, bytes] = {}
 
     def root(key: bytes) -> bytes:
-        while (above := parent.setdefault(key, key)) != key:
-            parent[key] = parent[above]
-            key = above
+        while (up := parent.setdefault(key, key)) != key:
+            parent[key] = parent[up]
+            key = up
         return key
 
     names = [b"group " + group.encode(errors="surrogateescape") if group else b"" for group in groups]
     for content, name in zip(contents, names, strict=True):
         if name:
-            one, other = sorted((root(content), root(name)), key=lambda key: (not key.startswith(b"group "), key))
-            parent[other] = one
+            upper, lower = sorted((root(content), root(name)), key=lambda key: (not key.startswith(b"group "), key))
+            parent[lower] = upper
     return [root(content) for content in contents]

@@ -1,4 +1,4 @@
-"""What became of an image: the `status` of its row."""
+"""The status of a row: whether its image has features, and if not, why."""
 
 from enum import IntEnum
 
@@ -15,5 +15,5 @@ class Status(IntEnum):
 
     @property
     def words(self) -> str:
-        """The status as a person reads it: `too large`."""
+        """The status in words, `too large` for example."""
         return self.name.lower().replace("_", " ")

@@ -1,4 +1,4 @@
-"""`ImageTable`: the images of a data set, a row each, and what is known of them."""
+"""`ImageTable`: the images of a data set with their labels, splits, groups and content."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 
 SPLITS = ("train", "validation", "test")
 NO_GROUP = -1
-MAX_NAMED = 5  # classes in a repr
+MAX_SHOWN = 5  # classes in a repr
 
 
 class Skipped(NamedTuple):
-    """A file or folder that is no image, and why."""
+    """A file or folder that is not used as an image, and why."""
 
     path: str
     reason: str
@@ -31,23 +31,24 @@ class ImageTable:
     root : Path
         The folder that ids are relative to.
     ids : sequence of n str
-        Path of each image below `root`, with `/`; what is not UTF-8 is surrogate-escaped.
+        Path of each image relative to `root`, with `/`; bytes that are not UTF-8 are surrogate-escaped.
     labels : ndarray of shape (n,), int32
-        Indices into `classes`; -1 where there is no label.
+        Indices into `classes`; -1 for no label.
     split_codes : ndarray of shape (n,), int8
         Indices into `SPLITS`.
     classes : tuple of str
         Sorted by name.
     sizes, mtimes : ndarray of shape (n,), int64
-        Bytes; nanoseconds since 1970.
+        Size in bytes and time of modification in nanoseconds since 1970.
     contents : ndarray of shape (n, 32), uint8
-        The sha256 of each file's bytes; zeros where it cannot be read.
+        The sha256 of each file's bytes; zeros for a file that cannot be read.
     readable : ndarray of shape (n,), bool
+        Whether the file could be read.
     groups : ndarray of shape (n,), int32
-        The same number for images that the user says belong together (the column `group` of a CSV
-        file); `NO_GROUP` where nothing is said.
+        The same number for images of the same group (the column `group` of a CSV file); `NO_GROUP` for
+        an image without a group.
     skipped : sequence of Skipped
-        What lies among the images and is none.
+        Files and folders among the images that are not used as images.
     """
 
     root: Path
@@ -66,10 +67,10 @@ class ImageTable:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        of_class, of_split = self.counts().sum(axis=1), np.bincount(self.split_codes, minlength=len(SPLITS))
-        classes = [f"{name!r} {n}" for name, n in zip(self.classes[:MAX_NAMED], of_class, strict=False)]
-        classes += ["..."] if len(self.classes) > MAX_NAMED else []
-        splits = [f"{name} {n}" for name, n in zip(SPLITS, of_split, strict=True)]
+        class_sizes, split_sizes = self.counts().sum(axis=1), np.bincount(self.split_codes, minlength=len(SPLITS))
+        classes = [f"{name!r} {n}" for name, n in zip(self.classes[:MAX_SHOWN], class_sizes, strict=False)]
+        classes += ["..."] if len(self.classes) > MAX_SHOWN else []
+        splits = [f"{name} {n}" for name, n in zip(SPLITS, split_sizes, strict=True)]
         return f"<ImageTable {str(self.root)!r}: {len(self)} images; {', '.join(classes)}; {', '.join(splits)}>"
 
     @property
@@ -83,19 +84,19 @@ class ImageTable:
         return [os.path.join(self.root, id) for id in self.ids]  # noqa: PTH118  # a million times
 
     def content_keys(self) -> list[bytes]:
-        """The sha256 of each image as 32 bytes."""
+        """Return the sha256 of each image as 32 bytes."""
         flat = self.contents.tobytes()
-        return [flat[at : at + 32] for at in range(0, len(flat), 32)]
+        return [flat[start : start + 32] for start in range(0, len(flat), 32)]
 
     def counts(self) -> np.ndarray:
-        """Images of each class in each split, ndarray of shape (classes, 3), int64."""
+        """Return the number of images of each class in each split, ndarray of shape (classes, 3), int64."""
         counts = np.zeros((len(self.classes), len(SPLITS)), np.int64)
         labelled = self.labels >= 0
         np.add.at(counts, (self.labels[labelled], self.split_codes[labelled]), 1)
         return counts
 
     def take(self, rows: np.ndarray) -> ImageTable:
-        """The table of the given rows only."""
+        """Return the table of the given rows only."""
         return replace(
             self,
             ids=[self.ids[row] for row in rows],

@@ -148,7 +148,7 @@ def stored_spec(manifest: Manifest) -> ConvBaseSpec:
     conv_base = manifest.sources["conv_base"]
     weights = ConvBaseSpec.weights if conv_base.endswith(".keras") else manifest.sources["weights"]
     given = {"conv_base": conv_base, "weights": weights, "size": tuple(known["size"])}
-    view = {"view": View.of(known["view"])} if "view" in known else {}
+    view = {"view": View.from_identity(known["view"])} if "view" in known else {}
     return ConvBaseSpec(**{**known, **given, **view})
 
 

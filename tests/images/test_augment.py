@@ -1,4 +1,4 @@
-"""Augmented copies: a pure function of content, number, settings and seed."""
+"""Augmented copies are a pure function of content, number, settings and seed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import SpecError
-from pipeline.images.augment import DRAWN, Augmentation, View, _draw, affine_map, augment
+from pipeline.images.augment import DRAWN, Augmentation, View, affine_map, augment, draw_numbers
 
 CONTENT = hashlib.sha256(b"an image").digest()
 NONE = Augmentation(rotation=0, width_shift=0, height_shift=0, shear=0, zoom=0, horizontal_flip=False)
@@ -37,8 +37,8 @@ def test_golden_values():
     assert found[:, :, 0] == pytest.approx(np.array(golden), abs=1e-3)
 
 
-def test_the_numbers_drawn_are_these_for_ever():
-    drawn = _draw(CONTENT, View(1))
+def test_the_drawn_numbers_never_change():
+    drawn = draw_numbers(CONTENT, View(1))
     expected = [
         0.340354270,
         -0.336377120,
@@ -52,18 +52,18 @@ def test_the_numbers_drawn_are_these_for_ever():
     assert list(drawn.values()) == pytest.approx(expected, abs=1e-9)
 
 
-def test_the_numbers_drawn_fill_their_range_evenly():
-    drawn = np.array([list(_draw(bytes([n % 256, n // 256]) * 16, View(1)).values()) for n in range(2000)])
+def test_the_drawn_numbers_are_uniform_and_uncorrelated():
+    drawn = np.array([list(draw_numbers(bytes([n % 256, n // 256]) * 16, View(1)).values()) for n in range(2000)])
     assert drawn.min() >= -1 and drawn.max() < 1
     assert np.abs(drawn.mean(axis=0)).max() < 0.06 and np.abs(drawn.std(axis=0) - 3**-0.5).max() < 0.03
     assert np.abs(np.corrcoef(drawn.T) - np.eye(len(DRAWN))).max() < 0.1
 
 
-def test_it_is_the_map_of_keras():
+def test_the_affine_map_equals_that_of_keras():
     image_utils = pytest.importorskip("keras.src.legacy.preprocessing.image")
     ranges, pixels = Augmentation(horizontal_flip=False), image(1, (20, 20))
     view = View(1, ranges)
-    drawn = _draw(CONTENT, view)
+    drawn = draw_numbers(CONTENT, view)
     expected = image_utils.apply_affine_transform(
         pixels,
         theta=drawn["rotation"] * ranges.rotation,
@@ -91,7 +91,7 @@ def test_a_shift_is_a_fraction_of_height_and_width():
 
 
 @pytest.mark.parametrize("drawn", [{"rotation": 1.0}, {"shear": -1.0}, {"zoom_height": 1.0}, {"zoom_width": -1.0}])
-def test_rotation_shear_and_zoom_leave_the_centre_where_it_is(drawn):
+def test_rotation_shear_and_zoom_do_not_move_the_centre(drawn):
     matrix, offset = affine_map((41, 101), Augmentation(), numbers(**drawn))
     assert not np.allclose(matrix, np.eye(2))
     assert matrix @ [20, 50] + offset == pytest.approx([20, 50])
@@ -111,12 +111,12 @@ def test_brightness_stays_in_range():
     assert len({copy.tobytes() for copy in copies}) == len(copies)
 
 
-def test_any_thread_and_any_order_give_the_same_bytes():
+def test_threads_and_order_do_not_change_a_copy():
     jobs = [(image(seed), hashlib.sha256(bytes([seed])).digest(), View(n)) for seed in range(6) for n in (1, 2)]
     alone = [augment(*job) for job in jobs]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda job: augment(*job), jobs[::-1]))[::-1]
-    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+    assert all(np.array_equal(*copies) for copies in zip(alone, together, strict=True))
 
 
 CHANGED = {
@@ -150,10 +150,10 @@ def test_number_and_content_change_the_copy():
 
 def test_a_view_comes_back_from_its_identity():
     view = View(4, Augmentation(rotation=10, seed=3))
-    assert View.of(view.identity()) == view
+    assert View.from_identity(view.identity()) == view
     assert View(1, Augmentation(rotation=40)).identity() == View(1, Augmentation(rotation=40.0)).identity()
-    with pytest.raises(SpecError, match="made by 'affine-0'"):
-        View.of({**view.identity(), "method": "affine-0"})
+    with pytest.raises(SpecError, match="made by method 'affine-0'"):
+        View.from_identity({**view.identity(), "method": "affine-0"})
 
 
 @pytest.mark.parametrize(
@@ -169,12 +169,12 @@ def test_a_view_comes_back_from_its_identity():
         {"blur": 1},
     ],
 )
-def test_settings_out_of_range_are_refused(wrong):
+def test_settings_out_of_range_are_errors(wrong):
     with pytest.raises(SpecError, match=next(iter(wrong))):
-        Augmentation.of(wrong)
+        Augmentation.from_settings(wrong)
 
 
 @pytest.mark.parametrize("number", [0, -1, 1.0, True])
-def test_a_view_has_a_number_from_1_on(number):
+def test_the_number_of_a_view_is_1_or_more(number):
     with pytest.raises(SpecError, match="1 or more"):
         View(number)
