@@ -66,7 +66,7 @@ class StoreFiller:
                     callbacks=self.callbacks,
                     counter=self.counter,
                 )
-            return writer.current
+            return writer.commit()
 
     def _plan_update(
         self, images: ImageTable, spec: ConvBaseSpec, store: FeatureStore

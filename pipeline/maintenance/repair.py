@@ -113,7 +113,7 @@ def _repair_one(directory: Path, callbacks: Callbacks, batch_size: int, workers:
             problems={before.shards.path(entry).name: problem for entry, problem in problems.items()},
             quarantined=quarantined,
             rows=plan.rows_pending,
-            lost=_lost(before, writer.current, list(problems)),
+            lost=_lost(before, writer.commit(), list(problems)),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,11 +90,6 @@ class Manifest:
     def dtype(self) -> np.dtype:
         """The dtype in which features are stored."""
         return np.dtype(self.spec["store_dtype"])
-
-    def with_shard(self, entry: ShardEntry) -> Manifest:
-        """The same with one more finished shard."""
-        others = [shard for shard in self.shards if shard.start != entry.start]
-        return replace(self, shards=tuple(sorted([*others, entry], key=lambda shard: shard.start)))
 
     @property
     def makers(self) -> tuple[Mapping[str, Any], ...]:

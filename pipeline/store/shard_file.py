@@ -1,14 +1,14 @@
-"""One shard: a fixed range of rows in an HDF5 file, immutable once it has its name.
+"""The file of one shard: a fixed range of rows in HDF5, never changed once it has its name.
 
-A shard is built in memory and is a pure function of its content: the same rows give the same
-bytes. It holds
+`build_shard` makes the bytes of a shard; the same rows give the same bytes. `Shard` checks and reads
+a file, which holds
 
     features  (rows, ...)  float16 or float32; zeros where the status is not OK
     status    (rows,)      uint8, see `pipeline.images.status.Status`
-    crc32     (rows,)      uint32, of each row's bytes
-    ids       (rows,)      32 bytes each: the sha256 of the image file
+    crc32     (rows,)      uint32, of the bytes of each row
+    ids       (rows, 32)   uint8, the sha256 of each image file
 
-and the attributes `format`, `start`, `stop` and `fingerprint`. `features` is contiguous unless
+and the attributes `format`, `start`, `stop` and `fingerprint`. `features` is contiguous unless it is
 compressed, so that any reader can memory-map it.
 """
 
@@ -31,16 +31,17 @@ from pipeline.files.structure import check_hdf5_structure
 from pipeline.images.status import Status
 
 FORMAT = 1
+MAX_EXPANSION = 1032  # times the size of the file: the most that gzip can do, which it does with equal rows
 
 
 class ShardDamaged(StoreDamaged):
-    """A shard is missing, is not what was written, or is another one.
+    """A shard is missing, is not what was written, or is another shard.
 
     Attributes
     ----------
     path : Path
     problem : str
-        What is wrong, in words that go on from the path.
+        What is wrong, as a predicate: "is missing".
     """
 
     def __init__(self, path: Path, problem: str):
@@ -71,7 +72,7 @@ class ShardContent:
 
 
 def build_shard(content: ShardContent, fingerprint: str, compression: str | None = None) -> memoryview:
-    """The bytes of a shard's file."""
+    """Return the bytes of a shard's file."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.attrs["format"] = FORMAT
@@ -86,7 +87,7 @@ def build_shard(content: ShardContent, fingerprint: str, compression: str | None
 
 
 def row_crc32(features: np.ndarray) -> np.ndarray:
-    """The crc32 of each row's bytes, ndarray of shape (rows,), uint32."""
+    """Return the crc32 of the bytes of each row, ndarray of shape (rows,), uint32."""
     rows = np.ascontiguousarray(features)
     return np.fromiter((zlib.crc32(row.data) for row in rows), np.uint32, len(rows))
 
@@ -97,29 +98,31 @@ def is_run(rows: np.ndarray) -> bool:
 
 
 class Shard:
-    """A shard's file, checked against what it is to be, and read.
+    """A shard that was checked when it was opened.
 
     Parameters
     ----------
     path : Path
     start : int
-        The first row it is to hold.
+        The first row that the shard must hold.
     ids : ndarray of shape (rows, 32), uint8
-        The images it is to hold.
+        The sha256 of the images that it must hold.
     fingerprint : str
-        Of the spec it is to be made with.
-    row_shape, dtype
-        Of one row of features.
+        The fingerprint of the spec that it must be made with.
+    row_shape : tuple of int
+        The shape of one row of features.
+    dtype : dtype
+        The dtype of the features.
     sha256 : str, optional
-        Of the file; checked before anything in it is looked at, and with it every row. Without it
-        no row has been checked yet: see `check_rows`.
+        The sha256 of the file, which covers every row. Without it no row is checked until
+        `check_rows` is called.
     stays_mapped : bool
-        Whether it is mapped once, and not again for each reading.
+        Whether the file is mapped into memory once, and not again for each reading.
 
     Raises
     ------
     ShardDamaged
-        It is missing, is not what was written, is another shard, or is hostile.
+        The file is missing, is not what was written, is another shard, or is unsafe to read.
     """
 
     def __init__(
@@ -137,68 +140,65 @@ class Shard:
         self.path, self.dtype, self.shape = path, dtype, (len(ids), *row_shape)
         self.stays_mapped = stays_mapped
         self._mapped: np.ndarray | None = None
-        with self._errors_named():
-            self._checked = _state(path)
+        with self._errors_as_damage():
+            self._state = _file_state(path)
             if sha256 is not None and sha256_of_file(path) != sha256:
                 raise ShardDamaged(path, "is not what was written (its sha256 differs)")
-            check_hdf5_structure(path)
+            check_hdf5_structure(path, max_expansion=MAX_EXPANSION)
             with h5py.File(path, "r") as file:
                 expected = {"format": FORMAT, "start": start, "stop": start + len(ids), "fingerprint": fingerprint}
                 self._check_attributes(file, expected)
                 self.status = self._dataset(file, "status", (len(ids),), np.uint8)[:]
                 self.crc32 = self._dataset(file, "crc32", (len(ids),), np.uint32)[:]
-                held = self._dataset(file, "ids", (len(ids), 32), np.uint8)[:]
+                stored_ids = self._dataset(file, "ids", (len(ids), 32), np.uint8)[:]
                 features = self._dataset(file, "features", self.shape, dtype)
                 self.offset = features.id.get_offset() if features.chunks is None else None
-        if not np.array_equal(held, ids):
+        if not np.array_equal(stored_ids, ids):
             raise ShardDamaged(path, "holds other images than the index says")
         if not np.isin(self.status, list(Status)).all():
             raise ShardDamaged(path, "has a row of unknown status")
 
-    @property
-    def features(self) -> np.ndarray:
-        """All rows, memory-mapped and read-only; in memory if the shard is compressed.
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Read some rows; of a compressed shard these alone are decompressed.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), int
+            Row numbers, counted from the first row of the shard.
+
+        Returns
+        -------
+        ndarray of shape (n, ...)
 
         Raises
         ------
         ShardDamaged
             The file was changed after it was checked.
         """
-        with self._errors_named():
-            self._refuse_if_changed()
-            if self.offset is None:
-                with h5py.File(self.path, "r") as file:
-                    return np.asarray(file["features"][:])
-            if self._mapped is not None:
-                return self._mapped
-            mapped = np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape)
-            self._mapped = mapped if self.stays_mapped else None
-            return mapped
+        with self._errors_as_damage():
+            self._check_unchanged()
+            if self.offset is not None:
+                return self._map()[slice(rows[0], rows[-1] + 1) if is_run(rows) else rows]
+            needed, inverse = np.unique(rows, return_inverse=True)
+            runs = np.split(needed, np.flatnonzero(np.diff(needed) > 1) + 1)
+            with h5py.File(self.path, "r") as file:  # h5py reads runs four times as fast as a list of rows
+                return np.concatenate([file["features"][run[0] : run[-1] + 1] for run in runs])[inverse]
 
-    def read(self, rows: np.ndarray) -> np.ndarray:
-        """The features of rows, counted from the shard's first, ndarray of shape (len(rows), ...).
-
-        Raises
-        ------
-        ShardDamaged
-            See `features`.
-        """
-        some = slice(rows[0], rows[-1] + 1) if is_run(rows) else rows
-        if self.offset is not None or isinstance(some, slice):
-            return self.features[some]
-        few, places = np.unique(rows, return_inverse=True)  # h5py reads rows in order, each once
-        with self._errors_named(), h5py.File(self.path, "r") as file:
-            self._refuse_if_changed()
-            return np.asarray(file["features"][few])[places]
+    def _map(self) -> np.ndarray:
+        if self._mapped is not None:
+            return self._mapped
+        mapped = np.memmap(self.path, self.dtype, mode="r", offset=self.offset or 0, shape=self.shape)
+        self._mapped = mapped if self.stays_mapped else None
+        return mapped
 
     def check_rows(self) -> None:
-        """Check every row: its crc32, and that it is finite where its status is OK, and zero where it is not.
+        """Check every row: its crc32, and that it is finite where its status is OK, and zero elsewhere.
 
         Raises
         ------
         ShardDamaged
         """
-        features = self.features
+        features = self.read(np.arange(len(self.status)))
         different = np.flatnonzero(row_crc32(features) != self.crc32)
         if len(different):
             raise ShardDamaged(self.path, f"is damaged: row {different[0]} is not what was written (its crc32 differs)")
@@ -208,35 +208,35 @@ class Shard:
             if status != Status.OK and values.any():
                 raise ShardDamaged(self.path, f"is wrong: row {row} has features and is marked {Status(status).words}")
 
-    def _refuse_if_changed(self) -> None:
-        if _state(self.path) != self._checked:
+    def _check_unchanged(self) -> None:
+        if _file_state(self.path) != self._state:
             raise ShardDamaged(self.path, "was changed after it was checked")
 
     @contextlib.contextmanager
-    def _errors_named(self) -> Iterator[None]:
+    def _errors_as_damage(self) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError:
             raise ShardDamaged(self.path, "is missing") from None
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:  # h5py, of damaged bytes
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:  # h5py raises these over damage
             raise ShardDamaged(self.path, f"cannot be read ({error})") from None
 
     def _check_attributes(self, file: h5py.File, expected: dict[str, Any]) -> None:
         for name, value in expected.items():
-            found = file.attrs.get(name)
-            found = found.item() if isinstance(found, np.generic) else found
-            if not isinstance(found, type(value)) or found != value:
-                raise ShardDamaged(self.path, f"is another shard: its {name} is {found}, not {value}")
+            stored = file.attrs.get(name)
+            stored = stored.item() if isinstance(stored, np.generic) else stored
+            if not isinstance(stored, type(value)) or stored != value:
+                raise ShardDamaged(self.path, f"is another shard: its {name} is {stored}, not {value}")
 
     def _dataset(self, file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any) -> h5py.Dataset:
         dataset = file.get(name)
         if not isinstance(dataset, h5py.Dataset) or dataset.shape != shape or dataset.dtype != dtype:
-            found = f"{dataset.dtype} {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "missing"
-            raise ShardDamaged(self.path, f"is no shard: {name} is {found}, not {np.dtype(dtype)} {shape}")
+            stored = f"{dataset.dtype} {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "missing"
+            raise ShardDamaged(self.path, f"is no shard: {name} is {stored}, not {np.dtype(dtype)} {shape}")
         return dataset
 
 
-def _state(path: Path) -> tuple[int, ...]:
-    """What a change of a file shows in, unless somebody hides it."""
+def _file_state(path: Path) -> tuple[int, ...]:
+    """Return what differs after a file was changed, unless the change is hidden on purpose."""
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""`StoreWriter`: the only hand that changes a store; held under its lock."""
+"""`StoreWriter`: writes a store, under the store's lock."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -25,78 +26,114 @@ from pipeline.store.open_store import open_features
 from pipeline.store.shard_file import ShardContent, build_shard
 
 logger = logging.getLogger(__name__)
+MIN_SECONDS = 1.0  # between two writes of the manifest
+MAX_SHARE = 0.02  # fraction of the time of a run that is spent on writing the manifest
 
 
 @contextlib.contextmanager
 def open_for_writing(directory: Path, *, rebuild: bool = False) -> Iterator[StoreWriter]:
-    """Lock a store, clear away what a killed writer left, and hand out its writer.
+    """Lock a store, remove what a killed writer left, and yield the store's writer.
 
-    With `rebuild` the writer knows of no store, and deletes manifest, index and shards, whatever
-    state they are in, when a new plan is put in place; heads stay and are refused by their
-    fingerprint.
+    When the block ends, also by an error, the manifest lists every shard that was written. After an
+    error before anything was written, neither a new directory nor a lock file is left.
 
-    A directory that was made for it is removed when an error comes before anything is written.
+    Parameters
+    ----------
+    directory : Path
+        The directory of the store; created if it does not exist.
+    rebuild : bool
+        Start from no store. The present manifest, index and shards, in whatever state, are deleted
+        when a new plan begins. Heads stay; their fingerprint tells that they are of other features.
 
     Raises
     ------
-    StoreBusy, StoreError
-        Another process writes to it; it cannot be written to; the directory holds something else.
+    StoreBusy
+        Another process is writing to the store.
+    StoreError
+        The directory holds something else, or cannot be written to.
+    StoreDamaged
+        The manifest or the index is not what was written.
     """
-    made = [path for path in (directory, *directory.parents) if not path.exists()]
-    with lock_directory(directory), _removed_if_unused(made):
+    _check_is_store_or_empty(directory)
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    with lock_directory(directory), _removed_if_unused(directory, missing):
+        for folder in (directory, directory / SHARDS):
+            remove_temporaries(folder)
+        writer = StoreWriter(directory, rebuild=rebuild)
+        try:
+            yield writer
+        except BaseException:
+            with contextlib.suppress(OSError, StoreError):  # the next writer lists the shards
+                writer.commit()
+            raise
+        if writer.store is not None:
+            writer.commit()
+
+
+def _check_is_store_or_empty(directory: Path) -> None:
+    """Check, before a lock file is made, that a directory is a store or holds nothing that is not a store's."""
+    if directory.is_dir() and not (directory / MANIFEST).exists():
         foreign = sorted(path.name for path in directory.iterdir() if not belongs_to_store(path.name))
-        if foreign and not (directory / MANIFEST).exists():
+        if foreign:
             raise StoreError(
                 f"{directory} holds {foreign[0]} and no store; give a directory that is empty or does not exist"
             )
-        for folder in (directory, directory / SHARDS):
-            remove_temporaries(folder)
-        yield StoreWriter(directory, rebuild=rebuild)
 
 
 @contextlib.contextmanager
-def _removed_if_unused(made: Sequence[Path]) -> Iterator[None]:
-    """After an error remove directories that were made, innermost first, if they hold nothing but the lock."""
+def _removed_if_unused(directory: Path, made: Sequence[Path]) -> Iterator[None]:
+    """After an error remove the lock, if the directory holds nothing else, and the directories that were made."""
     try:
         yield
     except BaseException:
-        if made and {path.name for path in made[0].iterdir()} <= {LOCK, HOLDER}:
-            with contextlib.suppress(OSError):  # another process has put something there
+        if {path.name for path in directory.iterdir()} <= {LOCK, HOLDER}:
+            with contextlib.suppress(OSError):  # another process has put something into one of them
                 for name in (HOLDER, LOCK):
-                    (made[0] / name).unlink(missing_ok=True)
-                for path in made:
+                    (directory / name).unlink(missing_ok=True)
+                for path in made:  # the innermost is the first
                     path.rmdir()
         raise
 
 
-def _clear(directory: Path) -> None:
-    (directory / MANIFEST).unlink(missing_ok=True)
-    sync_directory(directory)
-    for path in [*directory.glob("index-*.h5"), *(directory / SHARDS).glob("*.h5")]:
-        path.unlink()
-
-
 class StoreWriter:
-    """Writes a store; made by `open_for_writing`."""
+    """Writes the shards and the manifest of a store; made by `open_for_writing`.
+
+    A shard is on disk when `put_shard` returns. The manifest, which grows with the number of shards,
+    is written in intervals: at most every `MIN_SECONDS`, and for no more than `MAX_SHARE` of the
+    time. Readers see the shards that the manifest lists. The next writer lists those that a killed
+    one could not; see `adopt`.
+
+    Attributes
+    ----------
+    store : FeatureStore, optional
+        The store as the manifest on disk describes it; None where there is none yet.
+    """
 
     def __init__(self, directory: Path, *, rebuild: bool = False):
-        self.directory = directory
-        self.rebuild = rebuild
+        self.directory, self.rebuild = directory, rebuild
         self.store: FeatureStore | None = None
+        self._entries: dict[int, ShardEntry] = {}  # all finished shards by first row, listed or not
+        self._is_committed = True
+        self._next_commit = monotonic() + MIN_SECONDS
         if (directory / MANIFEST).exists() and not rebuild:
-            self.store = open_features(directory)
+            self._set_store(open_features(directory))
+            self.adopt()
 
     @property
     def current(self) -> FeatureStore:
-        """The store as it is after the last write."""
+        """The store as the manifest on disk describes it."""
         if self.store is None:
             raise StoreError(f"{self.directory}: nothing can be written before a plan is")
         return self.store
 
+    def _set_store(self, store: FeatureStore) -> None:
+        self.store = store
+        self._entries = {entry.start: entry for entry in store.manifest.shards}
+
     def begin(self, manifest: Manifest, index: Index) -> None:
         """Put a new plan in place: first the index, then the manifest that names it."""
         if self.rebuild:
-            _clear(self.directory)
+            _delete_store(self.directory)
             self.rebuild = False
         data = index.to_bytes()
         sha256 = sha256_of(data)
@@ -108,78 +145,81 @@ class StoreWriter:
         for old in self.directory.glob("index-*.h5"):
             if old.name != manifest.index:
                 old.unlink()
-        self.store = FeatureStore(self.directory, manifest, index)
-
-    def adopt(self) -> int:
-        """List finished shards that a killed writer wrote but had no time to list; returns how many.
-
-        A shard that is not exactly what the plan says is deleted.
-        """
-        store = self.current
-        listed = {entry.start for entry in store.manifest.shards}
-        adopted = 0
-        wanted = {shard_name(start, stop): (start, stop) for start, stop in store.index.ranges.tolist()}
-        for path in sorted((self.directory / SHARDS).glob("*.h5")):
-            start, stop = wanted.get(path.name, (None, None))
-            if start in listed:
-                continue
-            if start is None or not self._adopt_one(path, start, stop):
-                logger.info("%s is not part of the store; deleted", path)
-                path.unlink()
-            else:
-                adopted += 1
-        return adopted
-
-    def _adopt_one(self, path: Path, start: int, stop: int) -> bool:
-        try:
-            data = path.read_bytes()
-            shard = self.current.shards.open_file(start, stop, sha256=None)
-            shard.check_rows()
-        except (StoreDamaged, OSError):
-            return False
-        bad = tuple(
-            BadRow(start + int(row), int(shard.status[row]), Status(shard.status[row]).words)
-            for row in np.flatnonzero(shard.status != Status.OK)
-        )
-        self._list(ShardEntry(start, stop, len(data), sha256_of(data), bad, self._maker))
-        return True
+        self._set_store(FeatureStore(self.directory, manifest, index))
 
     def set_maker(self, made_with: Mapping[str, Any]) -> None:
         """Record the library versions and the machine that make the next shards."""
         manifest = self.current.manifest
         if manifest.makers[-1] != made_with:
-            manifest = replace(manifest, later_makers=(*manifest.later_makers, made_with))
-            manifest.write(self.directory)
-            self.store = FeatureStore(self.directory, manifest, self.current.index)
-
-    @property
-    def _maker(self) -> int:
-        return len(self.current.manifest.later_makers)
+            self._write_manifest(replace(manifest, later_makers=(*manifest.later_makers, made_with)))
 
     def put_shard(self, content: ShardContent, bad: tuple[BadRow, ...]) -> None:
-        """Write a shard durably and list it; when this returns, a power cut cannot undo it."""
-        store = self.current
-        data = build_shard(content, store.fingerprint, store.manifest.compression)
-        make_directory(self.directory / SHARDS)  # which may be what was lost
-        write_durably(self.directory / SHARDS / shard_name(content.start, content.stop), data)
-        self._list(ShardEntry(content.start, content.stop, len(data), sha256_of(data), bad, self._maker))
+        """Write a shard durably: when this returns, a power cut cannot undo it.
 
-    def _list(self, entry: ShardEntry) -> None:
-        store = self.current
-        manifest = store.manifest.with_shard(entry)
+        Parameters
+        ----------
+        content : ShardContent
+        bad : tuple of BadRow
+            The rows without features.
+        """
+        manifest = self.current.manifest
+        data = build_shard(content, manifest.fingerprint, manifest.compression)
+        make_directory(self.directory / SHARDS)  # it may be what was lost
+        write_durably(self.directory / SHARDS / shard_name(content.start, content.stop), data)
+        maker = len(manifest.later_makers)
+        self._add(ShardEntry(content.start, content.stop, len(data), sha256_of(data), bad, maker))
+
+    def _add(self, entry: ShardEntry) -> None:
+        # The manifest describes another file where the shard replaces a listed one, so that it cannot wait.
+        is_urgent = entry.start in self._entries
+        self._entries[entry.start], self._is_committed = entry, False
+        if is_urgent or monotonic() >= self._next_commit:
+            self.commit()
+
+    def commit(self) -> FeatureStore:
+        """Write the manifest if there are shards that it does not list, and return the store."""
+        if not self._is_committed:
+            self._write_manifest(self.current.manifest)
+        return self.current
+
+    def _write_manifest(self, manifest: Manifest) -> None:
+        started = monotonic()
+        manifest = replace(manifest, shards=tuple(entry for _, entry in sorted(self._entries.items())))
         manifest.write(self.directory)
-        self.store = FeatureStore(self.directory, manifest, store.index)
+        self.store, self._is_committed = FeatureStore(self.directory, manifest, self.current.index), True
+        now = monotonic()
+        self._next_commit = now + max(MIN_SECONDS, (now - started) / MAX_SHARE)
+
+    def adopt(self) -> int:
+        """List shards that a killed writer wrote and did not list; return how many.
+
+        A shard that is not exactly what the index says is deleted.
+        """
+        store, adopted = self.current, 0
+        ranges = {shard_name(start, stop): (start, stop) for start, stop in store.index.ranges.tolist()}
+        for path in sorted((self.directory / SHARDS).glob("*.h5")):
+            start, stop = ranges.get(path.name, (None, None))
+            if start in self._entries:
+                continue
+            entry = None if start is None else _read_entry(store, path, start, stop)
+            if entry is None:
+                logger.info("%s is not part of the store; deleted", path)
+                path.unlink()
+            else:
+                self._add(entry)
+                adopted += 1
+        self.commit()
+        return adopted
 
     def quarantine(self, entries: Sequence[ShardEntry]) -> list[Path]:
-        """Move files of shards aside; they stay listed, as missing, until `put_shard` replaces them.
+        """Move the files of shards aside; the manifest lists them, as missing, until `put_shard` replaces them.
 
         Returns
         -------
         list of Path
-            Where the files are now; one that was missing has none.
+            Where the files are now; a file that was missing is left out.
         """
-        folder = self.directory / QUARANTINE
-        moved = []
+        folder, moved = self.directory / QUARANTINE, []
         for path in filter(os.path.lexists, map(self.current.shards.path, entries)):
             make_directory(folder)
             moved.append(_free_name(folder / path.name))
@@ -187,6 +227,29 @@ class StoreWriter:
         for changed in [folder, self.directory / SHARDS] if moved else []:
             sync_directory(changed)
         return moved
+
+
+def _delete_store(directory: Path) -> None:
+    """Delete the manifest, which makes it no store any more, then indices and shards."""
+    (directory / MANIFEST).unlink(missing_ok=True)
+    sync_directory(directory)
+    for path in [*directory.glob("index-*.h5"), *(directory / SHARDS).glob("*.h5")]:
+        path.unlink()
+
+
+def _read_entry(store: FeatureStore, path: Path, start: int, stop: int) -> ShardEntry | None:
+    """Return the entry of an unlisted shard after a check of every row; None if it is not what the index says."""
+    try:
+        data = path.read_bytes()
+        shard = store.shards.open_file(start, stop, sha256=None)
+        shard.check_rows()
+    except (StoreDamaged, OSError):
+        return None
+    bad = tuple(
+        BadRow(start + int(row), int(shard.status[row]), Status(shard.status[row]).words)
+        for row in np.flatnonzero(shard.status != Status.OK)
+    )
+    return ShardEntry(start, stop, len(data), sha256_of(data), bad, maker=len(store.manifest.later_makers))
 
 
 def _free_name(path: Path) -> Path:

@@ -84,7 +84,7 @@ pipeline.store.write_store.write_durably = write
 """
 HAS_NO_LOCK = """
 import contextlib, pipeline.store.write_store
-pipeline.store.write_store.writing = lambda directory: contextlib.nullcontext(directory.mkdir(exist_ok=True))
+pipeline.store.write_store.lock_directory = lambda directory: contextlib.nullcontext(directory.mkdir(exist_ok=True))
 """
 SAYS_TWO_LINES = """
 import sys, pipeline.cli.exit as ending
@@ -98,7 +98,7 @@ import numpy as np, pipeline.store.shard_file as shard
 class Any(str):
     __ne__ = lambda self, other: False
 shard.sha256_of_file = lambda path: Any()
-shard.Shard.read = lambda self, rows: np.asarray(self.features[rows])
+shard.Shard.read = lambda self, rows: np.asarray(self._map()[rows])
 """
 IGNORES_A_FIELD = """
 import pipeline.extraction.fill_store as extract, pipeline.extraction.spec_check as matching
