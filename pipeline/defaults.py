@@ -1,26 +1,26 @@
-"""Defaults that both a signature and the command line show, each written once."""
+"""Defaults that function signatures and the command line share."""
 
-VALIDATION = 0.2  # of the images, where no splits are given
-TEST = 0.0
-THRESHOLD = 0.7  # cosine of features from which two images may be duplicates
-EXTRACT_BATCH = 32  # images a forward pass
-MAX_BAD = 0.01  # of the images without features; more means that something is wrong with the data
+VALIDATION = 0.2  # fraction of the images, if no splits are given
+TEST = 0.0  # fraction of the images
+THRESHOLD = 0.7  # minimum cosine of the features of two images whose pixels are compared for duplicates
+EXTRACT_BATCH = 32  # images per forward pass
+MAX_BAD = 0.01  # fraction of images without features; more means that something is wrong with the data
 
-# The slides' dense head
+# The dense head of the slides
 UNITS = (50, 25)
 DROPOUT = 0.0
 LEARNING_RATE = 1e-3
 EPOCHS = 10
 HEAD_BATCH = 32
 
-UNKNOWN = 0.99  # of the training images are nearer to one another than an unknown image is to them
+UNKNOWN = 0.99  # an image is unknown if it is farther from the train images than this fraction of them is
 
-# Fine-tuning: small steps, as all weights are good already (Chollet, Deep Learning with Python, 8.3.2)
+# Fine-tuning: a small learning rate, as all weights are trained already (Chollet, Deep Learning with Python, 8.3.2)
 TUNING_RATE = 1e-5
 TUNING_EPOCHS = 10
 TUNING_PATIENCE = 3
 
 # An exported model
 FORMS = ("image", "slides")
-FORMATS = {"keras": ".keras", "savedmodel": "", "tflite": ".tflite", "onnx": ".onnx"}  # by what a name ends in
-COMPARED = 200  # images, by `verify --model`
+FORMATS = {"keras": ".keras", "savedmodel": "", "tflite": ".tflite", "onnx": ".onnx"}  # name and file suffix
+COMPARED = 200  # images that `verify --model` compares

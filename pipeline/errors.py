@@ -1,4 +1,4 @@
-"""The errors a caller may want to tell apart. Each says what, where and what to do."""
+"""The exception classes of the package. Each message says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 
 class PipelineError(Exception):
-    """Any error this package raises on purpose; its text is one line fit for a user."""
+    """Base class of all errors that this package raises deliberately; the message is one line for the user."""
 
     exit_status = 2
 
 
 class ImagesError(PipelineError):
-    """The images or their labels cannot be used: no such folder, no images, one class."""
+    """The images or their labels cannot be used: the folder does not exist, or there are no images or one class."""
 
 
 class SpecError(PipelineError):
-    """No conv base can be made from the spec: name, weights, size, cut or preprocessing."""
+    """No conv base can be made from the spec, because of its name, weights, size, cut or preprocessing."""
 
 
 class WeightsUnavailable(SpecError):
@@ -24,7 +24,7 @@ class WeightsUnavailable(SpecError):
 
 
 class StoreError(PipelineError):
-    """The store cannot be used as asked."""
+    """The store cannot be used for the requested operation."""
 
 
 class StoreBusy(StoreError):
@@ -32,17 +32,17 @@ class StoreBusy(StoreError):
 
 
 class StoreDamaged(StoreError):
-    """A file of the store is missing or is not what it was when it was written."""
+    """A file of the store is missing, or was changed after it was written."""
 
     exit_status = 1
 
 
 class StoreMismatch(StoreError):
-    """Two things were made from different specs.
+    """Two stores, heads or models were made with different specs.
 
     Attributes
     ----------
-    differences : list of (field, stored value, asked value)
+    differences : list of (field, stored value, requested value)
     """
 
     def __init__(self, message: str, differences: Sequence[tuple[str, object, object]] = ()):
@@ -51,14 +51,14 @@ class StoreMismatch(StoreError):
 
 
 class HeadError(PipelineError):
-    """A head is unknown, not trained yet, damaged, or does not belong to these features."""
+    """A head is unknown, untrained or damaged, or was trained on other features."""
 
 
 class ExportError(PipelineError):
-    """A model cannot be written as asked, or an exported file cannot be used."""
+    """A model cannot be exported as requested, or an exported file cannot be used."""
 
 
 class TooManyBadImages(PipelineError):
-    """More images than allowed could not be used."""
+    """More images than allowed have no features."""
 
     exit_status = 1

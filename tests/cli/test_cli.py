@@ -55,7 +55,8 @@ def test_features_then_heads_then_info(run, photos, tmp_path):
 
 def test_the_plan_is_said_first(run, photos, tmp_path):
     _, out, _ = run("features", photos, "--cache", tmp_path / "cache", "--size", "8")
-    for word in ("images     20", "cats", "dogs", "train", "validation", "20 forward passes to make", "480 B to write"):
+    words = ("images     20", "cats", "dogs", "train", "validation", "20 forward passes to make", "480 bytes to write")
+    for word in words:
         assert word in out
 
 
