@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline import ConvBaseSpec, extract_features, open_features, scan_images, train_heads
 from pipeline.evaluation import Evaluation, plots
-from pipeline.training.saved_heads import saved_heads
+from pipeline.training.saved_heads import list_saved_heads
 from tests.fakes import photo_folder
 
 MATH = ("a$b$", "$x^$", r"$\frac$")  # class names that matplotlib takes for formulas; the last two are wrong ones
@@ -69,4 +69,4 @@ def test_heads_are_trained_and_listed_although_a_plot_fails(tmp_path, fake_conv_
     assert (store.heads_directory / "ridge" / "confusion_matrix.png").is_file()
     monkeypatch.setattr(plots, "confusion_figure", fail)
     train_heads(store, ["knn", "logistic"])
-    assert {head.name for head in saved_heads(store)} == {"ridge", "knn", "logistic"}
+    assert {head.name for head in list_saved_heads(store)} == {"ridge", "knn", "logistic"}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline import ConvBaseSpec, extract_features, load_head, open_features, predict_images, scan_images, verify_store
 from pipeline.store import open_views
-from pipeline.training.saved_heads import saved_heads
+from pipeline.training.saved_heads import list_saved_heads
 
 ARCHIVE = Path(__file__).parent.parent / "data" / "store_0_1_0.tar.gz"
 HEADS = ("logistic", "dense", "ridge", "knn")
@@ -68,7 +68,7 @@ def test_an_old_finetuned_head_gives_the_same_probabilities(archive, expected):
 
 
 def test_the_scores_of_old_heads_are_read_and_not_stale(archive):
-    heads = saved_heads(open_features(archive / "store"))
+    heads = list_saved_heads(open_features(archive / "store"))
     assert {head.name for head in heads} == set(HEADS)
     assert [head.problem for head in heads] == [None] * len(HEADS)
 
