@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.cli.display.callbacks import ConsoleCallbacks
     from pipeline.cli.display.words import warn_of_heads, warn_of_random_weights
     from pipeline.report import write_report
-    from pipeline.report.feature_map import MAX
+    from pipeline.report.feature_map import MAX_IMAGES
     from pipeline.store import open_features
     from pipeline.store.layout import REPORT
     from pipeline.text import counted, format_duration, format_size
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     start = time.monotonic()
     store = open_features(options.store)
     warn_of_random_weights(store)
-    images = counted(min(MAX, len(store.members())), "image")
+    images = counted(min(MAX_IMAGES, len(store.members())), "image")
     console.say(f"{store.directory}: the map of {images} takes most of the time, up to half a minute")
     if (store.heads_directory / "dense").is_dir():
         console.start_tensorflow_quietly()

@@ -1,4 +1,4 @@
-"""What is known of a store and its heads as one HTML page: `write_report`."""
+"""The HTML report about a store and its heads: `write_report`."""
 
 from pipeline.report.write import write_report
 

@@ -1,50 +1,65 @@
-"""Whether probabilities are what they say."""
+"""Calibration of a head: how well its probabilities agree with the shares of right predictions."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from pipeline.report.figures import BINS, bin_counts
+BINS = 10
 
 
-def reliability_pairs(y: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What was said with which probability, and whether it was so.
+class Calibration(NamedTuple):
+    """Calibration of a head on n images.
 
-    Of two classes it is said of each image that it is of the second; of more, that it is of the class
-    which the head names (Guo et al., "On calibration of modern neural networks", 2017).
+    Attributes
+    ----------
+    brier_score : float
+        Mean squared error of the probabilities: of the second of two classes, from 0 to 1, or summed
+        over three classes and more, from 0 to 2.
+    error : float
+        Expected calibration error (Naeini, Cooper and Hauskrecht, "Obtaining well calibrated
+        probabilities using Bayesian binning", 2015): the mean absolute difference between the mean
+        probability and the share of events in a bin, weighted by the numbers of images in the bins.
+    mean_probability, share : ndarray of shape (number of bins with images,), float64
+        Of each bin that has images.
+    counts : ndarray of shape (BINS,), int64
+        Images in each bin.
+    """
+
+    brier_score: float
+    error: float
+    mean_probability: np.ndarray
+    share: np.ndarray
+    counts: np.ndarray
+
+
+def measure_calibration(y: np.ndarray, probabilities: np.ndarray) -> Calibration:
+    """Compare probabilities with what happened.
+
+    For two classes, the event is that an image belongs to the second class; for more, that the predicted
+    class is right (Guo et al., "On calibration of modern neural networks", 2017).
 
     Parameters
     ----------
     y : ndarray of shape (n,), int
-    probabilities : ndarray of shape (n, k)
-
-    Returns
-    -------
-    happened : ndarray of shape (n,), bool
-    probability : ndarray of shape (n,), float64
-        From 0 to 1; float32 rounding is cut off.
-    """
-    named = np.ones(len(y), int) if probabilities.shape[1] == 2 else probabilities.argmax(axis=1)
-    said = np.take_along_axis(probabilities, named[:, None], axis=1)[:, 0].astype(np.float64)
-    return y == named, np.clip(said, 0, 1)
-
-
-def expected_calibration_error(happened: np.ndarray, probability: np.ndarray) -> float:
-    """The mean over ten equal bins, weighted by their counts, of |share that happened - mean probability|.
-
-    Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", 2015.
+        Indices of the true classes.
+    probabilities : ndarray of shape (n, k), float
     """
     from sklearn.calibration import calibration_curve
+    from sklearn.metrics import brier_score_loss
 
-    share, said = calibration_curve(happened, probability, n_bins=BINS)
-    counts = bin_counts(probability)
-    return float(np.average(np.abs(share - said), weights=counts[counts > 0]))
-
-
-def mean_brier_score(y: np.ndarray, probabilities: np.ndarray) -> float:
-    """The mean squared error of the probabilities: of two classes that of the second, from 0 to 1; of more
-    summed over the classes, from 0 to 2 (Brier, 1950)."""
-    of_truth = np.take_along_axis(probabilities, y[:, None], axis=1)[:, 0].astype(np.float64)
-    # As sum (p - truth)², but that truth is no second table of n rows and k columns.
-    per_image = np.einsum("ij,ij->i", probabilities, probabilities, dtype=np.float64) - 2 * of_truth + 1
-    return float(per_image.mean() / (2 if probabilities.shape[1] == 2 else 1))
+    k = probabilities.shape[1]
+    probabilities = np.clip(probabilities, 0, 1)  # rounding errors may lead to more than 1
+    classes = np.ones(len(y), int) if k == 2 else probabilities.argmax(axis=1)
+    probability = probabilities[np.arange(len(y)), classes]
+    share, mean_probability = calibration_curve(y == classes, probability, n_bins=BINS)
+    # The bins of calibration_curve, which does not return its counts.
+    counts = np.bincount(np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], probability), minlength=BINS)
+    return Calibration(
+        brier_score=float(brier_score_loss(y, probabilities, labels=np.arange(k), scale_by_half="auto")),
+        error=float(np.average(np.abs(share - mean_probability), weights=counts[counts > 0])),
+        mean_probability=mean_probability,
+        share=share,
+        counts=counts,
+    )

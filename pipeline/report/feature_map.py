@@ -1,4 +1,4 @@
-"""A map of the features: images that the conv base finds alike lie near one another."""
+"""A two-dimensional map of the features: images with similar features lie near each other."""
 
 from __future__ import annotations
 
@@ -8,40 +8,44 @@ import numpy as np
 
 from pipeline.store import FeatureStore
 
-MAX = 1500  # images on the map; t-SNE takes some seconds for so many
-DIMENSIONS = 50  # left by the PCA
-MIN = 10  # images that make a map
+MIN_IMAGES, MAX_IMAGES = 10, 1500  # on the map; t-SNE takes some seconds for 1500
+MAX_DIMENSIONS = 50  # after the PCA
 PERPLEXITY = 30.0
 
 
 class FeatureMap(NamedTuple):
-    """Places of images.
+    """Positions of images on the map.
 
     Attributes
     ----------
-    members : ndarray of shape (n,), int64
+    images : ndarray of shape (n,), int64
         Indices into `store.images`.
-    places : ndarray of shape (n, 2), float32
-    of : int
-        Images with features, of which these are a random sample.
+    points : ndarray of shape (n, 2), float32
+    n_with_features : int
+        Number of images with features. If it is more than n, `images` is a random sample.
     """
 
-    members: np.ndarray
-    places: np.ndarray
-    of: int
+    images: np.ndarray
+    points: np.ndarray
+    n_with_features: int
 
 
 def map_features(store: FeatureStore) -> FeatureMap | None:
-    """Average pooling, scaling, PCA to 50 dimensions, t-SNE; with fixed seeds. None where there is nothing to map.
+    """Map features to two dimensions: average pooling, scaling, PCA to 50 dimensions, t-SNE.
 
     t-SNE keeps neighbours (van der Maaten and Hinton, "Visualizing data using t-SNE", 2008): distances
     between far groups, and the sizes of groups, mean little. It starts from the first two principal
-    components (Kobak and Berens, 2019), so that the same store gives the same map.
+    components (Kobak and Berens, 2019) and all seeds are fixed, so that a store has one map.
+
+    Returns
+    -------
+    FeatureMap or None
+        None if there are too few images, or if all of them have the same features.
 
     Raises
     ------
     StoreDamaged
-        A row of features is not what was written.
+        A row of features was changed after it was written.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -50,20 +54,21 @@ def map_features(store: FeatureStore) -> FeatureMap | None:
 
     from pipeline.heads.pooling import Pool
 
-    everyone = members = store.members()
-    if len(members) > MAX:
-        members = np.sort(np.random.default_rng(0).choice(members, MAX, replace=False))
-    if len(members) < MIN:
+    images = store.members()
+    n_with_features = len(images)
+    if n_with_features > MAX_IMAGES:
+        images = np.sort(np.random.default_rng(0).choice(images, MAX_IMAGES, replace=False))
+    if n_with_features < MIN_IMAGES:
         return None
-    pooled = Pool("avg").fit_transform(store.rows_on_demand(store.index.rows[members]))
+    pooled = Pool("avg").fit_transform(store.rows_on_demand(store.index.rows[images]))
     scaled = StandardScaler().fit_transform(pooled)
-    if not scaled.any():  # all images have the same features
+    if not scaled.any():
         return None
     tsne = TSNE(
-        perplexity=min(PERPLEXITY, (len(members) - 1) / 3),
+        perplexity=min(PERPLEXITY, (len(images) - 1) / 3),
         init="pca" if scaled.shape[1] > 1 else "random",
         random_state=0,
     )
-    with threadpool_limits(1):  # the threads' many small steps wait for each other on a busy machine
-        places = tsne.fit_transform(PCA(min(DIMENSIONS, *scaled.shape), random_state=0).fit_transform(scaled))
-    return FeatureMap(members, places, len(everyone))
+    with threadpool_limits(1):  # on a busy machine the threads of t-SNE mostly wait for each other
+        reduced = PCA(min(MAX_DIMENSIONS, *scaled.shape), random_state=0).fit_transform(scaled)
+        return FeatureMap(images, tsne.fit_transform(reduced), n_with_features)

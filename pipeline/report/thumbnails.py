@@ -1,4 +1,4 @@
-"""Small pictures of a store's images, made from the images themselves."""
+"""Thumbnails of a store's images, as data URIs."""
 
 from __future__ import annotations
 
@@ -7,60 +7,67 @@ import contextlib
 import io
 import os
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.decode_ahead import Task, decode_ahead
-from pipeline.report.html import Markup, tag
 from pipeline.store import FeatureStore
 
-SIDE = 160  # pixels of the longer side
-QUALITY = 78  # of JPEG: 3 to 7 kB each
+MAX_SIDE = 160  # pixels
+QUALITY = 78  # of JPEG: 3 to 7 kB per image
 
 
-def thumbnails(store: FeatureStore, members: Iterable[int], callbacks: Callbacks) -> dict[int, Markup]:
-    """An `img` of each image, or a placeholder that says why there is none.
+class Thumbnail(NamedTuple):
+    """A small picture of an image; `uri` is empty if there is none, and `reason` says why."""
 
-    An image that is no longer the one of the index, by its sha256, is not shown.
+    uri: str = ""
+    width: int = 0
+    height: int = 0
+    reason: str = ""
+
+
+def make_thumbnails(store: FeatureStore, images: Iterable[int], callbacks: Callbacks) -> dict[str, Thumbnail]:
+    """Make a thumbnail of each image; the keys of the result are the ids.
+
+    An image whose file was changed after the scan gets no picture: its features are not those of the file.
 
     Parameters
     ----------
     store : FeatureStore
-    members : iterable of int
+    images : iterable of int
         Indices into `store.images`.
-    callbacks : Callbacks, optional
+    callbacks : Callbacks
     """
-    wanted = list(dict.fromkeys(members))
-    found = {}
-    tasks = [_task(store, member) for member in wanted]
+    tasks = [_task(store, i) for i in dict.fromkeys(images)]
+    thumbnails = {}
     workers = os.cpu_count() or 1
-    with contextlib.closing(decode_ahead(tasks, _within, "antialias", workers=workers, ahead=4 * workers)) as decoded:
-        for done, one in enumerate(decoded, 1):
-            id = one.task.id or ""
-            found[one.task.row] = _gone(one.reason) if one.pixels is None else _img(one.pixels, id)
-            callbacks.progress("making thumbnails", done, len(wanted), "thumbnails")
-    return found
+    with contextlib.closing(
+        decode_ahead(tasks, thumbnail_size, "antialias", workers=workers, ahead=4 * workers)
+    ) as decoded:
+        for done, item in enumerate(decoded, 1):
+            thumbnails[store.images.ids[item.task.row]] = (
+                Thumbnail(reason=item.reason) if item.pixels is None else _compress(item.pixels)
+            )
+            callbacks.progress("making thumbnails", done, len(tasks), "thumbnails")
+    return thumbnails
 
 
-def _task(store: FeatureStore, member: int) -> Task:
-    id = store.images.ids[member]
-    path = os.path.join(store.images.root, id)  # noqa: PTH118  # as the other paths of images
-    return Task(member, store.images.contents[member].tobytes(), id, path)
-
-
-def _within(height: int, width: int) -> tuple[int, int]:
-    scale = min(1.0, SIDE / max(height, width))
+def thumbnail_size(height: int, width: int) -> tuple[int, int]:
+    """Return the height and width of an image's thumbnail in pixels."""
+    scale = min(1.0, MAX_SIDE / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _img(pixels: np.ndarray, id: str) -> Markup:
+def _task(store: FeatureStore, i: int) -> Task:
+    id = store.images.ids[i]
+    path = os.path.join(store.images.root, id)  # noqa: PTH118  # as stage one joins them
+    return Task(i, store.images.contents[i].tobytes(), id, path)
+
+
+def _compress(pixels: np.ndarray) -> Thumbnail:
     picture, jpeg = Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)), io.BytesIO()
     picture.save(jpeg, "JPEG", quality=QUALITY, optimize=True)
-    source = f"data:image/jpeg;base64,{base64.b64encode(jpeg.getbuffer()).decode()}"
-    return tag("img", src=source, alt=f"image {id}", width=picture.width, height=picture.height)
-
-
-def _gone(reason: str) -> Markup:
-    return tag("span", f"no picture: {reason}", class_="gone")
+    return Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(jpeg.getbuffer()).decode()}", *picture.size)

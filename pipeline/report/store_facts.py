@@ -1,0 +1,63 @@
+"""Facts about a store: its title, conv base and weights, and how its features were computed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline.images.labels import SPLIT_FOLDERS
+from pipeline.store import FeatureStore
+from pipeline.text import format_size
+
+
+def report_title(store: FeatureStore) -> str:
+    """Return the name of the folder that holds all images, which need not be that of a CSV file listing them."""
+    ids, root = store.images.ids, store.images.root
+    # The ids are sorted, so all images lie below what the first and the last one have in common.
+    folder = Path(os.path.commonpath([os.path.abspath(root / id) for id in (ids[0], ids[-1])]))  # noqa: PTH100  # no links
+    while folder.name.lower() in SPLIT_FOLDERS:
+        folder = folder.parent
+    return folder.name or store_name(store)
+
+
+def store_name(store: FeatureStore) -> str:
+    """Return the name of the store's directory, also if the store was opened as `.`."""
+    return store.directory.resolve().name
+
+
+def store_path(store: FeatureStore) -> str:
+    """Return `.../NAME`: readers of the report need not know the folders above the store."""
+    return f".../{store_name(store)}"
+
+
+def conv_base_name(store: FeatureStore) -> str:
+    """Return the name of the conv base and its arguments; of a file only its name, not its folder."""
+    arguments = store.manifest.spec.get("conv_base_args") or {}
+    text = ", ".join(f"{key}={value}" for key, value in arguments.items())
+    return Path(str(store.manifest.sources["conv_base"])).name + (f" ({text})" if text else "")
+
+
+def weights_name(store: FeatureStore) -> str:
+    """Return `ImageNet`, `RANDOM`, or the name of the weights file."""
+    weights = str(store.manifest.sources.get("weights"))
+    return {"imagenet": "ImageNet", "random": "RANDOM"}.get(weights, Path(weights).name)
+
+
+def feature_facts(store: FeatureStore) -> dict[str, str]:
+    """Return how the features were computed and stored, by the name of each fact."""
+    manifest, spec = store.manifest, store.manifest.spec
+    precision, error = str(spec["precision"]), manifest.precision_error
+    if error:
+        precision += f"; relative L2 error {error['relative_l2']:.1e} against float32 on {error['images']} images"
+    return {
+        "conv base": conv_base_name(store),
+        "weights": weights_name(store),
+        "input size": "{} x {} pixels".format(*spec["size"]),
+        "cut": spec.get("cut") or "the last layer",
+        "precision": precision,
+        "one row": f"{store.feature_shape} {store.dtype}, {format_size(store.bytes_per_row)}",
+        "shards": f"{len(manifest.shards):,}, {format_size(sum(shard.bytes for shard in manifest.shards))}",
+        "fingerprint": store.fingerprint,
+        "weights sha256": spec["weights_sha256"],
+        "made with": ", ".join(f"{name} {version}" for name, version in manifest.made_with.items()),
+    }
