@@ -62,25 +62,25 @@ class Evaluation:
         Raises
         ------
         KeyError, TypeError, ValueError
-            A value is missing or of another type.
+            A value is missing, of another type, or no score.
         """
         k, confusion = len(document["classes"]), np.array(document["confusion"], np.int64)
         if confusion.shape != (k, k) or len(document["per_class"]) != k:
             raise ValueError(f"a confusion matrix of shape {confusion.shape} for {k} classes")
-        auc = document.get("auc")
+        auc, accuracy_interval, auc_interval = map(document.get, ("auc", "accuracy_interval", "auc_interval"))
         return cls(
-            accuracy=float(document["accuracy"]),
-            balanced_accuracy=float(document["balanced_accuracy"]),
-            auc=None if auc is None else float(auc),
+            accuracy=_parse_score(document["accuracy"]),
+            balanced_accuracy=_parse_score(document["balanced_accuracy"]),
+            auc=None if auc is None else _parse_score(auc),
             n=int(document["n"]),
             classes=tuple(document["classes"]),
             per_class=[
-                {"class": row["class"], **{score: float(row[score]) for score in SCORES}, "n": int(row["n"])}
+                {"class": row["class"], **{score: _parse_score(row[score]) for score in SCORES}, "n": int(row["n"])}
                 for row in document["per_class"]
             ],
             confusion=confusion,
-            accuracy_interval=_parse_interval(document.get("accuracy_interval")),
-            auc_interval=_parse_interval(document.get("auc_interval")),
+            accuracy_interval=accuracy_interval and _parse_interval(*accuracy_interval),
+            auc_interval=auc_interval and _parse_interval(*auc_interval),
         )
 
     def __str__(self) -> str:
@@ -161,11 +161,15 @@ def evaluate(
     )
 
 
-def _parse_interval(interval: Sequence[float] | None) -> Interval | None:
-    if interval is None:
-        return None
-    low, high = interval
-    return float(low), float(high)
+def _parse_score(value: Any) -> float:
+    score = float(value)
+    if not 0 <= score <= 1:
+        raise ValueError(f"{value!r} is no score from 0 to 1")
+    return score
+
+
+def _parse_interval(low: Any, high: Any) -> Interval:
+    return _parse_score(low), _parse_score(high)
 
 
 def with_interval(score: float, interval: Sequence[float] | None) -> str:

@@ -7,8 +7,8 @@ from itertools import chain
 
 import numpy as np
 
-from pipeline.duplicates.saved_result import known_duplicates
 from pipeline.duplicates.pairs import Duplicates
+from pipeline.duplicates.saved_result import known_duplicates
 from pipeline.errors import HeadError
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.report.feature_map import FeatureMap, map_features

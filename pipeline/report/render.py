@@ -110,7 +110,7 @@ def _leaderboard(store: FeatureStore, heads: Sequence[TrainedHead]) -> dict[str,
     evaluations = [head.evaluation for head in heads]
     lowest = min((min([e.accuracy, *(e.accuracy_interval or ())]) for e in evaluations), default=0.0)
     # The scale starts at a round number below all intervals, or at 0 if a head is no better than the baseline.
-    start = math.floor(min(0.95, max(0.0, lowest - 0.01)) * 20) / 20 if lowest > baseline else 0.0
+    start = math.floor(max(0.0, lowest - 0.01) * 20) / 20 if lowest > baseline else 0.0
     return {
         "n_validation": n_validation,
         "largest_class": store.classes[int(counts.argmax())],

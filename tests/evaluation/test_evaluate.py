@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import HeadError
-from pipeline.evaluation import evaluate
+from pipeline.evaluation import Evaluation, evaluate
 
 
 class IdentityHead:
@@ -158,6 +158,16 @@ def test_to_json_holds_all_attributes():
         ],
         "confusion": [[1, 0], [0, 1]],
     }
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.1, 1.5, "high", None, [1]])
+def test_from_json_accepts_scores_only(value):
+    document = evaluate(ProbabilityHead(names=["cat", "dog"]), np.array([0.1, 0.9]), np.array([0, 1])).to_json()
+    assert Evaluation.from_json(document).to_json() == document
+    with pytest.raises((TypeError, ValueError)):
+        Evaluation.from_json({**document, "accuracy": value})
+    with pytest.raises((TypeError, ValueError)):
+        Evaluation.from_json({**document, "accuracy_interval": [0, value]})
 
 
 def test_str_is_a_table_of_all_scores():

@@ -245,6 +245,13 @@ class TestMissingParts:
         write_json(path, {**read_json(path), **more})
         assert re.search("knn: its metrics.json is not as this version writes it", Page(page_of(root)).text)
 
+    def test_a_head_whose_epoch_was_chosen_on_the_validation_images_is_called_optimistic(self, root, no_map):
+        path = root / "cache/heads/forest/metrics.json"
+        assert "optimistic" not in Page(page_of(root)).text
+        write_json(path, {**read_json(path), "epoch_chosen_on": "validation"})
+        text = Page(page_of(root)).text
+        assert text.count("The epoch of forest was chosen on the validation images") == 2  # leaderboard and details
+
     def test_a_head_without_probabilities_still_has_curves(self, root, no_map, monkeypatch):
         class Scorer:
             def __init__(self, directory, **how):
@@ -425,7 +432,7 @@ class TestScores:
 
     def test_many_classes_have_a_list_of_mistakes_instead_of_a_matrix(self, tmp_path, fake_conv_base, no_map):
         names = tuple(f"class {i:02d}" for i in range(21))
-        train_heads(make_store(tmp_path, names, 6), ["knn"], params=QUICK)
+        train_heads(make_store(tmp_path, names, 6), ["knn"], params={"knn": {"k": 1}})
         page = Page(page_of(tmp_path))
         assert "The most frequent mistakes" in page.text and "Rows are true classes" not in page.text
 
