@@ -1,7 +1,7 @@
 """A cached-feature pipeline for transfer learning.
 
-Stage one runs a frozen conv base once over every image and keeps its features in HDF5; stage two
-trains heads on the kept features. Importing this package imports neither TensorFlow nor
+Stage one runs a frozen conv base once over every image and stores its features in HDF5; stage two
+trains heads on the stored features. Importing this package imports neither TensorFlow nor
 scikit-learn: a name below is loaded when it is first used.
 """
 
@@ -10,15 +10,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_WHERE = {
+__version__ = "0.1.0"
+
+MODULES = {  # of the public names
     "Augmentation": "images.augment",
+    "Callbacks": "extraction.callbacks",
     "ConvBaseSpec": "conv_base.spec",
+    "Duplicates": "duplicates",
+    "Evaluation": "evaluation",
+    "FeatureStore": "store",
     "ImageTable": "images.table",
     "Prediction": "predict",
-    "Callbacks": "extraction.callbacks",
-    "Evaluation": "evaluation",
-    "Duplicates": "duplicates",
-    "FeatureStore": "store",
+    "TrainedHead": "training.result",
     "assemble_model": "export",
     "evaluate": "evaluation",
     "export_model": "export",
@@ -36,31 +39,26 @@ _WHERE = {
     "train_heads": "training.train_heads",
     "verify_store": "maintenance.verify",
     "write_report": "report",
-    **dict.fromkeys(
-        (
-            "ExportError",
-            "HeadError",
-            "ImagesError",
-            "PipelineError",
-            "SpecError",
-            "StoreBusy",
-            "StoreDamaged",
-            "StoreError",
-            "StoreMismatch",
-            "TooManyBadImages",
-            "WeightsUnavailable",
-        ),
-        "errors",
-    ),
+    "ExportError": "errors",
+    "HeadError": "errors",
+    "ImagesError": "errors",
+    "PipelineError": "errors",
+    "SpecError": "errors",
+    "StoreBusy": "errors",
+    "StoreDamaged": "errors",
+    "StoreError": "errors",
+    "StoreMismatch": "errors",
+    "TooManyBadImages": "errors",
+    "WeightsUnavailable": "errors",
 }
-__all__ = sorted(_WHERE)
+__all__ = sorted(MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    if name not in MODULES:
         raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
-    return getattr(import_module(f"pipeline.{_WHERE[name]}"), name)
+    return getattr(import_module(f"pipeline.{MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_WHERE]
+    return [*globals(), *MODULES]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import defaults
 from pipeline.cli import console
-from pipeline.cli.option_types import fraction
+from pipeline.cli.option_types import FRACTION
 from pipeline.errors import PipelineError
 from pipeline.text import counted, format_duration, format_size
 
@@ -23,19 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `duplicates`."""
     parser.add_argument("store", metavar="DIR", help="store filled by `features`; its features and labels stay as is")
     parser.add_argument("--csv", metavar="FILE.csv", help="write all pairs; replaced if it exists")
-    parser.add_argument(
-        "--groups",
-        metavar="FILE.csv",
-        help="write all images, each group of duplicates in one split, as IMAGES for `features`; must not exist",
-    )
-    parser.add_argument(
-        "--threshold",
-        type=fraction,
-        default=defaults.THRESHOLD,
-        metavar="F",
-        help="smallest cosine similarity of features for which two pictures are compared; a lower one finds more and "
-        "takes longer",
-    )
+    text = "write all images, each group of duplicates in one split, as IMAGES for `features`; must not exist"
+    parser.add_argument("--groups", metavar="FILE.csv", help=text)
+    text = "smallest cosine similarity of features for which two pictures are compared; a lower one takes longer"
+    parser.add_argument("--threshold", **FRACTION, default=defaults.THRESHOLD, help=text)
 
 
 def run(options: argparse.Namespace) -> int:

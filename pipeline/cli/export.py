@@ -20,23 +20,15 @@ TEST_IMAGES = 8  # on which a written file is compared with features and head
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `export`."""
     parser.add_argument("store", metavar="DIR", help="store with trained heads")
-    parser.add_argument(
-        "file",
-        metavar="FILE",
-        help="model.keras, model.tflite, model.onnx, or a directory for a SavedModel; an older model is replaced",
+    text = "model.keras, model.tflite, model.onnx, or a directory for a SavedModel; an older model is replaced"
+    parser.add_argument("file", metavar="FILE", help=text)
+    text = "a saved head (default: the best validation accuracy among heads that Keras can express)"
+    parser.add_argument("--head", metavar="NAME", help=text)
+    text = (
+        "image: takes RGB images of any size and resizes them; slides: conv base, flatten and dense head in one "
+        "Sequential, takes preprocessed images"
     )
-    parser.add_argument(
-        "--head",
-        metavar="NAME",
-        help="a saved head (default: the best validation accuracy among heads that Keras can express)",
-    )
-    parser.add_argument(
-        "--form",
-        choices=defaults.FORMS,
-        default=defaults.FORMS[0],
-        help="image: takes RGB images of any size and resizes them; slides: conv base, flatten and dense head in one "
-        "Sequential, takes preprocessed images",
-    )
+    parser.add_argument("--form", choices=defaults.FORMS, default=defaults.FORMS[0], help=text)
     parser.add_argument("--format", choices=tuple(defaults.FORMATS), help="default: by the suffix of FILE")
 
 

@@ -4,135 +4,87 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from pipeline import defaults
 from pipeline.cli import console
-from pipeline.cli.option_types import count, fraction, key_value
+from pipeline.cli.option_types import COUNT, FRACTION, SETTINGS
 from pipeline.cli.options import add_max_bad, add_spec_options, add_speed_options, spec_from_options
 
 if TYPE_CHECKING:
-    from pipeline.conv_base.spec import ConvBaseSpec
     from pipeline.images.augment import Augmentation
-    from pipeline.images.table import ImageTable
     from pipeline.store import FeatureStore
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `features`."""
-    parser.add_argument(
-        "images",
-        metavar="IMAGES",
-        help="folder of class folders (also below train/, validation/, test/), flat folder of cat.17.jpg, or CSV file "
-        "with path,label[,split,group]",
+    text = (
+        "folder of class folders (also below train/, validation/, test/), flat folder of cat.17.jpg, or CSV file with "
+        "path,label[,split,group]"
     )
+    parser.add_argument("images", metavar="IMAGES", help=text)
     parser.add_argument("--cache", required=True, metavar="DIR", help="the store; created if it does not exist")
     base = parser.add_argument_group("conv base")
     add_spec_options(base)
-    base.add_argument(
-        "--allow-random-weights",
-        action="store_true",
-        help="use random weights if the ImageNet weights cannot be downloaded; for a trial, not for results",
-    )
+    text = "use random weights if the ImageNet weights cannot be downloaded; for a trial, not for results"
+    base.add_argument("--allow-random-weights", action="store_true", help=text)
     store = parser.add_argument_group("store")
-    store.add_argument(
-        "--compression", choices=("none", "gzip"), default="none", help="compression of the shards of a new store"
-    )
+    text = "compression of the shards of a new store"
+    store.add_argument("--compression", choices=("none", "gzip"), default="none", help=text)
     store.add_argument("--rebuild", action="store_true", help="delete the features in the store and compute all again")
     images = parser.add_argument_group("images")
-    images.add_argument(
-        "--validation",
-        type=fraction,
-        default=defaults.VALIDATION,
-        metavar="F",
-        help="fraction for validation, of images without a given split",
-    )
-    images.add_argument(
-        "--test",
-        type=fraction,
-        default=defaults.TEST,
-        metavar="F",
-        help="fraction for testing, of images without a given split",
-    )
+    text = "fraction of the images without a given split that is used for validation"
+    images.add_argument("--validation", **FRACTION, default=defaults.VALIDATION, help=text)
+    text = "fraction of the images without a given split that is used for testing"
+    images.add_argument("--test", **FRACTION, default=defaults.TEST, help=text)
     add_max_bad(images)
-    _add_view_options(parser)
+    _add_view_options(parser.add_argument_group("augmented views of the train images"))
     add_speed_options(parser)
 
 
-def _add_view_options(parser: argparse.ArgumentParser) -> None:
+def _add_view_options(views: argparse._ArgumentGroup) -> None:
     from pipeline.images.augment import Augmentation
 
+    text = (
+        "views of each train image to store: the image itself and N - 1 augmented copies; views above N are deleted, "
+        "1 deletes all copies (default: the views in the store are brought up to date)"
+    )
+    views.add_argument("--views", **COUNT, help=text)
     *settings, seed = fields(Augmentation)
     ranges = "; ".join(f"{field.name}={json.dumps(field.default)}: {field.metadata['help']}" for field in settings)
-    views = parser.add_argument_group("augmented views of the train images")
-    views.add_argument(
-        "--views",
-        type=count,
-        metavar="K",
-        help="views of each train image to store: the image itself and K - 1 augmented copies; views above K are "
-        "deleted, 1 deletes all copies (default: the views in the store are brought up to date)",
-    )
-    views.add_argument(
-        "--augment",
-        action="append",
-        type=key_value,
-        default=[],
-        metavar="KEY=VALUE",
-        help=f"setting of the augmented copies; can be repeated. {ranges} (default: the values shown, or those of the "
-        "views in the store)",
-    )
-    views.add_argument("--augment-seed", type=int, metavar=seed.metadata["metavar"], help=seed.metadata["help"])
+    text = f"{ranges}; can be repeated (default: the values shown, or those of the views in the store)"
+    views.add_argument("--augment", **SETTINGS, help=f"setting of the augmented copies. {text}")
+    views.add_argument("--augment-seed", type=int, **seed.metadata)
 
 
 def run(options: argparse.Namespace) -> int:
     """Fill or update a store; return 1 if too many images have no features."""
+    from pipeline.cli.display.callbacks import ConsoleCallbacks
     from pipeline.cli.display.tables import show_images
     from pipeline.errors import PipelineError, WeightsUnavailable
+    from pipeline.extraction.extract import extract_features
+    from pipeline.images.scan import scan_images
     from pipeline.store import open_features
 
-    spec = spec_from_options(options)
-    stored = None
+    spec, stored = spec_from_options(options), None
     with contextlib.suppress(PipelineError):  # `extract_features` raises what is wrong with the store
         stored = open_features(options.cache)
-    images = _scan(options, None if stored is None or options.rebuild else stored.images)
-    show_images(images, options.images)
-    if options.allow_random_weights and stored is not None and stored.random_weights:
-        spec = replace(spec, weights="random")
-    try:
-        store, passes = _extract(images, spec, options)
-    except WeightsUnavailable as error:
-        if not options.allow_random_weights:
-            raise
-        console.warn(f"{error}; random weights are used, as --allow-random-weights is given")
-        store, passes = _extract(images, replace(spec, weights="random"), options)
-    return _show_result(store, passes, options.max_bad)
-
-
-def _scan(options: argparse.Namespace, known: ImageTable | None) -> ImageTable:
-    from pipeline.cli.display.callbacks import ConsoleCallbacks
-    from pipeline.images.scan import scan_images
-
     with ConsoleCallbacks() as callbacks:
-        return scan_images(
+        images = scan_images(
             options.images,
             validation=options.validation,
             test=options.test,
-            known=known,
+            known=None if stored is None or options.rebuild else stored.images,
             on_read=lambda done, total: callbacks.progress("reading", done, total, "files"),
         )
-
-
-def _extract(images: ImageTable, spec: ConvBaseSpec, options: argparse.Namespace) -> tuple[FeatureStore, int]:
-    from pipeline.cli.display.callbacks import ConsoleCallbacks
-    from pipeline.extraction.extract import extract_features
-
-    with ConsoleCallbacks() as callbacks:
-        store = extract_features(
+        show_images(images, options.images)
+        extract = functools.partial(
+            extract_features,
             images,
             options.cache,
-            spec,
             views=options.views,
             augmentation=_augmentation(options),
             batch_size=options.batch_size,
@@ -141,7 +93,16 @@ def _extract(images: ImageTable, spec: ConvBaseSpec, options: argparse.Namespace
             rebuild=options.rebuild,
             callbacks=callbacks,
         )
-    return store, callbacks.passes
+        if options.allow_random_weights and stored is not None and stored.random_weights:
+            spec = replace(spec, weights="random")
+        try:
+            store = extract(spec)
+        except WeightsUnavailable as error:
+            if not options.allow_random_weights:
+                raise
+            console.warn(f"{error}; random weights are used, as --allow-random-weights is given")
+            store = extract(replace(spec, weights="random"))
+    return _show_result(store, callbacks.passes, options.max_bad)
 
 
 def _augmentation(options: argparse.Namespace) -> Augmentation | None:
@@ -157,14 +118,11 @@ def _show_result(store: FeatureStore, passes: int, max_bad: float) -> int:
     from pipeline.cli.display.words import warn_of_random_weights
     from pipeline.store import count_views
 
-    bad = store.bad
+    bad, n_views = store.bad, count_views(store.directory)
     console.list_some("without features", [f"{image.id}: {image.reason}" for image in bad])
     done = f"{passes} forward passes made" if passes else "nothing to compute"
-    n_views = count_views(store.directory)
-    views = f", train images in {n_views} views" if n_views > 1 else ""
-    console.say(
-        f"{done}: {len(store.members())} of {len(store.images)} images have features in {store.directory}{views}"
-    )
+    with_features = f"{len(store.members())} of {len(store.images)} images have features in {store.directory}"
+    console.say(f"{done}: {with_features}" + (f", train images in {n_views} views" if n_views > 1 else ""))
     warn_of_random_weights(store)
     if len(bad) > max_bad * len(store.images):
         console.warn(f"{len(bad)} images without features are more than {max_bad:.1%}; see --max-bad")

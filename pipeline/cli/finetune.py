@@ -6,39 +6,22 @@ import argparse
 
 from pipeline import defaults
 from pipeline.cli import console
-from pipeline.cli.option_types import count
-from pipeline.cli.options import add_hidden_layers, add_max_bad
+from pipeline.cli.option_types import COUNT, NUMBER
+from pipeline.cli.options import add_dense_options, add_max_bad, add_training_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `finetune`."""
     parser.add_argument("store", metavar="DIR", help="store filled by `features --cut top1`")
-    parser.add_argument("--epochs", type=count, default=defaults.TUNING_EPOCHS, metavar="N", help="largest number")
-    parser.add_argument(
-        "--learning-rate", type=float, default=defaults.TUNING_RATE, metavar="F", help="learning rate of Adam"
-    )
-    parser.add_argument(
-        "--patience",
-        type=count,
-        default=defaults.TUNING_PATIENCE,
-        metavar="N",
-        help="stop after N epochs without a lower validation loss, in both steps; the best weights are saved",
-    )
-    parser.add_argument("--batch-size", type=count, default=defaults.HEAD_BATCH, metavar="N", help="images per step")
-    parser.add_argument("--balanced", action="store_true", help="weight classes inversely to their frequency")
+    parser.add_argument("--epochs", **COUNT, default=defaults.TUNING_EPOCHS, help="largest number of epochs")
+    parser.add_argument("--learning-rate", **NUMBER, default=defaults.TUNING_RATE, help="learning rate of Adam")
+    text = "stop after N epochs without a lower validation loss, in both steps; the best weights are saved"
+    parser.add_argument("--patience", **COUNT, default=defaults.TUNING_PATIENCE, help=text)
+    add_training_options(parser)
     add_max_bad(parser)
-    parser.add_argument(
-        "--views",
-        type=count,
-        metavar="N",
-        help="views of each train image, of which each epoch draws one (default: all views of the store)",
-    )
-    head = parser.add_argument_group("dense head, trained first on frozen features")
-    head.add_argument("--head-epochs", type=count, default=defaults.EPOCHS, metavar="N", help="number of epochs")
-    head.add_argument(
-        "--head-learning-rate", type=float, default=defaults.LEARNING_RATE, metavar="F", help="learning rate of Adam"
-    )
-    add_hidden_layers(head)
+    text = "views of each train image, of which each epoch draws one (default: all views of the store)"
+    parser.add_argument("--views", **COUNT, help=text)
+    add_dense_options(parser.add_argument_group("dense head, trained first on frozen features"), prefix="head-")
 
 
 def run(options: argparse.Namespace) -> int:

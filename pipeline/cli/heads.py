@@ -5,59 +5,30 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pipeline import defaults
 from pipeline.cli import console
-from pipeline.cli.option_types import count, head_key_value, names
-from pipeline.cli.options import add_hidden_layers, add_max_bad
+from pipeline.cli.option_types import COUNT, SETTINGS, head_key_value, names
+from pipeline.cli.options import add_dense_options, add_max_bad, add_training_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `heads`."""
     from pipeline.heads import head_names
 
+    names_of_all = ",".join(head_names())
     parser.add_argument("store", metavar="DIR", help="store filled by `features`")
-    parser.add_argument(
-        "--heads", type=names, default=",".join(head_names()), metavar="NAME,NAME", help="heads to train"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        type=head_key_value,
-        default=[],
-        metavar="HEAD.KEY=VALUE",
-        dest="settings",
-        help="parameter of one head, such as logistic.C=0.1; can be repeated",
-    )
-    parser.add_argument(
-        "--balanced", action="store_true", help="weight classes inversely to their frequency, in heads that can"
-    )
+    parser.add_argument("--heads", type=names, default=names_of_all, metavar="NAME,NAME", help="heads to train")
+    text = "parameter of one head, such as logistic.C=0.1; can be repeated"
+    parser.add_argument("--set", **SETTINGS | {"type": head_key_value, "metavar": "HEAD.KEY=VALUE"}, help=text)
     add_max_bad(parser)
-    parser.add_argument(
-        "--repeats",
-        type=count,
-        default=1,
-        metavar="N",
-        help="train each head with N seeds and show the spread of the accuracies; the head of the first seed is saved",
-    )
-    parser.add_argument(
-        "--views",
-        type=count,
-        metavar="N",
-        help="views of each train image to train on, 1 for the images alone (default: all views of the store)",
-    )
+    text = "train each head with N seeds and show the spread of the accuracies; the head of the first seed is saved"
+    parser.add_argument("--repeats", **COUNT, default=1, help=text)
+    text = "views of each train image to train on, 1 for the images alone (default: all views of the store)"
+    parser.add_argument("--views", **COUNT, help=text)
+    add_training_options(parser)
     dense = parser.add_argument_group("dense head")
-    dense.add_argument("--epochs", type=count, default=defaults.EPOCHS, metavar="N", help="number of epochs")
-    dense.add_argument("--batch-size", type=count, default=defaults.HEAD_BATCH, metavar="N", help="images per step")
-    add_hidden_layers(dense)
-    dense.add_argument(
-        "--learning-rate", type=float, default=defaults.LEARNING_RATE, metavar="F", help="learning rate of Adam"
-    )
-    dense.add_argument(
-        "--early-stopping",
-        type=count,
-        metavar="N",
-        help="stop after N epochs without a lower validation loss and restore the best weights",
-    )
+    add_dense_options(dense)
+    text = "stop after N epochs without a lower validation loss and restore the best weights"
+    dense.add_argument("--early-stopping", **COUNT, help=text)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -126,7 +97,7 @@ def _head_params(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
             params[name]["class_weight"] = "balanced"
         else:
             console.warn(f"{name} takes no class weights; it is trained without them")
-    for head, key, value in options.settings:
+    for head, key, value in options.set:
         if head not in params:
             raise StoreError(f"--set {head}.{key}: '{head}' is not among --heads {','.join(options.heads)}")
         params[head][key] = value

@@ -10,23 +10,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from pipeline import __version__
 from pipeline.cli import duplicates, export, features, finetune, heads, info, pack, predict, repair, report, verify
 from pipeline.cli.console import show_log
 from pipeline.cli.exit import one_line_errors
 
-VERBS = {
-    "features": features,
-    "heads": heads,
-    "finetune": finetune,
-    "predict": predict,
-    "export": export,
-    "verify": verify,
-    "repair": repair,
-    "duplicates": duplicates,
-    "info": info,
-    "report": report,
-    "pack": pack,
-}
+VERB_MODULES = (features, heads, finetune, predict, export, verify, repair, duplicates, info, report, pack)
+VERBS = {module.__name__.rpartition(".")[2]: module for module in VERB_MODULES}
 RESUMABLE = ("features", "heads", "finetune", "repair")  # verbs that continue after an error; also `predict --out`
 RESUME_HINT = "what was finished is kept; the same command continues from there"
 EXAMPLES = """examples:
@@ -63,7 +53,7 @@ def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=_HelpFormatter,
     )
-    top.add_argument("--version", action=_Version, help="show the version and exit")
+    top.add_argument("--version", action="version", version=__version__)
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, module in VERBS.items():
         verb = verbs.add_parser(name, help=module.__doc__, description=module.__doc__, formatter_class=_HelpFormatter)
@@ -81,16 +71,3 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         if action.default is None or action.default is False or action.default in ([], argparse.SUPPRESS):
             return text
         return f"{text} (default: %(default)s)"
-
-
-class _Version(argparse._VersionAction):
-    """Looks the version up only when it is asked for: importing the metadata of packages takes time."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            print(version("cached-feature-pipeline"))
-        except PackageNotFoundError:  # run from a checkout that was never installed
-            print("not installed")
-        parser.exit()

@@ -1,4 +1,4 @@
-"""Options that several verbs share; options of `features` come from the fields of `ConvBaseSpec`."""
+"""Options that several verbs share; those of a conv base come from the fields of `ConvBaseSpec`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
 from pipeline import defaults
-from pipeline.cli.option_types import count, fraction, key_value, size, units
+from pipeline.cli.option_types import COUNT, FRACTION, NUMBER, SETTINGS, counts, size
 
 if TYPE_CHECKING:
     from pipeline.conv_base.spec import ConvBaseSpec
@@ -24,27 +24,24 @@ def add_spec_options(parser: Options, **other_defaults: Any) -> None:
     **other_defaults
         Defaults that differ from those of `ConvBaseSpec`, by the name of the field.
     """
-    for field in _spec_settings():
-        about: dict[str, Any] = dict(field.metadata)
+    for field in _spec_fields():
         if field.name == "conv_base_args":
-            parser.add_argument(
-                "--conv-base-arg", dest=field.name, action="append", type=key_value, default=[], **about
-            )
+            parser.add_argument("--conv-base-arg", dest=field.name, **{**SETTINGS, **field.metadata})
             continue
-        about["default"] = other_defaults.get(field.name, field.default)
-        about["type"] = size if field.name == "size" else str
-        parser.add_argument(f"--{field.name.replace('_', '-')}", **about)
+        default = other_defaults.get(field.name, field.default)
+        value_type = size if field.name == "size" else str
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=value_type, default=default, **field.metadata)
 
 
 def spec_from_options(options: argparse.Namespace) -> ConvBaseSpec:
     """Return the spec that the options of `add_spec_options` describe."""
     from pipeline.conv_base.spec import ConvBaseSpec
 
-    values = {field.name: getattr(options, field.name) for field in _spec_settings()}
+    values = {field.name: getattr(options, field.name) for field in _spec_fields()}
     return ConvBaseSpec(**{**values, "conv_base_args": dict(options.conv_base_args)})
 
 
-def _spec_settings() -> list[Field[Any]]:
+def _spec_fields() -> list[Field[Any]]:
     from pipeline.conv_base.spec import ConvBaseSpec
 
     return [field for field in fields(ConvBaseSpec) if "help" in field.metadata]
@@ -53,40 +50,29 @@ def _spec_settings() -> list[Field[Any]]:
 def add_speed_options(parser: argparse.ArgumentParser) -> None:
     """Add --batch-size and --workers of the forward passes."""
     speed = parser.add_argument_group("speed")
-    speed.add_argument(
-        "--batch-size",
-        type=count,
-        default=defaults.EXTRACT_BATCH,
-        metavar="N",
-        help="images per forward pass; changes no value",
-    )
-    speed.add_argument("--workers", type=count, metavar="N", help="threads that decode images (default: one per core)")
+    batch_size = defaults.EXTRACT_BATCH
+    speed.add_argument("--batch-size", **COUNT, default=batch_size, help="images per forward pass; changes no value")
+    speed.add_argument("--workers", **COUNT, help="threads that decode images (default: one per core)")
 
 
 def add_max_bad(parser: Options) -> None:
     """Add --max-bad."""
-    parser.add_argument(
-        "--max-bad",
-        type=fraction,
-        default=defaults.MAX_BAD,
-        metavar="F",
-        help="largest fraction of images without features; above it the exit status is 1",
-    )
+    text = "largest fraction of images without features; above it the exit status is 1"
+    parser.add_argument("--max-bad", **FRACTION, default=defaults.MAX_BAD, help=text)
 
 
-def add_hidden_layers(parser: Options) -> None:
-    """Add --units and --dropout of the dense head."""
-    parser.add_argument(
-        "--units",
-        type=units,
-        default=",".join(map(str, defaults.UNITS)),
-        metavar="N,N",
-        help="sizes of the hidden layers",
-    )
-    parser.add_argument(
-        "--dropout",
-        type=fraction,
-        default=defaults.DROPOUT,
-        metavar="F",
-        help="fraction of activations dropped after each hidden layer",
-    )
+def add_training_options(parser: Options) -> None:
+    """Add --batch-size and --balanced."""
+    parser.add_argument("--batch-size", **COUNT, default=defaults.HEAD_BATCH, help="images per training step")
+    text = "weight classes inversely to their frequency, in heads that have class weights"
+    parser.add_argument("--balanced", action="store_true", help=text)
+
+
+def add_dense_options(dense: argparse._ArgumentGroup, prefix: str = "") -> None:
+    """Add --epochs and --learning-rate, each with a prefix, --units and --dropout of the dense head."""
+    rate, units = defaults.LEARNING_RATE, ",".join(map(str, defaults.UNITS))
+    dense.add_argument(f"--{prefix}epochs", **COUNT, default=defaults.EPOCHS, help="number of epochs")
+    dense.add_argument(f"--{prefix}learning-rate", **NUMBER, default=rate, help="learning rate of Adam")
+    dense.add_argument("--units", type=counts, default=units, metavar="N,N", help="sizes of the hidden layers")
+    text = "fraction of activations dropped after each hidden layer"
+    dense.add_argument("--dropout", **FRACTION, default=defaults.DROPOUT, help=text)

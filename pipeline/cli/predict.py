@@ -8,16 +8,17 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import defaults
 from pipeline.cli import console
-from pipeline.cli.option_types import count, fraction
+from pipeline.cli.option_types import COUNT, fraction
 from pipeline.cli.options import add_speed_options
 from pipeline.text import format_size
 
 if TYPE_CHECKING:
     from pipeline.cli.display.predictions import PredictionCounts
+    from pipeline.extraction.callbacks import Callbacks
     from pipeline.predict.label_images import Predictor
     from pipeline.store import FeatureStore
 
@@ -27,36 +28,22 @@ STDIN = "-"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `predict`."""
     parser.add_argument("store", metavar="DIR", help="store with trained heads")
-    parser.add_argument(
-        "images",
-        metavar="IMAGES",
-        nargs="+",
-        help="images, folders of any layout, CSV files with a column path; - reads paths from standard input, one per "
-        "line",
-    )
+    text = "images, folders of any layout, CSV files with column path; - reads paths from standard input, one a line"
+    parser.add_argument("images", metavar="IMAGES", nargs="+", help=text)
     parser.add_argument("--head", metavar="NAME", help="a saved head (default: the best validation accuracy)")
-    parser.add_argument(
-        "--out",
-        metavar="FILE.csv",
-        help="written to FILE.csv.partial-... until all images are labelled, then replaces an older file; the same "
-        "command continues an interrupted one (default: standard output)",
+    text = (
+        "written to FILE.csv.partial-... until all images are labelled, then replaces an older file; the same command "
+        "continues an interrupted one (default: standard output)"
     )
-    parser.add_argument(
-        "--unknown",
-        type=_quantile,
-        nargs="?",
-        const=defaults.UNKNOWN,
-        metavar="QUANTILE",
-        help="add the columns distance, to the nearest training images, and unknown: whether the distance exceeds this "
-        f"quantile of the distances among training images ({defaults.UNKNOWN} if no number follows)",
+    parser.add_argument("--out", metavar="FILE.csv", help=text)
+    text = (
+        "add the columns distance, to the nearest training images, and unknown: whether the distance exceeds this "
+        f"quantile of the distances among training images ({defaults.UNKNOWN} if no number follows)"
     )
-    parser.add_argument(
-        "--views",
-        type=count,
-        default=1,
-        metavar="K",
-        help="average over K views of each image, itself and K - 1 augmented copies; K times the forward passes",
-    )
+    quantile: dict[str, Any] = {"type": _quantile, "nargs": "?", "const": defaults.UNKNOWN, "metavar": "QUANTILE"}
+    parser.add_argument("--unknown", **quantile, help=text)
+    text = "average over N views of each image, itself and N - 1 augmented copies; N times the forward passes"
+    parser.add_argument("--views", **COUNT, default=1, help=text)
     add_speed_options(parser)
 
 
@@ -70,61 +57,60 @@ def _quantile(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Label images; return 1 if one cannot be used."""
+    from pipeline.cli.display.callbacks import ConsoleCallbacks
     from pipeline.cli.display.predictions import PredictionCounts
     from pipeline.images.unlabelled import check_sources, find_images
-    from pipeline.predict.predictions_file import check_place, columns, csv_line
+    from pipeline.predict.predictions_file import cells_of, check_place, columns
     from pipeline.store import open_features
-
-    def print_cells(cells: Sequence[str]) -> None:
-        sys.stdout.buffer.write(csv_line(cells))
-        sys.stdout.buffer.flush()
 
     check_sources(source for source in options.images if source != STDIN)
     store = open_features(options.store)
     if options.out is not None:
         check_place(Path(options.out))  # before a head is loaded
-    # Lines that appear on a terminal show the progress themselves.
-    counts = PredictionCounts(_count_images(options.images), bar=options.out is not None or not sys.stdout.isatty())
-    predictor = _load_predictor(store, options)
-    header = columns(predictor.classes, distances=options.unknown is not None)
-    paths = find_images(_sources(options.images))
+    total = _count_images(options.images)
+    with ConsoleCallbacks() as callbacks:
+        predictor = _load_predictor(store, options, callbacks)
+        header = columns(predictor.classes, distances=options.unknown is not None)
+        # Lines that appear on a terminal show the progress themselves.
+        counts = PredictionCounts(total, None if options.out is None and sys.stdout.isatty() else callbacks)
+        paths = find_images(_sources(options.images))
+        with (
+            _open_output(options.out, header, predictor.made_by, paths, counts) as (paths, write),
+            contextlib.closing(predictor.predict(paths)) as predictions,
+        ):
+            counts.start_progress()
+            for prediction in predictions:
+                cells = cells_of(prediction, header)
+                write(cells)
+                counts.add(cells)
     if options.out is None:
-        print_cells(header)
-        _label(predictor, paths, header, print_cells, counts)
         console.note(counts.summary())
     else:
-        _label_into_file(predictor, paths, header, options.out, counts)
         console.say(f"{counts.summary()}; written to {options.out}")
     return 1 if counts.bad else 0
 
 
-def _label(
-    predictor: Predictor,
-    paths: Iterator[str],
-    header: list[str],
-    write: Callable[[list[str]], None],
-    counts: PredictionCounts,
-) -> None:
-    from pipeline.predict.predictions_file import cells_of
+@contextlib.contextmanager
+def _open_output(
+    out: str | None, header: list[str], made_by: list[Any], paths: Iterator[str], counts: PredictionCounts
+) -> Iterator[tuple[Iterator[str], Callable[[list[str]], None]]]:
+    """Yield the paths that are still to be labelled, and a function that writes a line of cells."""
+    from pipeline.predict.predictions_file import PredictionsFile, csv_line
 
-    with contextlib.closing(predictor.predict(paths)) as predictions, counts.progress():
-        for prediction in predictions:
-            cells = cells_of(prediction, header)
-            write(cells)
-            counts.add(cells)
+    def print_cells(cells: list[str]) -> None:
+        sys.stdout.buffer.write(csv_line(cells))
+        sys.stdout.buffer.flush()
 
-
-def _label_into_file(
-    predictor: Predictor, paths: Iterator[str], header: list[str], out: str, counts: PredictionCounts
-) -> None:
-    from pipeline.predict.predictions_file import PredictionsFile
-
-    with contextlib.closing(PredictionsFile(out, header, predictor.made_by)) as file:
+    if out is None:
+        print_cells(header)
+        yield paths, print_cells
+        return
+    with contextlib.closing(PredictionsFile(out, header, made_by)) as file:
         paths = file.go_on(paths, counts.add)
         if counts.done:
             console.note(f"{counts.done} images were labelled before an interruption")
         try:
-            _label(predictor, paths, header, file.write, counts)
+            yield paths, file.write
         except BaseException:
             if counts.done:
                 console.note(f"{counts.done} images are labelled in {file.partial}")
@@ -159,12 +145,11 @@ def _count_images(given: Sequence[str]) -> int | None:
     return total
 
 
-def _load_predictor(store: FeatureStore, options: argparse.Namespace) -> Predictor:
-    from pipeline.cli.display.callbacks import ConsoleCallbacks
+def _load_predictor(store: FeatureStore, options: argparse.Namespace, callbacks: Callbacks) -> Predictor:
     from pipeline.cli.display.words import warn_of_random_weights
     from pipeline.heads import TUNED_HEADS
-    from pipeline.predict.label_images import Predictor
     from pipeline.predict.unknown_images import neighbours_memory
+    from pipeline.predict.label_images import Predictor
     from pipeline.training.choose_head import choose_head
 
     head = choose_head(store, options.head)
@@ -183,5 +168,5 @@ def _load_predictor(store: FeatureStore, options: argparse.Namespace) -> Predict
         views=options.views,
         batch_size=options.batch_size,
         workers=options.workers,
-        callbacks=ConsoleCallbacks(),
+        callbacks=callbacks,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import defaults
 from pipeline.cli import console
-from pipeline.cli.option_types import count
+from pipeline.cli.option_types import COUNT
 from pipeline.text import counted
 
 if TYPE_CHECKING:
@@ -21,20 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `verify`."""
     parser.add_argument("store", metavar="DIR", help="store filled by `features`")
     parser.add_argument("--full", action="store_true", help="read every byte")
-    parser.add_argument(
-        "--recompute", type=count, default=0, metavar="N", help="compute the features of N random rows again"
-    )
-    parser.add_argument(
-        "--sources", action="store_true", help="read every image and check that it is still the one in the index"
-    )
-    parser.add_argument(
-        "--model",
-        metavar="FILE.keras",
-        help="compare an exported model with features and head; exit status 1 above 0.001 in float32",
-    )
-    parser.add_argument(
-        "--images", type=count, default=defaults.COMPARED, metavar="N", help="validation images that --model compares"
-    )
+    parser.add_argument("--recompute", **COUNT, default=0, help="compute the features of N random rows again")
+    text = "read every image and check that it is still the one in the index"
+    parser.add_argument("--sources", action="store_true", help=text)
+    text = "compare an exported model with features and head; exit status 1 above 0.001 in float32"
+    parser.add_argument("--model", metavar="FILE.keras", help=text)
+    parser.add_argument("--images", **COUNT, default=defaults.COMPARED, help="validation images that --model compares")
 
 
 def run(options: argparse.Namespace) -> int:

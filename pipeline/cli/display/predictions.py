@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from pipeline.cli import console
-from pipeline.cli.display.progress import StepProgress
+from pipeline.cli.display.callbacks import ConsoleCallbacks
 
 
 class PredictionCounts:
@@ -16,9 +15,9 @@ class PredictionCounts:
     Parameters
     ----------
     total : int, optional
-        Number of images; None if it is not known before.
-    bar : bool
-        Whether progress is shown.
+        Number of images; None if it is not known in advance.
+    callbacks : ConsoleCallbacks, optional
+        Shows the progress; None shows no progress.
 
     Attributes
     ----------
@@ -27,31 +26,22 @@ class PredictionCounts:
     labels : Counter of str
     """
 
-    def __init__(self, total: int | None, *, bar: bool):
-        self.total, self.bar = total, bar
+    def __init__(self, total: int | None, callbacks: ConsoleCallbacks | None):
+        self.total, self.callbacks = total, callbacks
         self.done = self.bad = self.unknown = 0
         self.labels: Counter[str] = Counter()
-        self._progress: StepProgress | None = None
+        self._first: int | None = None  # line from which progress is shown
 
-    @contextlib.contextmanager
-    def progress(self) -> Iterator[None]:
-        """Show the progress of the lines that are added in the body; earlier lines took no time."""
-        if not self.bar:
-            yield
-            return
-        self._earlier = self.done
-        self._progress = StepProgress("predict", None if self.total is None else self.total - self.done, "images")
-        try:
-            yield
-        finally:
-            self._progress.close()
+    def start_progress(self) -> None:
+        """Show the progress of the lines that follow; earlier lines are of an interrupted run."""
+        self._first = self.done
+        self._show_progress()
 
     def add(self, cells: Sequence[str]) -> None:
         """Count a line."""
         path, label, *_, unknown, error = cells
         self.done += 1
-        if self._progress is not None:
-            self._progress.update(self.done - self._earlier)
+        self._show_progress()
         if not error:
             self.labels[label] += 1
             self.unknown += unknown == str(True)
@@ -59,6 +49,11 @@ class PredictionCounts:
         self.bad += 1
         if self.bad <= console.MAX_LISTED:
             console.note(f"left out: {path}: {error}")
+
+    def _show_progress(self) -> None:
+        if self.callbacks is not None and self._first is not None:
+            total = None if self.total is None else self.total - self._first
+            self.callbacks.progress("predict", self.done - self._first, total, "images")
 
     def summary(self) -> str:
         """Return the numbers of images, labels and unknown images in words."""
