@@ -148,8 +148,8 @@ def _count_images(given: Sequence[str]) -> int | None:
 def _load_predictor(store: FeatureStore, options: argparse.Namespace, callbacks: Callbacks) -> Predictor:
     from pipeline.cli.display.words import warn_of_random_weights
     from pipeline.heads import TUNED_HEADS
-    from pipeline.predict.unknown_images import neighbours_memory
     from pipeline.predict.label_images import Predictor
+    from pipeline.predict.unknown_images import neighbours_memory
     from pipeline.training.choose_head import choose_head
 
     head = choose_head(store, options.head)
