@@ -21,7 +21,7 @@ MODULES = {  # of the public names
     "FeatureStore": "store",
     "ImageTable": "images.table",
     "Prediction": "predict",
-    "TrainedHead": "training.result",
+    "TrainedHead": "training.trained_head",
     "assemble_model": "export",
     "evaluate": "evaluation",
     "export_model": "export",
