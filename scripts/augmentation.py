@@ -124,7 +124,7 @@ def _on_views(
                 params["random_state"] = seed
             head = make_head(name, **params)
             start = time.perf_counter()
-            head.fit(features, y[rows], groups=groups[rows] if count > 1 else None)
+            head.fit(features, y[rows], images=groups[rows] if count > 1 else None)
             seconds = time.perf_counter() - start
             way = "no augmentation" if count == 1 else f"{count} cached views"
             accuracy = evaluate(head, *validation).accuracy
@@ -147,7 +147,7 @@ def _online(store: FeatureStore, conv_base: Any, images: np.ndarray, options: ar
     """Keras' random layers, the frozen conv base and the dense head, trained with `fit`."""
     import keras
 
-    from pipeline.heads import network
+    from pipeline.heads import dense_network
 
     keras.utils.set_random_seed(seed)
     members = store.members("train")[images]
@@ -155,7 +155,7 @@ def _online(store: FeatureStore, conv_base: Any, images: np.ndarray, options: ar
     pixels = np.stack([decode_image(Path(paths[member]).read_bytes(), height_width) for member in members])
     y = store.images.labels[members]
     rng = np.random.default_rng(seed)
-    head = network.build(conv_base.feature_shape, len(store.classes), UNITS, 0.0, rng)
+    head = dense_network.build_network(conv_base.feature_shape, len(store.classes), UNITS, 0.0, rng)
     inputs = keras.Input((*height_width, 3))
     model = keras.Model(inputs, head(conv_base.model(random_layers(inputs), training=False)))
     two = len(store.classes) == 2
@@ -165,7 +165,7 @@ def _online(store: FeatureStore, conv_base: Any, images: np.ndarray, options: ar
     model.fit(pixels, y, batch_size=HEAD_BATCH, epochs=options.epochs, verbose=0)
     seconds = time.perf_counter() - start
     X, labels = store.load("validation")
-    outputs = network.outputs(head, X)
+    outputs = dense_network.predict_outputs(head, X)
     predicted = (outputs[:, 0] > 0.5) if two else outputs.argmax(axis=1)
     return Trained(ONLINE, "dense", float(np.mean(predicted == labels)), 0.0, seconds)
 

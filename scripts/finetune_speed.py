@@ -44,7 +44,9 @@ class Ways:
     def __init__(self, folder: Path, pixels: np.ndarray, spec: ConvBaseSpec, batch_size: int, cache: Path):
         from pipeline.conv_base.load import load_conv_base
         from pipeline.conv_base.top_layers import load_top_layers
-        from pipeline.heads import network, training
+        from pipeline.heads.batches import LabelledRows
+        from pipeline.heads.compiled_network import CompiledNetwork
+        from pipeline.heads.dense_network import build_network, join_models
 
         start = time.perf_counter()
         self.store = extract_features(scan_images(folder, validation=0), cache, spec)
@@ -56,12 +58,12 @@ class Ways:
         for way, X in (("cache", maps), ("end to end", pixels)):
             rng = np.random.default_rng(0)
             top_layers = load_top_layers(self.store.spec)
-            head = network.build(tuple(top_layers.output_shape[1:]), 2, make_head("dense").units, 0.0, rng)
-            model = network.stack_head(top_layers, head)
+            head = build_network(tuple(top_layers.output_shape[1:]), 2, make_head("dense").units, 0.0, rng)
+            model = join_models(top_layers, head)
             forward = _forward(model, lower if way == "end to end" else None)
-            course = training.Network(model, RATE, batch_size, forward)
+            course = CompiledNetwork(model, RATE, batch_size, forward)
             course.row_shape = X.shape[1:]
-            self.courses[way] = course, training.Labelled(X, rng.permutation(len(y)), targets, weights)
+            self.courses[way] = course, LabelledRows(X, rng.permutation(len(y)), targets, weights)
 
     def epoch(self, way: str) -> float:
         """The seconds of an epoch."""

@@ -217,7 +217,7 @@ def _epochs(store: FeatureStore, way: Way, views: int, options: argparse.Namespa
     runs = [_from_cache(store, way, views, options.timed), _end_to_end(store, way, options.timed)]
     for _ in range(options.rounds + 1):
         for epochs, data in runs:
-            epochs.run(data, None)
+            epochs.run_epoch(data)
     cached, end_to_end = (epochs.seconds[1:] for epochs, _ in runs)
     return cached, end_to_end
 
@@ -254,28 +254,30 @@ def _end_to_end(store: FeatureStore, way: Way, timed: int) -> tuple[Any, Any]:
 def _layers(store: FeatureStore, way: Way) -> tuple[Any, Any, Any]:
     """The layers above the cut, if they are trained too, a new dense head, and what is trained as one model."""
     from pipeline.conv_base.top_layers import load_top_layers
-    from pipeline.heads import network
+    from pipeline.heads import dense_network
 
     top_layers = load_top_layers(store.spec) if way.tuned else None
     shape = store.feature_shape if top_layers is None else tuple(top_layers.output_shape[1:])
-    head = network.build(shape, len(store.classes), UNITS, 0.0, np.random.default_rng(0))
+    head = dense_network.build_network(shape, len(store.classes), UNITS, 0.0, np.random.default_rng(0))
     if top_layers is None:
         return None, head, head
-    model = network.stack_head(top_layers, head)
+    model = dense_network.join_models(top_layers, head)
     return model.get_layer("upper"), model.get_layer("dense_head"), model
 
 
 def _epochs_of(
     model: Any, forward: Forward, way: Way, X: Any, y: np.ndarray, groups: np.ndarray | None
 ) -> tuple[Any, Any]:
-    from pipeline.heads import training
+    from pipeline.heads.batches import LabelledRows
+    from pipeline.heads.compiled_network import CompiledNetwork
+    from pipeline.heads.epoch_loop import EpochLoop
 
     two = model.output_shape[-1] == 1
     targets = y[:, None].astype(np.float32) if two else y.astype(np.int64)
-    data = training.Labelled(X, np.arange(len(y)), targets, np.ones(len(y), np.float32), groups)
-    network = training.Network(model, TUNING_RATE if way.tuned else LEARNING_RATE, HEAD_BATCH, forward)
+    data = LabelledRows(X, np.arange(len(y)), targets, np.ones(len(y), np.float32), groups)
+    network = CompiledNetwork(model, TUNING_RATE if way.tuned else LEARNING_RATE, HEAD_BATCH, forward)
     network.row_shape = X.shape[1:]  # images, end to end
-    return training.Epochs(network, None, np.random.default_rng(0)), data
+    return EpochLoop(network, None, np.random.default_rng(0)), data
 
 
 if __name__ == "__main__":

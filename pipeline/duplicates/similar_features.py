@@ -10,7 +10,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.heads.lazy_rows import Rows
+from pipeline.heads.rows_on_demand import Rows
 
 BLOCK_ROWS = 2048  # rows compared at a time: 16 MiB of cosines
 MAX_PAIRS = 10  # listed pairs of a row with later rows, besides those that hold a group together
@@ -95,8 +95,8 @@ def _pool_rows(X: Rows, file: IO[bytes], callbacks: Callbacks) -> Callable[[int]
     """Pool all rows into `file`; return a function that reads a block of them, standardised and of length 1."""
     from sklearn.preprocessing import StandardScaler, normalize
 
-    from pipeline.heads.lazy_rows import row_blocks
     from pipeline.heads.pooling import Pool
+    from pipeline.heads.rows_on_demand import row_blocks
 
     pool, scaler, done = Pool("avg"), StandardScaler(), 0
     callbacks.progress("reading", done, len(X), "rows")

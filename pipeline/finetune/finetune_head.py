@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.defaults import MAX_BAD
-from pipeline.errors import HeadError, StoreError
+from pipeline.errors import StoreError
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import remove_temporaries
 from pipeline.files.lock import lock_directory
@@ -71,11 +71,8 @@ def finetune_head(
     check_ready(store, max_bad)
     head = make_head("finetuned", **(params or {}))
     first = make_head("dense", **{"patience": head.patience, **(dense or {})})
-    for one in (head, first):
-        try:
-            one.check_params()
-        except (ValueError, TypeError) as error:
-            raise HeadError(f"{one.name} cannot be trained: {error}") from error
+    head.check_params()
+    first.check_params()
     from pipeline.conv_base.top_layers import load_top_layers  # imports TensorFlow
 
     maps = read_maps(store, count_views(store.directory) if views is None else views)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import StoreError
-from pipeline.heads.lazy_rows import Kept
+from pipeline.heads.rows_on_demand import ArrayRows
 from pipeline.store import FeatureStore
 
 Labelled = tuple[Any, np.ndarray]  # rows (an array, or `Rows`) and their labels
@@ -26,7 +26,7 @@ def frozen_features(
     *,
     on_disk: bool,
     on_rows: Callable[[int, int], None],
-) -> Iterator[dict[str, tuple[Kept, np.ndarray]]]:
+) -> Iterator[dict[str, tuple[ArrayRows, np.ndarray]]]:
     """What the layers above a cut make of a store's maps, all of it, as long as the block runs.
 
     Parameters
@@ -49,10 +49,10 @@ def frozen_features(
     OSError
         The disk is too small.
     """
-    from pipeline.heads import network
+    from pipeline.heads import dense_network
 
     total, done = sum(len(y) for _, y in maps.values()), 0
-    at_a_time = network.batch_rows(top_layers)
+    at_a_time = dense_network.rows_per_batch(top_layers)
     with ExitStack() as files:
         features = {}
         for split, (rows, y) in maps.items():
@@ -60,13 +60,13 @@ def frozen_features(
             room = _in_file(store.finetuning_directory, shape, store.dtype) if on_disk else None
             array = np.empty(shape, store.dtype) if room is None else files.enter_context(room)
             for start in range(0, len(rows), at_a_time):
-                block = network.outputs(top_layers, rows[start : start + at_a_time])
+                block = dense_network.predict_outputs(top_layers, rows[start : start + at_a_time])
                 with np.errstate(over="ignore"):  # it is looked for in the next line
                     array[start : start + len(block)] = block
                 _refuse_other_than_finite(array[start : start + len(block)], split, store)
                 done += len(block)
                 on_rows(done, total)
-            features[split] = Kept(array), y
+            features[split] = ArrayRows(array), y
         yield features
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +16,10 @@ from pipeline.extraction.callbacks import Callbacks
 from pipeline.files.durable import canonical_json, sha256_of
 from pipeline.finetune.frozen_features import frozen_features
 from pipeline.finetune.plan import FinetunePlan
-from pipeline.heads.files import load_head, save_head
+from pipeline.heads.loading import load_head
 from pipeline.heads.memory import available_memory
-from pipeline.heads.metrics import read_metrics
+from pipeline.heads.saved_metrics import read_metrics
+from pipeline.heads.saving import save_head
 from pipeline.images.table import SPLITS
 from pipeline.store import FeatureStore, open_views, stack_views
 from pipeline.training.trained_head import TrainedHead
@@ -139,12 +139,11 @@ class Tuning:
             on_rows=lambda done, total: self.callbacks.progress("frozen features", done, total, "images"),
         ) as features:
             validation = features["validation"]
-            _fit(
-                head,
+            head.fit(
                 *features["train"],
                 validation_data=validation,
                 on_epoch=lambda epoch, scores: self.callbacks.epoch_done(head.name, epoch, head.epochs, scores),
-                groups=self.maps.groups,
+                images=self.maps.groups,
             )
             seconds = time.perf_counter() - start
             report = self._evaluate(head, "validation", validation)
@@ -159,12 +158,11 @@ class Tuning:
 
         identity = f"{frozen_metrics['identity']} {self.identity_of(head)}"
         progress = _Progress(head.epochs, self.plan.images, self.callbacks)
-        _fit(
-            head,
+        head.fit(
             *self.maps.of["train"],
             validation_data=self.maps.of["validation"],
             on_epoch=lambda epoch, scores: self.callbacks.epoch_done(head.name, epoch, head.epochs, scores),
-            groups=self.maps.groups,
+            images=self.maps.groups,
             start=Start(self.top_layers, frozen),
             checkpoint=Checkpoint(self.store.finetuning_directory / CHECKPOINT, identity),
             on_resume=progress.resume,
@@ -229,11 +227,3 @@ def _kept(directory: Path, identity: str) -> tuple[Any, dict[str, Any]] | None:
     except HeadError as error:
         logger.warning("%s; it is trained again now", error)
     return None
-
-
-def _fit(head: Any, X: Any, y: np.ndarray, **others: Any) -> None:
-    fit: Callable[..., Any] = head.fit
-    try:
-        fit(X, y, **others)
-    except (ValueError, TypeError) as error:  # a parameter out of range, or features that are not finite
-        raise HeadError(f"{head.name} cannot be trained: {error}") from error

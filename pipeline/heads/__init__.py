@@ -19,9 +19,9 @@ HEADS = {  # name: module and class
     "logistic": "pipeline.heads.linear:LogisticHead",
     "svm": "pipeline.heads.linear:SVMHead",
     "ridge": "pipeline.heads.linear:RidgeHead",
-    "knn": "pipeline.heads.nonlinear:KNNHead",
-    "forest": "pipeline.heads.nonlinear:ForestHead",
-    "mlp": "pipeline.heads.nonlinear:MLPHead",
+    "knn": "pipeline.heads.knn_forest:KNNHead",
+    "forest": "pipeline.heads.knn_forest:ForestHead",
+    "mlp": "pipeline.heads.mlp:MLPHead",
 }
 TUNED_HEADS = {"finetuned": "pipeline.heads.finetuned:FinetunedHead"}  # trained by `pipeline.finetune` only
 KERAS_HEADS = ("finetuned", "dense", "logistic", "svm", "ridge", "mlp")  # can be expressed as Keras layers

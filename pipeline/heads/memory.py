@@ -1,4 +1,4 @@
-"""How much memory heads take, said before it is taken."""
+"""The memory that is free, and the memory that heads need, estimated before it is used."""
 
 from __future__ import annotations
 
@@ -12,47 +12,61 @@ import joblib
 from pipeline.heads.pooling import Pool
 
 FLOAT32 = 4  # bytes
+# Limit, usage, and the field of memory.stat that counts the file cache which the kernel gives back under pressure.
+CGROUPS = {
+    "sys/fs/cgroup": ("memory.max", "memory.current", "inactive_file"),  # version 2
+    "sys/fs/cgroup/memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),  # version 1
+}
 
 
-def available_memory() -> int | None:
-    """Bytes that can be had without swapping; None where the system does not tell.
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Return the bytes that can be used without swapping; None where the system does not tell.
 
-    Linux counts what its file cache would give back, and the limit of a container. Elsewhere it is
-    what the machine has.
+    On Linux this includes what the file cache gives back, and respects the limit of a container.
+    Elsewhere it is the memory of the machine.
+
+    Parameters
+    ----------
+    root : Path
+        The directory with `proc` and `sys`.
     """
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
+        free = _read_fields(root / "proc/meminfo")["MemAvailable:"] * 1024
+    except (OSError, ValueError, KeyError):
         if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", ()):
             return None
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no container, or "max": no limit
-        return free
+    for directory, names in CGROUPS.items():
+        try:
+            limit, usage = (int((root / directory / name).read_text()) for name in names[:2])
+            free = min(free, max(0, limit - usage + _read_fields(root / directory / "memory.stat").get(names[2], 0)))
+        except (OSError, ValueError):  # no container, or "max": no limit
+            continue
+    return free
+
+
+def _read_fields(path: Path) -> dict[str, int]:
+    """Read a file of lines `name value ...`."""
+    return {name: int(value) for name, value, *_ in map(str.split, path.read_text().splitlines())}
 
 
 def pooled_bytes(heads: Sequence[Any], train_rows: int, scored_rows: int, row_shape: tuple[int, ...]) -> int:
-    """The most that scikit-learn heads take on top of features read on demand.
+    """Return the bytes that scikit-learn heads need at their peak, besides features read on demand.
 
-    Each way of pooling is kept once for all of them; what a head takes while it trains it gives back.
+    Features pooled in the same way are held once for all heads. What a head needs during its own
+    training is free again afterwards.
 
     Parameters
     ----------
     heads : sequence of PipelineHead
     train_rows, scored_rows : int
+        Rows with views, and rows of the other splits.
     row_shape : tuple of int
-
-    Returns
-    -------
-    int
-        Bytes.
     """
     width = {head.pool: FLOAT32 * Pool(head.pool).fit(None).width(row_shape) for head in heads}
-    kept = (train_rows + scored_rows) * sum(width.values())
+    shared = (train_rows + scored_rows) * sum(width.values())
     own = [max(head.training_copies * _threads(head) * train_rows, scored_rows) * width[head.pool] for head in heads]
-    return kept + max(own, default=0)
+    return shared + max(own, default=0)
 
 
 def _threads(head: Any) -> int:

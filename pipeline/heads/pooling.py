@@ -1,4 +1,4 @@
-"""`Pool`: from a map of features to one row of numbers an image."""
+"""`Pool`: feature maps to one row of values per image."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from pipeline.errors import HeadError
-from pipeline.heads.lazy_rows import is_read_on_demand, row_blocks
+from pipeline.heads.rows_on_demand import is_read_on_demand, row_blocks
 
 POOLS = ("avg", "max", "flatten")
 
 
 class Pool(TransformerMixin, BaseEstimator):
-    """Reduce features (n, height, width, channels) to (n, d).
+    """Reduce features (n, height, width, channels) to (n, d); flat features stay as they are.
 
-    Features that are flat already pass through.
+    Saved heads hold this class under its module's name.
 
     Parameters
     ----------
     how : {"avg", "max", "flatten"}
-        `avg` and `max` keep one number a channel, d = channels; `flatten` keeps all numbers,
-        d = height * width * channels. Features are read a block of rows at a time, so that a
-        float16 memory map is never copied as a whole.
+        `avg` and `max` give one value per channel, d = channels; `flatten` gives all values,
+        d = height * width * channels. Features are read in blocks of rows, so that a float16
+        memory map is never copied as a whole.
     """
 
     def __init__(self, how: str = "avg"):
@@ -52,7 +52,7 @@ class Pool(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n, d), float32
-            Of a flat array: the array itself, as float32 where it was float16.
+            A flat array is returned itself, unless it is float16.
         """
         if not is_read_on_demand(X):
             X = np.asanyarray(X)
@@ -66,14 +66,14 @@ class Pool(TransformerMixin, BaseEstimator):
         return pooled
 
     def width(self, row_shape: tuple[int, ...]) -> int:
-        """The numbers that are left of a row, d."""
+        """Return the number of values d that a row of a given shape is pooled to."""
         return math.prod(row_shape) if self.how == "flatten" else row_shape[-1]
 
     def _reduce(self, block: np.ndarray) -> np.ndarray:
-        places = tuple(range(1, block.ndim - 1))
-        if self.how == "flatten" or not places:
+        axes = tuple(range(1, block.ndim - 1))  # height and width
+        if self.how == "flatten" or not axes:
             return block.reshape(len(block), -1)
-        return block.mean(axis=places, dtype=np.float32) if self.how == "avg" else block.max(axis=places)
+        return block.mean(axis=axes, dtype=np.float32) if self.how == "avg" else block.max(axis=axes)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""`SharedFeatures`: what several heads need of the same features, worked out once."""
+"""`SharedFeatures`: features that are checked, pooled and scaled once for several heads."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_array
 
-from pipeline.heads.lazy_rows import Rows, is_read_on_demand, row_blocks
 from pipeline.heads.pooling import Pool
+from pipeline.heads.rows_on_demand import Rows, is_read_on_demand, row_blocks
 
 FLOATS = (np.float64, np.float32, np.float16)
 
 
 class SharedFeatures:
-    """Features that more than one head is trained or scored on: checked, pooled and scaled once.
+    """Features that are checked, pooled and scaled once, whatever number of heads uses them.
 
     Every head takes them in place of X:
 
@@ -29,13 +29,13 @@ class SharedFeatures:
     Raises
     ------
     ValueError
-        An array holds other than finite numbers.
+        An array holds NaN or infinity.
     """
 
     def __init__(self, rows: Any):
         if not is_read_on_demand(rows):
             rows = check_array(rows, dtype=FLOATS, allow_nd=True, ensure_all_finite=False)
-            # In blocks: scikit-learn's own check makes a mask as large as half of a float16 array.
+            # In blocks, as scikit-learn's own check makes a mask as large as half of a float16 array.
             if not all(np.isfinite(block).all() for block in row_blocks(rows)):
                 raise ValueError("X contains NaN or infinity")
         self.rows: Rows = rows
@@ -44,32 +44,32 @@ class SharedFeatures:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the rows."""
+        """The shape of the rows."""
         return self.rows.shape
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def pooled(self, how: str) -> np.ndarray:
-        """The features as `Pool` makes them: what a trained head predicts from."""
+        """Return the features as `Pool` makes them; trained heads predict from these."""
         if how not in self._pooled:
             self._pooled[how] = Pool(how).fit_transform(self.rows)
         return self._pooled[how]
 
     def scaled(self, how: str) -> tuple[StandardScaler, np.ndarray]:
-        """The pooled features at mean 0 and variance 1, and the scaler fitted on them: what a head is trained on."""
+        """Return a fitted scaler and the pooled features at mean 0 and variance 1; heads are trained on these."""
         if how not in self._scaled:
             pooled = self._pooled[how] if how in self._pooled else Pool(how).fit_transform(self.rows)
-            kept = pooled is self.rows or how in self._pooled
-            self._scaled[how] = _scale(pooled.copy() if kept else pooled)
+            is_used_elsewhere = pooled is self.rows or how in self._pooled
+            self._scaled[how] = _scale_in_place(pooled.copy() if is_used_elsewhere else pooled)
         return self._scaled[how]
 
 
-def _scale(numbers: np.ndarray) -> tuple[StandardScaler, np.ndarray]:
-    # In place and by the block: StandardScaler.fit makes copies of what it is given as a whole.
+def _scale_in_place(values: np.ndarray) -> tuple[StandardScaler, np.ndarray]:
+    # In blocks, as StandardScaler.fit copies its whole input.
     scaler = StandardScaler()
-    for block in row_blocks(numbers):
+    for block in row_blocks(values):
         scaler.partial_fit(block)
-    for block in row_blocks(numbers):
+    for block in row_blocks(values):
         block[:] = scaler.transform(block)
-    return scaler, numbers
+    return scaler, values

@@ -13,7 +13,7 @@ from pipeline.errors import HeadError, StoreError, TooManyBadImages
 from pipeline.evaluation import Repeats, evaluate, seeds_of
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.heads import make_head
-from pipeline.heads.lazy_rows import Kept, Rows
+from pipeline.heads.rows_on_demand import ArrayRows, Rows
 from pipeline.heads.shared_features import SharedFeatures
 from pipeline.images.table import SPLITS
 from pipeline.store import FeatureStore, count_views, stack_views
@@ -32,13 +32,16 @@ class Split(NamedTuple):
     y : ndarray of shape (n,), int32
         Labels.
     groups : ndarray of shape (n,), int64
-        Of train rows in several views: equal where rows are views of one image, and None without views.
-        Of other splits: equal where rows are resampled together.
+        Equal where rows belong together: images of one of the user's groups, equal images, and views
+        of them. They are resampled together, and no fold separates them.
+    images : ndarray of shape (n,), int64, optional
+        Equal where rows are views of one image; None without views.
     """
 
     X: SharedFeatures
     y: np.ndarray
-    groups: np.ndarray | None
+    groups: np.ndarray
+    images: np.ndarray | None = None
 
 
 def train_heads(
@@ -102,8 +105,6 @@ def train_heads(
     check_memory(store, estimators, views)
     in_memory = "dense" in estimators and fits_in_memory(store, views)
     splits = {split: _read_split(store, split, views, in_memory) for split in SPLITS if len(store.members(split))}
-    if len(np.unique(splits["train"].y)) < 2:
-        raise StoreError(f"{store.directory}: the train images with features are of one class; a head needs two")
     trained, failures = [], []
     for name, head in estimators.items():
         callbacks.head_started(name)
@@ -123,15 +124,15 @@ def train_heads(
 
 def _read_split(store: FeatureStore, split: str, views: int, in_memory: bool) -> Split:
     features: Rows
-    groups: np.ndarray | None
-    if split != "train":
-        features, y = store.on_demand(split)
-        groups = store.resampling_groups(split)
-    elif views > 1:
-        features, y, groups = stack_views(store, "train", views)
+    images: np.ndarray | None
+    groups = store.resampling_groups(split)
+    if split == "train" and views > 1:
+        features, y, images = stack_views(store, "train", views)
+        first = np.unique(images, return_index=True)[1]  # the images themselves are the first rows
+        groups = np.concatenate([groups, groups[first][images[len(groups) :]]])
     else:
-        (features, y), groups = store.on_demand("train"), None
-    return Split(SharedFeatures(Kept(features[:]) if in_memory else features), y, groups)
+        (features, y), images = store.on_demand(split), None
+    return Split(SharedFeatures(ArrayRows(features[:]) if in_memory else features), y, groups, images)
 
 
 def check_ready(store: FeatureStore, max_bad: float = MAX_BAD) -> None:
@@ -142,7 +143,7 @@ def check_ready(store: FeatureStore, max_bad: float = MAX_BAD) -> None:
     TooManyBadImages
         More images than `max_bad` have no features.
     StoreError
-        The store is not complete, or has no train or no validation images.
+        The store is not complete, has no train or no validation images, or train images of one class.
     """
     if store.pending:
         raise StoreError(
@@ -158,6 +159,8 @@ def check_ready(store: FeatureStore, max_bad: float = MAX_BAD) -> None:
     for split in ("train", "validation"):
         if not len(store.members(split)):
             raise StoreError(f"{store.directory} has no {split} images; add images, or assign the splits yourself")
+    if len(np.unique(store.images.labels[store.members("train")])) < 2:
+        raise StoreError(f"{store.directory}: the train images with features are of one class; a head needs two")
 
 
 def _train(
@@ -197,8 +200,5 @@ def _fit(head: Any, splits: Mapping[str, Split], callbacks: Callbacks) -> float:
         options["validation_data"] = validation.X, validation.y
         options["on_epoch"] = lambda epoch, scores: callbacks.epoch_done(head.name, epoch, head.epochs, scores)
     start = time.perf_counter()
-    try:
-        head.fit(train.X, train.y, groups=train.groups, **options)
-    except (ValueError, TypeError) as error:  # a parameter out of range
-        raise HeadError(f"{head.name} cannot be trained: {error}") from error
+    head.fit(train.X, train.y, groups=train.groups, images=train.images, **options)
     return time.perf_counter() - start

@@ -85,7 +85,7 @@ def _try_flips(cache: Path, flips: list[Flip]) -> list[str]:
 
 def _everything(cache: Path) -> list[str]:
     """A digest of each thing that can be read from a store and its heads."""
-    from pipeline.heads.metrics import read_metrics
+    from pipeline.heads.saved_metrics import read_metrics
 
     store = open_features(cache)
     X, y = store.load()

@@ -21,13 +21,13 @@ from pipeline.files.lock import lock_directory
 from pipeline.finetune import finetune_head
 from pipeline.finetune.frozen_features import frozen_features
 from pipeline.finetune.tuning import Tuning, read_maps
-from pipeline.heads import head_names, make_head, network, training
+from pipeline.heads import batches, compiled_network, dense_network, head_names, make_head
 from pipeline.heads.finetuned import Start
-from pipeline.heads.lazy_rows import is_read_on_demand
-from pipeline.heads.metrics import read_metrics
+from pipeline.heads.rows_on_demand import is_read_on_demand
+from pipeline.heads.saved_metrics import read_metrics
 from scripts.finetune_speed import Ways, compare, write_images
 from tests.fakes import Recorder, photo_folder
-from tests.heads.test_head_files import plant
+from tests.heads.test_saving import plant
 
 MOBILENET = ConvBaseSpec(
     "mobilenet_v2",
@@ -162,13 +162,13 @@ def end_to_end(spec: ConvBaseSpec, cut: str, head: keras.Sequential) -> keras.Mo
 class TestItIsTheSameComputation:
     @pytest.mark.parametrize("spec", [VGG, MOBILENET], ids=["vgg16", "mobilenet_v2"])
     def test_steps_of_gradient_descent_give_the_weights_of_training_end_to_end(self, spec, monkeypatch):
-        monkeypatch.setattr(training, "Adam", Sgd)
+        monkeypatch.setattr(compiled_network, "Adam", Sgd)
         rate, rng = 0.05, np.random.default_rng(0)
         images = rng.uniform(0, 255, (12, 32, 32, 3)).astype(np.float32)
         y = np.arange(12) % 2
         lower = load_conv_base(spec)
         maps, top_layers = lower.compute(images), load_top_layers(lower.spec)
-        dense = make_head("dense", units=(5,), epochs=1).fit(network.outputs(top_layers, maps), y)
+        dense = make_head("dense", units=(5,), epochs=1).fit(dense_network.predict_outputs(top_layers, maps), y)
         reference = end_to_end(spec, lower.spec.cut, dense.model_)
         before = [weight.numpy() for weight in reference.trainable_weights]
 
@@ -221,7 +221,7 @@ class TestTraining:
         for rate in (0.0, 0.99):
             top_layers = load_top_layers(store.spec)
             top_layers.get_layer("block_2_drop").rate = rate
-            dense = make_head("dense", units=(3,), epochs=1).fit(network.outputs(top_layers, X), y)
+            dense = make_head("dense", units=(3,), epochs=1).fit(dense_network.predict_outputs(top_layers, X), y)
             head = make_head("finetuned", epochs=2, learning_rate=0.1)
             losses.append(head.fit(X, y, start=Start(top_layers, dense)).history_["loss"])
         assert losses[0] == losses[1]
@@ -257,7 +257,7 @@ class TestTraining:
         assert not list(store.finetuning_directory.iterdir())
 
     def test_how_much_memory_is_free_changes_nothing_but_where_features_are_kept(self, folder, tmp_path, monkeypatch):
-        monkeypatch.setattr(training, "PIECE", 256)  # of more than one row, and fewer than all
+        monkeypatch.setattr(batches, "RUN_BYTES", 256)  # of more than one row, and fewer than all
         plans, weights = [], []
         watch = Callbacks()
         watch.finetune_planned = lambda plan, store: plans.append(plan)
@@ -273,7 +273,7 @@ class TestTraining:
         top_layers, maps = load_top_layers(store.spec), {"train": store.on_demand("train")}
         with frozen_features(top_layers, store, maps, on_disk=False, on_rows=lambda *done: None) as features:
             expected = features["train"][0][:]
-        monkeypatch.setattr(network, "PREDICT_BYTES", 5 * 4 * np.prod(store.feature_shape))
+        monkeypatch.setattr(dense_network, "MAX_BYTES", 5 * 4 * np.prod(store.feature_shape))
         counts = []
         with frozen_features(
             top_layers, store, maps, on_disk=False, on_rows=lambda *done: counts.append(done)

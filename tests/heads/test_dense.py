@@ -1,4 +1,4 @@
-"""The dense head: the slides' network, its training, and what it leaves alone."""
+"""The dense head: the network of the slides, its training, and global state that stays unchanged."""
 
 import pickle
 import random
@@ -12,12 +12,14 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from pipeline.heads import make_head
+from pipeline.errors import HeadError
+from pipeline.heads import batches, make_head, rows_on_demand
+from pipeline.heads.batches import LabelledRows, read_batches, shuffle_rows
 from tests.heads.test_heads import ReadRows
 
-# Each fit traces a network for half a second: these checks are of input handling that all heads share,
-# and run on the others, or of what a test below looks at more closely.
-ELSEWHERE = {
+# Each fit traces a network for half a second. These checks are left out, because they test the input
+# handling that all heads share, and run on the others, or what a test below tests more closely.
+LEFT_OUT = {
     "check_classifiers_classes",
     "check_fit_idempotent",
     "check_classifier_data_not_an_array",
@@ -35,7 +37,7 @@ ELSEWHERE = {
 CHECKS = [
     check
     for _, check in estimator_checks_generator(make_head("dense"))
-    if check.func.__name__ not in ELSEWHERE and not check.keywords.keys() & {"readonly_memmap", "X_dtype"}
+    if check.func.__name__ not in LEFT_OUT and not check.keywords.keys() & {"readonly_memmap", "X_dtype"}
 ]
 
 
@@ -107,8 +109,8 @@ def test_more_classes_get_a_softmax():
 
 def test_the_same_random_state_gives_identical_weights():
     X, y = features()
-    one, same, other = (small(dropout=0.2, random_state=state).fit(X, y).model_.get_weights() for state in (3, 3, 4))
-    for a, b, c in zip(one, same, other, strict=True):
+    first, same, other = (small(dropout=0.2, random_state=state).fit(X, y).model_.get_weights() for state in (3, 3, 4))
+    for a, b, c in zip(first, same, other, strict=True):
         np.testing.assert_array_equal(a, b)
         assert not np.array_equal(a, c)
 
@@ -122,7 +124,7 @@ def test_global_random_states_stay_as_they_were():
 
 
 class TestLikeKeras:
-    """The numbers of `model.fit` on the same network, batches and order."""
+    """The results of `model.fit` on the same network, batches and order."""
 
     EPOCHS = 3
 
@@ -133,7 +135,9 @@ class TestLikeKeras:
     def test_losses_are_those_of_fit_to_four_digits(self, classes, rows, dropout, weighted):
         import keras
 
-        from pipeline.heads import network, training
+        from pipeline.heads.compiled_network import CompiledNetwork
+        from pipeline.heads.dense_network import build_network
+        from pipeline.heads.epoch_loop import EpochLoop
 
         X, y = features(n=200, classes=classes)
         targets = y[:, None].astype(np.float32) if classes == 2 else y
@@ -141,20 +145,15 @@ class TestLikeKeras:
 
         def start():
             rng = np.random.default_rng(5)
-            return network.build(X.shape[1:], classes, (8, 5), dropout, rng), rng
+            return build_network(X.shape[1:], classes, (8, 5), dropout, rng), rng
 
         model, rng = start()
         held_out = np.arange(rows, 200)
-        ours = training.train(
-            model,
-            training.Labelled(X[:rows], np.arange(rows), targets[:rows], weights[:rows]),
-            training.Labelled(X, held_out, targets, np.ones(200, np.float32)),
-            learning_rate=0.01,
-            epochs=self.EPOCHS,
-            batch_size=32,
-            patience=None,
-            on_epoch=None,
-            rng=rng,
+        loop = EpochLoop(CompiledNetwork(model, 0.01, batch_size=32), None, rng)
+        loop.run(
+            LabelledRows(X[:rows], np.arange(rows), targets[:rows], weights[:rows]),
+            LabelledRows(X, held_out, targets, np.ones(200, np.float32)),
+            self.EPOCHS,
         )
         theirs, rng = start()
         loss = "binary_crossentropy" if classes == 2 else "sparse_categorical_crossentropy"
@@ -170,32 +169,32 @@ class TestLikeKeras:
                 shuffle=False,
                 verbose=0,
             ).history
-            assert {name: values[epoch] for name, values in ours.items()} == {
+            assert {name: values[epoch] for name, values in loop.history.items()} == {
                 name: pytest.approx(value, rel=1e-4) for name, (value,) in history.items()
             }
-        for one, other in zip(model.get_weights(), theirs.get_weights(), strict=True):
-            np.testing.assert_allclose(one, other, atol=2e-4)
+        for ours, keras_weights in zip(model.get_weights(), theirs.get_weights(), strict=True):
+            np.testing.assert_allclose(ours, keras_weights, atol=2e-4)
 
 
 def test_a_whole_training_traces_once(monkeypatch):
-    from pipeline.heads import training
+    from pipeline.heads import compiled_network
 
     traced, called = [], []
-    step, blocks = training.Adam.step, training.blocks
-    monkeypatch.setattr(training.Adam, "step", lambda adam, gradients: traced.append(1) or step(adam, gradients))
-    monkeypatch.setattr(training, "blocks", lambda *a: (called.append(1) or block for block in blocks(*a)))
-    monkeypatch.setattr(training, "STEPS", 2)
+    step, read = compiled_network.Adam.step, compiled_network.read_batches
+    monkeypatch.setattr(
+        compiled_network.Adam, "step", lambda adam, gradients: traced.append(1) or step(adam, gradients)
+    )
+    monkeypatch.setattr(compiled_network, "read_batches", lambda *a: (called.append(1) or call for call in read(*a)))
+    monkeypatch.setattr(batches, "MAX_STEPS", 2)
     X, y = features()
     small(batch_size=32).fit(X[:150], y[:150], validation_data=(X[150:], y[150:]))
     assert (len(traced), len(called)) == (1, 3 * (3 + 1))  # 64, 64 and 22 rows, then 50 to validate on
 
 
 def test_ctrl_c_stops_within_an_epoch(monkeypatch):
-    from pipeline.heads import training
-
-    monkeypatch.setattr(training, "READ", 1)  # a batch of 32 rows a reading
+    monkeypatch.setattr(batches, "READ_BYTES", 1)  # one batch of 32 rows per reading
     X, y = features()
-    kept = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores SIGINT
 
     class Interrupted(ReadRows):
         def __getitem__(self, rows):
@@ -208,65 +207,88 @@ def test_ctrl_c_stops_within_an_epoch(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             small().fit(read, y)
     finally:
-        signal.signal(signal.SIGINT, kept)
+        signal.signal(signal.SIGINT, handler)
     assert len(read.reads) < 6
 
 
 class TestOrder:
-    def rows_per_reading(self, monkeypatch, X, batches):
-        from pipeline.heads import training
-
-        monkeypatch.setattr(training, "READ", batches * 4 * X[0].nbytes)
-        monkeypatch.setattr(training, "PIECE", 3 * X[0].nbytes)
-        return training
-
     def test_rows_of_an_array_come_in_any_order_each_epoch_and_each_once(self):
-        from pipeline.heads import training
-
         X, rng = np.zeros((50, 3)), np.random.default_rng(0)
-        one, other = (training.epoch_order(X, 4, rng).tolist() for _ in range(2))
-        assert sorted(one) == sorted(other) == list(range(50))
-        assert one != other != list(range(50))
+        first, second = (shuffle_rows(X, 4, rng).tolist() for _ in range(2))
+        assert sorted(first) == sorted(second) == list(range(50))
+        assert first != second != list(range(50))
 
-    def test_rows_read_on_demand_come_in_pieces_shuffled_among_themselves(self, monkeypatch):
+    def test_rows_on_disk_come_in_runs_shuffled_among_themselves(self, monkeypatch):
         X = np.zeros((50, 3), dtype=np.float16)
-        training = self.rows_per_reading(monkeypatch, X, batches=3)
+        self.limit_readings(monkeypatch, X, n_batches=3)
         rng = np.random.default_rng(0)
-        one, other = (training.epoch_order(ReadRows(X), 4, rng) for _ in range(2))
-        assert sorted(one) == sorted(other) == list(range(50))
-        assert one.tolist() != other.tolist()
-        readings = [np.sort(one[start : start + 12]) for start in range(0, 50, 12)]
-        for reading in readings:  # 12 rows lie in 4 pieces of 3, or 6 where one is cut at either end
+        first, second = (shuffle_rows(ReadRows(X), 4, rng) for _ in range(2))
+        assert sorted(first) == sorted(second) == list(range(50))
+        assert first.tolist() != second.tolist()
+        readings = [np.sort(first[start : start + 12]) for start in range(0, 50, 12)]
+        for reading in readings:  # 12 rows lie in 4 runs of 3, or in 6 where one is cut at either end
             assert len(np.unique(reading // 3)) <= 6
-        assert any(np.diff(reading).max() > 3 for reading in readings)  # from all over the store
+        assert any(np.diff(reading).max() > 3 for reading in readings)  # from all parts of the store
 
-    def test_a_call_takes_whole_batches_and_reads_one_reading_ahead_at_most(self, monkeypatch):
+    def test_a_call_takes_whole_batches_and_one_reading_is_read_ahead(self, monkeypatch):
         X = np.arange(150, dtype=np.float16).reshape(50, 3)
-        training = self.rows_per_reading(monkeypatch, X, batches=3)
-        monkeypatch.setattr(training, "STEPS", 2)
+        self.limit_readings(monkeypatch, X, n_batches=3)
+        monkeypatch.setattr(batches, "MAX_STEPS", 2)
         read, order = ReadRows(X), np.random.default_rng(0).permutation(50)
         sizes = []
-        for rows, block in training.blocks(read, order, 4):
+        for rows, block in read_batches(read, order, 4):
             np.testing.assert_array_equal(block, X[rows])
             sizes.append(len(rows))
             assert len(np.concatenate(read.reads)) <= sum(sizes) + 2 * 12
         assert sizes == [8, 4, 8, 4, 8, 4, 8, 4, 2]
         np.testing.assert_array_equal(np.concatenate(read.reads), order)
 
+    @staticmethod
+    def limit_readings(monkeypatch, X, n_batches):
+        """Read batches of 4 rows `n_batches` at a time, and runs of 3 rows."""
+        monkeypatch.setattr(batches, "READ_BYTES", n_batches * 4 * X[0].nbytes)
+        monkeypatch.setattr(batches, "RUN_BYTES", 3 * X[0].nbytes)
 
-def test_rows_read_on_demand_train_the_same_head_where_one_reading_holds_them():
+
+def test_rows_read_on_demand_train_the_same_head_again():
     X, y = features()
     read = small().fit(ReadRows(X[:150]), y[:150], validation_data=(ReadRows(X[150:]), y[150:]))
-    # Both orders are permutations, of other draws: what is the same is what an epoch does with one.
     assert read.score(ReadRows(X[150:]), y[150:]) > 0.9
     again = small().fit(ReadRows(X[:150]), y[:150])
     np.testing.assert_array_equal(again.predict_proba(X), read.predict_proba(X))
 
 
-@pytest.mark.parametrize(("param", "value"), [("epochs", 0), ("batch_size", 0), ("learning_rate", 0.0)])
-def test_parameters_out_of_range_are_refused(param, value):
-    with pytest.raises(ValueError, match=f"{param} == {value}, must be >"):
+@pytest.mark.parametrize(
+    ("param", "value", "message"),
+    [
+        ("epochs", 0, "epochs == 0, must be >= 1"),
+        ("batch_size", 0, "batch_size == 0, must be >= 1"),
+        ("learning_rate", 0.0, "learning_rate == 0.0, must be > 0"),
+        ("patience", 0, "patience == 0, must be >= 1"),
+        ("units", (-3,), "-3"),
+        ("dropout", 2.0, "2.0"),
+        ("class_weight", "heavy", "heavy"),
+    ],
+)
+def test_a_parameter_out_of_range_is_a_head_error_that_names_it(param, value, message):
+    with pytest.raises(HeadError, match=f"dense cannot be trained: .*{message}"):
         small(**{param: value}).fit(*features())
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, KeyError])
+def test_an_error_of_a_callback_passes_through_unchanged(error):
+    def on_epoch(epoch, scores):
+        raise error("mine")
+
+    with pytest.raises(error, match="mine"):
+        small().fit(*features(), on_epoch=on_epoch)
+
+
+def test_a_diverging_training_is_an_error_that_names_the_remedy():
+    head = small(learning_rate=1e38, epochs=9)
+    with pytest.raises(HeadError, match=r"diverged: (val_)?loss is nan after epoch \d; lower learning_rate"):
+        head.fit(*features(), validation_data=features(seed=1))
+    assert not hasattr(head, "model_")
 
 
 def test_a_row_gets_the_same_numbers_whatever_stands_beside_it(fitted):
@@ -284,10 +306,9 @@ def test_predicting_any_number_of_rows_traces_once(fitted):
 
 
 def test_a_float16_array_is_never_copied_as_a_whole(monkeypatch):
-    from pipeline.heads import rows, training
 
-    monkeypatch.setattr(training, "CALL", 2**20)
-    monkeypatch.setattr(rows, "BLOCK", 2**19)
+    monkeypatch.setattr(batches, "CALL_BYTES", 2**20)
+    monkeypatch.setattr(rows_on_demand, "BLOCK", 2**19)
     X = np.zeros((8000, 4, 4, 64), dtype=np.float16)  # 16 MB, and tracing takes 5
     small(epochs=1).fit(X[:4], [0, 1, 0, 1])  # what Keras allocates once
     tracemalloc.start()
@@ -344,7 +365,7 @@ def test_features_of_any_usual_size_are_learned_without_scaling(scale):
     assert head.score(X, y) > 0.9
 
 
-def test_it_says_nothing(capfd):
+def test_training_and_predicting_print_nothing(capfd):
     X, y = features()
     capfd.readouterr()
     small().fit(X, y).predict(X)

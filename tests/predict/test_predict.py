@@ -29,7 +29,7 @@ from pipeline import (
 )
 from pipeline.extraction.compute_rows import MAX_WAITING
 from pipeline.heads import head_names
-from pipeline.heads.metrics import read_metrics
+from pipeline.heads.saved_metrics import read_metrics
 from pipeline.images.unlabelled import check_sources, find_images
 from pipeline.predict.label_images import BLOCK_ROWS, Predictor
 from pipeline.predict.unknown_images import K
@@ -358,6 +358,6 @@ def save_tinted(path: Path, colour: tuple[int, int, int], seed: int) -> None:
 
 def test_a_head_without_probabilities_says_so(photos, cache, monkeypatch):
     monkeypatch.setattr("pipeline.predict.label_images.load_head", lambda *args, **kwargs: make_head("logistic"))
-    monkeypatch.delattr("pipeline.heads.pipelines.PipelineHead.predict_proba")
+    monkeypatch.delattr("pipeline.heads.pipeline_head.PipelineHead.predict_proba")
     with pytest.raises(HeadError, match="has no probabilities; train it again"):
         predict_images(cache, photos)

@@ -1,4 +1,4 @@
-"""Rows of features as heads read them: an array, or rows that are read from disk when asked for."""
+"""`Rows`: features that a head reads a part at a time, from memory or from disk."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 import numpy as np
 from scipy.sparse import issparse
 
-BLOCK = 2**21  # numbers looked at together: 8 MiB as float32
+BLOCK = 2**21  # values processed together: 8 MiB as float32
 
 
 @runtime_checkable
 class Rows(Protocol):
-    """Features of n images, of which a head reads a part at a time: those of
-    `FeatureStore.on_demand`, say.
+    """Features of n images, of which a head reads a part at a time; `FeatureStore.on_demand` returns them.
 
-    An array is one too. What is read from elsewhere is taken to be finite, as a store's rows are,
-    and has no `__array__`, which would load all of it.
+    An array has this protocol, too. Other objects must hold finite values only, as the rows of a
+    store do, and must have no `__array__`, which would load all of them.
     """
 
     @property
@@ -32,14 +31,14 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """The rows of a slice, or of an ndarray of row numbers in their order; called from other threads too."""
+        """Return the rows of a slice, or of an ndarray of row numbers in their order; other threads call it, too."""
 
 
-class Kept:
-    """Features in an array, memory-mapped or not, as `Rows`.
+class ArrayRows:
+    """Features in an array or memory map, as `Rows`.
 
-    An array of its own would be shuffled in another way than a file is read, and so what a head
-    learns would depend on how much memory was free.
+    A plain array would be shuffled in another way than rows on disk, and a head would then depend
+    on how much memory was free when it was trained.
 
     Parameters
     ----------
@@ -53,22 +52,21 @@ class Kept:
         return len(self.array)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """The rows of a slice, or of an ndarray of row numbers in their order."""
         return np.asarray(self.array[rows])
 
 
 def is_read_on_demand(X: Any) -> TypeGuard[Rows]:
-    """Whether X is `Rows` and not an array or something that becomes one."""
+    """Return whether X is `Rows`, and neither an array nor something that converts to one."""
     return isinstance(X, Rows) and not hasattr(X, "__array__") and not issparse(X)
 
 
 def bytes_per_row(X: Rows) -> int:
-    """Bytes of one row as X holds it, 1 at least."""
+    """Return the bytes of one row in the dtype of X, at least 1."""
     return max(1, math.prod(X.shape[1:]) * X.dtype.itemsize)
 
 
 def row_blocks(X: Any) -> Iterator[np.ndarray]:
-    """X (n, ...) in runs of whole rows, each small enough to be copied without a thought."""
+    """Yield X, of shape (n, ...), in blocks of whole rows with at most `BLOCK` values, or one row."""
     rows = max(1, BLOCK // max(1, math.prod(X.shape[1:])))
     for start in range(0, len(X), rows):
         yield X[start : start + rows]

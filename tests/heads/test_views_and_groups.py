@@ -1,17 +1,16 @@
-"""Heads trained on views: copies stay with their image, and the images themselves are what is scored."""
+"""Heads trained on views and on groups: neither is separated by a split, and images alone are scored on."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.linear_model import Ridge
 from sklearn.model_selection import StratifiedKFold
 from sklearn.neural_network import MLPClassifier
 
 from pipeline import ConvBaseSpec, StoreError, extract_features, load_head, make_head, scan_images, train_heads
-from pipeline.heads.grouping import check_groups, first_rows, folds, one_of_each
-from pipeline.heads.linear import leave_one_out_errors
-from pipeline.heads.metrics import read_metrics
+from pipeline.heads.batches import draw_views, shuffle_rows
+from pipeline.heads.folds import check_groups, make_folds
+from pipeline.heads.saved_metrics import read_metrics
 from pipeline.training.memory import memory_needed
 from tests.fakes import photo_folder
 
@@ -26,72 +25,90 @@ def views_of_images(images: int = 40, width: int = 6, seed: int = 0) -> tuple[np
     return X.astype(np.float32), np.tile(y, VIEWS), np.tile(np.arange(images), VIEWS)
 
 
-def test_groups_are_numbered_as_they_first_appear():
-    assert check_groups(["b", "a", "b", "c"], np.zeros(4)).tolist() == [0, 1, 0, 2]
-    assert first_rows(np.array([0, 1, 0, 2]), 4).tolist() == [0, 1, 3]
-    assert check_groups(None, np.zeros(4)) is None and first_rows(None, 3).tolist() == [0, 1, 2]
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        check_groups([1, 2], np.zeros(4))
+class TestFolds:
+    @pytest.mark.parametrize("score_views", [False, True])
+    def test_no_fold_separates_the_views_of_an_image_and_folds_are_those_of_the_images(self, score_views):
+        _, y, images = views_of_images()
+        folds = make_folds(5, y, check_groups(None, images, y), 3, score_views=score_views)
+        of_images = StratifiedKFold(5, shuffle=True, random_state=3).split(y[:40], y[:40])
+        for (train, test), (train_images, test_images) in zip(folds, of_images, strict=True):
+            assert not set(images[train]) & set(images[test])
+            assert sorted(set(images[train])) == train_images.tolist() and len(train) == VIEWS * len(train_images)
+            assert sorted(set(images[test])) == test_images.tolist()
+            assert len(test) == (VIEWS if score_views else 1) * len(test_images)
+            assert score_views or test.tolist() == test_images.tolist()  # the images, none of their copies
+
+    def test_without_groups_folds_are_those_of_scikit_learn(self):
+        _, y, _ = views_of_images()
+        expected = list(StratifiedKFold(5, shuffle=True, random_state=3).split(y, y))
+        for groups in (None, np.arange(len(y)) + 7):
+            folds = make_folds(5, y, check_groups(groups, None, y), 3)
+            for fold, other in zip(folds, expected, strict=True):
+                assert all(np.array_equal(a, b) for a, b in zip(fold, other, strict=True))
+
+    def test_no_fold_separates_a_group_of_images_or_its_views(self):
+        _, y, images = views_of_images()
+        scenes = images // 4  # both classes in each
+        folds = make_folds(5, y, check_groups(scenes, images, y), 0)
+        assert len(folds) == 5
+        for train, test in folds:
+            assert not set(scenes[train]) & set(scenes[test])
+            assert (test < 40).all()  # the images, none of their copies
+        assert sorted(np.concatenate([test for _, test in folds])) == list(range(40))
+
+    def test_groups_that_share_an_image_are_one(self):
+        rows = check_groups(["a", "a", "b", "b", "c"], [0, 1, 1, 2, 3], np.zeros(5))
+        assert rows.groups.tolist() == [0, 0, 0, 0, 1]
+        assert rows.is_image.tolist() == [True, True, False, True, True]
+
+    def test_every_class_is_on_each_training_side(self):
+        y, groups = np.array([0] * 8 + [1] * 4), np.array([0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 8, 8])
+        for seed in range(20):
+            for train, _ in make_folds(5, y, check_groups(groups, None, y), seed):
+                assert set(y[train]) == {0, 1}
+
+    def test_a_class_in_a_single_group_leaves_no_folds(self):
+        y, groups = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 2, 3, 3, 3])
+        assert make_folds(5, y, check_groups(groups, None, y), 0) == []
+
+    @pytest.mark.parametrize("arguments", [([1, 2], None), (None, [1, 2])])
+    def test_groups_and_labels_must_be_as_many(self, arguments):
+        with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+            check_groups(*arguments, np.zeros(4))
 
 
-@pytest.mark.parametrize("partition", [False, True])
-def test_no_fold_tears_an_image_apart_and_all_are_those_of_the_images_alone(partition):
-    _, y, groups = views_of_images()
-    alone = StratifiedKFold(5, shuffle=True, random_state=3).split(y[:40], y[:40])
-    for (train, test), (images, held_out) in zip(folds(5, y, groups, 3, partition=partition), alone, strict=True):
-        assert not set(groups[train]) & set(groups[test])
-        assert sorted(set(groups[train])) == images.tolist() and len(train) == VIEWS * len(images)
-        assert sorted(set(groups[test])) == held_out.tolist()
-        assert len(test) == (VIEWS if partition else 1) * len(held_out)
-        assert partition or test.tolist() == held_out.tolist()  # the images, none of their copies
-
-
-def test_a_draw_takes_one_row_of_each_group_and_any_of_them():
-    _, _, groups = views_of_images()
+def test_a_draw_takes_one_view_of_each_image_and_any_of_them():
+    _, _, images = views_of_images()
     rng = np.random.default_rng(0)
-    draws = np.array([one_of_each(groups, rng) for _ in range(400)])
+    draws = np.array([draw_views(images, rng) for _ in range(400)])
     assert (draws.reshape(400, VIEWS, 40).sum(axis=1) == 1).all()
     share = draws.mean(axis=0)
     assert 0.15 < share.min() and share.max() < 0.35  # noqa: SIM300
 
 
+@pytest.mark.parametrize("keyword", ["images", "groups"])
 @pytest.mark.parametrize("name", ["logistic", "svm", "knn", "ridge"])
-def test_a_search_does_not_learn_the_copies_by_heart(name):
+def test_a_search_does_not_score_on_copies_of_training_rows(name, keyword):
     X, y, groups = views_of_images()
-    torn, whole = make_head(name).fit(X, y), make_head(name).fit(X, y, groups=groups)
-    score = {head: max(tried["score"] for tried in head.search_) for head in (torn, whole)}
+    separated, together = make_head(name).fit(X, y), make_head(name).fit(X, y, **{keyword: groups})
+    score = {head: max(tried["score"] for tried in head.search_) for head in (separated, together)}
     if name == "ridge":  # minus the squared error of labels -1 and 1
-        assert score[torn] > score[whole] and score[whole] < -0.8
+        assert score[separated] > score[together] and score[together] < -0.8
     else:
-        assert score[torn] > 0.6 and score[whole] < score[torn]
+        assert score[separated] > 0.6 and score[together] < score[separated]
     if name == "knn":  # the nearest neighbour of a row is a copy of it
-        assert score[torn] == 1.0 and score[whole] < 0.75
+        assert score[separated] == 1.0 and score[together] < 0.75
 
 
-@pytest.mark.parametrize("sizes", [[4] * 10, [1, 3, 4, 4, 2, 4, 1, 4, 4, 3]])
-@pytest.mark.parametrize("width", [5, 60])
-def test_leaving_out_a_group_in_closed_form_is_leaving_it_out(sizes, width):
-    rng = np.random.default_rng(0)
-    groups = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    n = len(groups)
-    X, targets, weights = rng.normal(size=(n, width)), rng.normal(size=(n, 2)), rng.uniform(0.5, 2, n)
-    groups = check_groups(groups, targets[:, 0])
-    found = leave_one_out_errors(X, targets, weights, (0.5, 20.0), groups)
-    mean, goal = np.average(X, axis=0, weights=weights), np.average(targets, axis=0, weights=weights)
-    for alpha, error in zip((0.5, 20.0), found, strict=True):
-        expected = []
-        for row in first_rows(groups, n):
-            rest = groups != groups[row]
-            # The closed form keeps the means of all rows, as the closed form without groups does.
-            model = Ridge(alpha=alpha, fit_intercept=True).fit(X[rest] - mean, targets[rest] - goal, weights[rest])
-            expected.append(weights[row] * (targets[row] - goal - model.predict(X[row : row + 1] - mean)[0]) ** 2)
-        assert error == pytest.approx(np.mean(expected), rel=1e-6)
+@pytest.mark.parametrize("name", ["ridge", "svm"])
+def test_probabilities_are_calibrated_on_groups_that_a_classifier_has_not_seen(name):
+    X, y, groups = views_of_images(width=60)  # labels are noise: a classifier that saw a copy is sure and right
+    separated = make_head(name, **FIXED[name]).fit(X, y)
+    together = make_head(name, **FIXED[name]).fit(X, y, groups=groups)
+    assert together.inverse_temperature_ < separated.inverse_temperature_ / 2
 
 
-def test_every_group_of_one_row_is_leaving_out_rows():
-    X, y, _ = views_of_images()
-    arguments = X, y[:, None] * 2.0 - 1, np.ones(len(y)), (0.1, 10.0)
-    assert leave_one_out_errors(*arguments, np.arange(len(y))) == pytest.approx(leave_one_out_errors(*arguments))
+FIXED = {"ridge": {"alpha": 0.1}, "svm": {"C": 1.0}}
 
 
 @pytest.mark.parametrize("name", ["logistic", "svm", "knn", "ridge", "forest", "mlp"])
@@ -99,11 +116,13 @@ def test_groups_of_one_row_change_nothing(name):
     X, y, _ = views_of_images(60)
     params = {"forest": {"n_estimators": 5}, "mlp": {"epochs": 12}}.get(name, {})
     plain = make_head(name, **params).fit(X, y).predict_proba(X)
-    grouped = make_head(name, **params).fit(X, y, groups=np.arange(len(y))).predict_proba(X)
-    assert grouped == pytest.approx(plain, abs=0.1 if name == "mlp" else 1e-6)
+    alone = np.arange(len(y))
+    grouped = make_head(name, **params).fit(X, y, groups=alone, images=alone)
+    np.testing.assert_array_equal(grouped.predict_proba(X), plain)
 
 
-def test_the_perceptron_holds_out_images_with_all_their_copies(monkeypatch):
+@pytest.mark.parametrize("keyword", ["images", "groups"])
+def test_the_perceptron_holds_out_groups_as_a_whole(keyword, monkeypatch):
     _, y, groups = views_of_images(100)
     X = np.random.default_rng(0).normal(size=(100, 6)).astype(np.float32)[groups]  # copies are the same numbers
     seen: dict[str, list[set[bytes]]] = {"partial_fit": [], "score": []}
@@ -115,7 +134,7 @@ def test_the_perceptron_holds_out_images_with_all_their_copies(monkeypatch):
             return method(classifier, X, y, **options)
 
         monkeypatch.setattr(MLPClassifier, name, watch)
-    head = make_head("mlp", random_state=1).fit(X, y, groups=groups)
+    head = make_head("mlp", random_state=1).fit(X, y, **{keyword: groups})
     (trained,), (held_out,) = ({frozenset(rows) for rows in seen[name]} for name in ("partial_fit", "score"))
     assert len(trained) == 90 and len(held_out) == 10 and not trained & held_out
     assert 10 < len(seen["score"]) < 200  # it stopped early
@@ -125,19 +144,19 @@ def test_the_perceptron_holds_out_images_with_all_their_copies(monkeypatch):
 
 def test_the_perceptron_goes_back_to_its_best_epoch(monkeypatch):
     X, y, groups = views_of_images(100)
-    found = []
+    epochs = []
     score = MLPClassifier.score
 
     def watch(classifier, X, y):
-        found.append((score(classifier, X, y), [weights.copy() for weights in classifier.coefs_]))
-        return found[-1][0]
+        epochs.append((score(classifier, X, y), [weights.copy() for weights in classifier.coefs_]))
+        return epochs[-1][0]
 
     monkeypatch.setattr(MLPClassifier, "score", watch)
-    head = make_head("mlp", random_state=2).fit(X, y, groups=groups)
-    best = max(range(len(found)), key=lambda epoch: found[epoch][0])
-    assert best < len(found) - 1  # so that going back is something
-    for one, other in zip(head.pipeline_["classify"].coefs_, found[best][1], strict=True):
-        assert np.array_equal(one, other)
+    head = make_head("mlp", random_state=2).fit(X, y, images=groups)
+    best = max(range(len(epochs)), key=lambda epoch: epochs[epoch][0])
+    assert best < len(epochs) - 1  # otherwise it need not go back
+    for first, second in zip(head.pipeline_["classify"].coefs_, epochs[best][1], strict=True):
+        assert np.array_equal(first, second)
 
 
 class TestDense:
@@ -149,33 +168,31 @@ class TestDense:
     def test_groups_of_one_row_change_no_weight(self):
         X, y, _ = views_of_images()
         # The draw takes numbers from the generator, so compare two runs that both draw.
-        for one, other in zip(
-            self.fit(X, y, groups=np.arange(len(y))), self.fit(X, y, groups=np.arange(len(y)) + 7), strict=True
+        for first, second in zip(
+            self.fit(X, y, images=np.arange(len(y))), self.fit(X, y, images=np.arange(len(y)) + 7), strict=True
         ):
-            assert np.array_equal(one, other)
+            assert np.array_equal(first, second)
 
     def test_each_epoch_draws_anew_and_a_seed_draws_the_same(self, monkeypatch):
-        from pipeline.heads import training
+        from pipeline.heads.compiled_network import CompiledNetwork
 
         X, y, groups = views_of_images()
         drawn = []
-        run = training.Network.run
+        run = CompiledNetwork.run
 
         def watch(network, what, data, *rest):
             drawn.append(np.sort(data.rows))
             return run(network, what, data, *rest)
 
-        monkeypatch.setattr(training.Network, "run", watch)
-        one, other = self.fit(X, y, groups=groups), self.fit(X, y, groups=groups)
-        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+        monkeypatch.setattr(CompiledNetwork, "run", watch)
+        first, second = self.fit(X, y, images=groups), self.fit(X, y, images=groups)
+        assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
         assert all(sorted(groups[rows]) == list(range(40)) for rows in drawn) and len(drawn) == 6
         assert not np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[1], drawn[2])
         assert all(np.array_equal(a, b) for a, b in zip(drawn[:3], drawn[3:], strict=True))
         assert any((rows < 40).any() for rows in drawn) and any((rows >= 40).any() for rows in drawn)
 
     def test_an_order_of_rows_on_disk_holds_the_drawn_ones(self):
-        from pipeline.heads.training import epoch_order
-
         class OnDisk:
             shape, dtype = (160, 100), np.dtype(np.float32)
 
@@ -184,8 +201,8 @@ class TestDense:
 
         _, _, groups = views_of_images()
         rng = np.random.default_rng(0)
-        drawn = one_of_each(groups, rng)
-        assert np.array_equal(np.sort(epoch_order(OnDisk(), 8, rng, drawn)), np.flatnonzero(drawn))
+        drawn = draw_views(groups, rng)
+        assert np.array_equal(np.sort(shuffle_rows(OnDisk(), 8, rng, drawn)), np.flatnonzero(drawn))
 
 
 @pytest.fixture
@@ -205,18 +222,18 @@ def test_a_store_s_views_are_trained_on_and_view_0_is_scored(store, monkeypatch)
         fit = kind.fit
 
         def watch(head, X, y, *rest, fit=fit, **options):
-            fitted[head.name] = (len(X), options["groups"], options.get("validation_data"))
+            fitted[head.name] = (len(X), options["images"], options.get("validation_data"))
             return fit(head, X, y, *rest, **options)
 
         monkeypatch.setattr(kind, "fit", watch)
     trained = train_heads(store, ["logistic", "dense"], params={name: PARAMS[name] for name in ("logistic", "dense")})
     n, n_validation = len(store.members("train")), len(store.members("validation"))
-    for one in trained:
-        rows, groups, validation = fitted[one.name]
-        assert rows == 3 * n and np.array_equal(groups, np.tile(np.arange(n), 3))
+    for result in trained:
+        rows, images, validation = fitted[result.name]
+        assert rows == 3 * n and np.array_equal(images, np.tile(np.arange(n), 3))
         assert validation is None or len(validation[0]) == n_validation
-        assert one.views == 3 and one.evaluation.n == n_validation
-        metrics = read_metrics(store.heads_directory / one.name)
+        assert result.views == 3 and result.evaluation.n == n_validation
+        metrics = read_metrics(store.heads_directory / result.name)
         assert metrics["views"] == 3 and metrics["train_images"] == n
 
 

@@ -1,8 +1,10 @@
-"""What every head shares: how features and labels are checked, and what they are called."""
+"""`Head`: how every head checks features, labels and parameters."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,12 +12,15 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
-from pipeline.heads.lazy_rows import is_read_on_demand
+from pipeline.errors import HeadError
+from pipeline.heads.rows_on_demand import is_read_on_demand
 from pipeline.heads.shared_features import FLOATS, SharedFeatures
+
+OnEpoch = Callable[[int, dict[str, float]], None]  # number of the epoch, from 1; its losses and accuracies
 
 
 class Head(ClassifierMixin, BaseEstimator):
-    """A classifier over features, by scikit-learn's contract.
+    """A classifier of features that follows scikit-learn's contract.
 
     Attributes
     ----------
@@ -24,32 +29,32 @@ class Head(ClassifierMixin, BaseEstimator):
     feature_shape_ : tuple of int
         The shape of one row, (4, 4, 512).
     n_features_in_ : int
-        The numbers in one row, 8192.
+        The number of values in one row, 8192.
     """
 
-    name: ClassVar[str]  # in pipeline.heads.HEADS or TUNED_HEADS
-    is_network: ClassVar[bool] = False  # a Keras model, `model_`; otherwise a scikit-learn pipeline, `pipeline_`
+    name: ClassVar[str]  # key of pipeline.heads.HEADS or TUNED_HEADS
+    is_network: ClassVar[bool] = False  # True: a Keras model, `model_`; False: a scikit-learn pipeline, `pipeline_`
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_") or hasattr(self, "pipeline_")
 
     def count_parameters(self) -> int:
-        """How many numbers predicting needs that were learned from the features."""
+        """Return how many numbers learned from the features a prediction needs."""
         raise NotImplementedError
 
     def _check_training_set(self, X: Any, y: Any) -> tuple[SharedFeatures, np.ndarray]:
-        """Check features and labels, and set what `fit` learns of their shape and classes.
+        """Check features and labels, and set `classes_`, `feature_shape_` and `n_features_in_`.
 
         Raises
         ------
         ValueError
-            Rows and labels differ in number, a number is not finite, or y holds a single class.
+            Rows and labels differ in number, a feature is not finite, or y holds a single class.
         """
-        if _is_array_of_rows(X):
+        if _is_flat_array(X):
             X, y = validate_data(self, X, y, dtype=FLOATS)
             features = SharedFeatures(X)
         else:
-            features, y = _shared(X), column_or_1d(y, warn=True)
+            features, y = _as_shared(X), column_or_1d(y, warn=True)
             check_consistent_length(features, y)
             self.n_features_in_ = math.prod(features.shape[1:])
         check_classification_targets(y)
@@ -60,25 +65,37 @@ class Head(ClassifierMixin, BaseEstimator):
         return features, y
 
     def _check_rows(self, X: Any) -> SharedFeatures:
-        """Check features that are to be labelled: rows like those of `fit`, all finite."""
+        """Check that the head is fitted and that X has finite rows of the shape of the training rows."""
         check_is_fitted(self)
         return self._check_like_training(X)
 
     def _check_like_training(self, X: Any) -> SharedFeatures:
-        if len(self.feature_shape_) == 1 and _is_array_of_rows(X):
+        if len(self.feature_shape_) == 1 and _is_flat_array(X):
             return SharedFeatures(validate_data(self, X, dtype=FLOATS, reset=False))
-        features = _shared(X)
+        features = _as_shared(X)
         if features.shape[1:] != self.feature_shape_:
             raise ValueError(f"X has rows of shape {features.shape[1:]}; this head was fitted on {self.feature_shape_}")
         return features
 
 
-def _shared(X: Any) -> SharedFeatures:
+@contextmanager
+def parameter_errors(name: str) -> Iterator[None]:
+    """Raise what scikit-learn and Keras say about a head's parameters as a HeadError.
+
+    No callback of a caller may run inside: its errors are not about parameters.
+    """
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise HeadError(f"{name} cannot be trained: {error}") from error
+
+
+def _as_shared(X: Any) -> SharedFeatures:
     return X if isinstance(X, SharedFeatures) else SharedFeatures(X)
 
 
-def _is_array_of_rows(X: Any) -> bool:
-    """Whether X is to be checked as scikit-learn checks its own (n, d): names of columns and all."""
+def _is_flat_array(X: Any) -> bool:
+    """Return whether scikit-learn's own check for X of shape (n, d) applies, which knows column names."""
     if isinstance(X, SharedFeatures) or is_read_on_demand(X):
         return False
     return (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) <= 2

@@ -1,4 +1,4 @@
-"""Saving and loading heads: nothing lost, nothing half, nothing run."""
+"""Saving and loading heads: complete, never half, and without running code."""
 
 import json
 import os
@@ -14,8 +14,9 @@ import skops.io
 from pipeline.errors import HeadError, StoreError, StoreMismatch
 from pipeline.files.durable import read_json, sha256_of, write_json
 from pipeline.heads import make_head
-from pipeline.heads.files import load_head, save_head
-from pipeline.heads.metrics import read_metrics
+from pipeline.heads.loading import load_head
+from pipeline.heads.saved_metrics import read_metrics
+from pipeline.heads.saving import save_head
 
 FINGERPRINT = "a" * 64
 OTHER = "b" * 64
@@ -107,9 +108,7 @@ def test_a_saved_network_carries_no_optimiser(tmp_path):
     save(head, tmp_path)
     (model,) = tmp_path.glob("model-*.keras")
     assert zipfile.is_zipfile(model)
-    from pipeline.heads.network import from_file
-
-    assert getattr(from_file(model, (2, 2, 4), 2), "optimizer", None) is None
+    assert getattr(load_head(tmp_path).model_, "optimizer", None) is None
 
 
 class TestMetrics:
@@ -228,16 +227,16 @@ class TestWhatCannotBeSaved:
         with pytest.raises(HeadError, match="the svm head is not trained yet"):
             save(make_head("svm"), tmp_path)
 
-    def test_a_classifier_of_ones_own(self, tmp_path):
+    def test_another_classifier(self, tmp_path):
         from sklearn.dummy import DummyClassifier
 
         with pytest.raises(HeadError, match="a DummyClassifier cannot be saved"):
             save(DummyClassifier().fit([[0], [1]], [0, 1]), tmp_path)
 
     @pytest.mark.parametrize("labels", [("cat", "dog"), (0, 2), (-1, 0)])
-    def test_labels_that_are_no_numbers_of_the_classes(self, labels, tmp_path):
+    def test_labels_that_are_no_indices_of_the_classes(self, labels, tmp_path):
         X, y = features()
-        with pytest.raises(HeadError, match="are not numbers of the 2 classes"):
+        with pytest.raises(HeadError, match="are not indices of the 2 classes"):
             save(make_head("ridge").fit(X, np.array(labels)[y]), tmp_path)
 
     @pytest.mark.parametrize("params", [{"class_weight": {0: 1.0, 1: 2.0}}, {"random_state": np.random.RandomState(0)}])
@@ -276,31 +275,36 @@ class TestDamage:
             load_head(tmp_path)
 
     @pytest.mark.parametrize(
-        ("change", "said"),
+        ("change", "message"),
         [
             ({"format": 2}, "has format 2, this version reads 1"),
-            ({"params": None}, "lacks or garbles params"),
-            ({"feature_shape": ["wide"]}, "lacks or garbles shape or labels"),
+            ({"params": None}, r"head\.json does not describe a head"),
+            ({"feature_shape": ["wide"]}, r"head\.json does not describe a head"),
             ({"feature_shape": [2, 2, 5]}, "no model of a dense head .*it maps"),
-            ({"label_classes": [0, 1, 2]}, r"labels \[0, 1, 2\] are not numbers of its 2 classes"),
+            ({"label_classes": [0, 1, 2]}, r"labels \[0, 1, 2\] are not indices of 2 classes"),
             ({"label_classes": [0, 1, 2], "classes": ["a", "b", "c"]}, "no model of a dense head .*it maps"),
-            ({"label_classes": [0, 7]}, r"labels \[0, 7\] are not numbers of its 2 classes"),
-            ({"label_classes": [1, 0]}, r"labels \[1, 0\] are not numbers of its 2 classes"),
+            ({"label_classes": [0, 7]}, r"labels \[0, 7\] are not indices of 2 classes"),
+            ({"label_classes": [1, 0]}, r"labels \[1, 0\] are not indices of 2 classes"),
             ({"head": "denser"}, "no head is called 'denser'"),
+            ({"head": ["dense"]}, r"head\.json does not describe a head"),
             ({"params": {"depth": 3}}, "dense has no parameter 'depth'"),
             ({"head": "ridge", "params": {}}, "was changed or damaged"),
             ({"model": "../../model.keras"}, "cannot be read"),
+            ({"model": 3}, r"head\.json does not describe a head"),
         ],
     )
-    def test_a_record_that_lies_is_refused(self, change, said, tmp_path):
+    def test_a_record_with_wrong_values_is_refused(self, change, message, tmp_path):
         save(trained("dense"), tmp_path)
         write_json(tmp_path / "head.json", read_json(tmp_path / "head.json") | change)
-        with pytest.raises(HeadError, match=said):
+        with pytest.raises(HeadError, match=message):
             load_head(tmp_path)
 
     def test_a_model_of_another_head_or_other_classes_is_refused(self, tmp_path):
         save(trained("ridge"), tmp_path)
         plant(tmp_path, skops.io.dumps(trained("logistic").pipeline_))
+        with pytest.raises(HeadError, match="it holds a classifier without calibration"):
+            load_head(tmp_path)
+        plant(tmp_path, skops.io.dumps(trained("svm").pipeline_["classify"]))
         with pytest.raises(HeadError, match="it holds other steps"):
             load_head(tmp_path)
         plant(tmp_path, skops.io.dumps(trained("svm").pipeline_))

@@ -1,4 +1,4 @@
-"""The scores saved with heads; read without loading a head, or anything heavy."""
+"""The scores saved with a head, read without loading the head or any large library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRAIN_IT = "train it again with `python -m pipeline heads DIR`"
 
 
 def read_metrics(directory: str | Path) -> dict[str, Any] | None:
-    """The scores saved with the head in `directory`; None where there are none of this very model.
+    """Read the scores saved with the head in `directory`; None where this model has none.
 
     Raises
     ------

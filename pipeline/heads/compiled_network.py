@@ -1,0 +1,127 @@
+"""A Keras network with its loss and optimiser, compiled so that one call makes many training steps.
+
+`keras.Model.fit` returns to Python for each batch, takes float32 rows, and runs Adam as about ten
+operations per weight. Here one compiled call makes many steps on rows in their stored dtype, and
+each batch becomes float32 inside it. Batches, losses and steps are those of `fit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.heads.batches import LabelledRows, read_batches
+
+
+class CompiledNetwork:
+    """A network with its loss and optimiser, compiled once for each dtype of features.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Its last layer is one sigmoid or a softmax.
+    learning_rate : float
+    batch_size : int
+        Rows per step; the last step of an epoch may have fewer.
+    forward : callable, optional
+        Computes the model's outputs; called as `forward(rows, training=bool)`. The model itself if
+        not given.
+    """
+
+    def __init__(
+        self, model: Any, learning_rate: float, batch_size: int, forward: Callable[..., tf.Tensor] | None = None
+    ):
+        self.model, self.batch_size, self.forward = model, batch_size, forward or model
+        self.adam = Adam(model.trainable_weights, learning_rate)
+        self.row_shape = model.input_shape[1:]
+        self.loss: Any
+        if model.output_shape[-1] == 1:
+            self.targets = tf.TensorSpec((None, 1), tf.float32)
+            self.loss, self.is_right = keras.losses.BinaryCrossentropy(), keras.metrics.binary_accuracy
+        else:
+            self.targets = tf.TensorSpec((None,), tf.int64)
+            self.loss = keras.losses.SparseCategoricalCrossentropy()
+            self.is_right = keras.metrics.sparse_categorical_accuracy
+        self.compiled: dict[tuple[str, np.dtype], Any] = {}
+
+    def run(self, mode: str, data: LabelledRows, on_rows: Callable[[int], None] | None = None) -> dict[str, float]:
+        """Go through `data.rows` once and return their mean loss and accuracy.
+
+        Parameters
+        ----------
+        mode : {"train", "score"}
+        data : LabelledRows
+        on_rows : callable, optional
+            Called with the number of rows processed since its last call.
+        """
+        call = self._compile(mode, data.X.dtype)
+        sums = np.zeros(2)
+        for rows, features in read_batches(data.X, data.rows, self.batch_size):
+            sums += call(features, data.targets[rows], data.weights[rows]).numpy()
+            if on_rows is not None:
+                on_rows(len(rows))
+        loss, accuracy = sums / len(data.rows)
+        return {"loss": float(loss), "accuracy": float(accuracy)}
+
+    def _compile(self, mode: str, dtype: np.dtype) -> Any:
+        if (mode, dtype) not in self.compiled:
+            signature = tf.TensorSpec((None, *self.row_shape), dtype), self.targets, tf.TensorSpec((None,), tf.float32)
+            function = {"train": self._train, "score": self._score}[mode]
+            self.compiled[mode, dtype] = tf.function(function, input_signature=signature)
+        return self.compiled[mode, dtype]
+
+    def _train(self, features: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """Make one step per batch; return the sums of losses and of right answers over the rows."""
+        sums = tf.zeros(2)
+        for start in tf.range(0, tf.shape(features)[0], self.batch_size):
+            stop = start + self.batch_size
+            with tf.GradientTape() as tape:
+                batch_sums, loss = self._forward(features[start:stop], targets[start:stop], weights[start:stop], True)
+            self.adam.step(tape.gradient(loss, self.adam.weights))
+            sums += batch_sums
+        return sums
+
+    def _score(self, features: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        return self._forward(features, targets, weights, False)[0]
+
+    def _forward(self, features: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, training: bool) -> Any:
+        outputs = self.forward(tf.cast(features, tf.float32), training=training)
+        loss = self.loss(targets, outputs, sample_weight=weights)
+        rows = tf.cast(tf.shape(features)[0], tf.float32)
+        return tf.stack([loss * rows, tf.reduce_sum(tf.cast(self.is_right(targets, outputs), tf.float32))]), loss
+
+
+class Adam:
+    """Adam (Kingma and Ba, 2015) with the settings of Keras, as one fused operation per weight."""
+
+    def __init__(self, weights: list[Any], learning_rate: float, beta_1: float = 0.9, beta_2: float = 0.999):
+        self.weights = [weight.value for weight in weights]
+        self.moments = [[tf.Variable(tf.zeros_like(weight)) for weight in self.weights] for _ in range(2)]
+        self.betas, self.powers = (beta_1, beta_2), [tf.Variable(1.0), tf.Variable(1.0)]
+        self.learning_rate = learning_rate
+
+    @property
+    def state(self) -> list[tf.Variable]:
+        """The variables that the next step depends on besides weights and gradients."""
+        return [*self.moments[0], *self.moments[1], *self.powers]
+
+    def step(self, gradients: list[tf.Tensor]) -> None:
+        """Update the weights; called inside a `tf.function`."""
+        power_1, power_2 = (power.assign(power * beta) for power, beta in zip(self.powers, self.betas, strict=True))
+        for weight, gradient, m, v in zip(self.weights, gradients, *self.moments, strict=True):
+            tf.raw_ops.ResourceApplyAdam(
+                var=weight.handle,
+                m=m.handle,
+                v=v.handle,
+                beta1_power=power_1,
+                beta2_power=power_2,
+                lr=self.learning_rate,
+                beta1=self.betas[0],
+                beta2=self.betas[1],
+                epsilon=1e-7,
+                grad=gradient,
+            )

@@ -1,0 +1,86 @@
+"""The heads on neighbours and trees: knn, forest."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.neighbors import KNeighborsClassifier
+
+from pipeline.heads.grid_search import K_GRID, Choice
+from pipeline.heads.pipeline_head import ClassWeight, PipelineHead
+
+
+class KNNHead(PipelineHead):
+    """The vote of the k nearest images in Euclidean distance; k is searched where it is None."""
+
+    name = "knn"
+    training_copies = 2
+    choice: ClassVar[Choice] = Choice("k", "n_neighbors", K_GRID, fallback=1)
+
+    def __init__(
+        self,
+        k: int | None = None,
+        pool: str = "avg",
+        cv: int = 5,
+        n_jobs: int | None = -1,
+        random_state: int | None = 0,
+    ):
+        self.k = k
+        self.pool = pool
+        self.cv = cv
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def make_classifier(self) -> KNeighborsClassifier:
+        """See `PipelineHead`."""
+        # Brute force is faster above about 15 dimensions, and a tree could not be saved without pickle.
+        return KNeighborsClassifier(int(self.choice.fallback) if self.k is None else self.k, algorithm="brute")
+
+    def _count(self, classifier: KNeighborsClassifier) -> int:
+        return classifier._fit_X.size + classifier._y.size
+
+    def _grid(self, choice: Choice, training_images: int) -> list[float]:
+        return [k for k in choice.grid if k <= training_images]
+
+
+class ForestHead(PipelineHead):
+    """A random forest; `n_jobs` is the number of its threads.
+
+    Trees do not need scaled features; they take them so that all heads share the same array.
+    """
+
+    name = "forest"
+    training_copies = 0
+
+    def __init__(
+        self,
+        n_estimators: int = 200,
+        max_depth: int | None = None,
+        min_samples_leaf: int = 1,
+        pool: str = "avg",
+        class_weight: ClassWeight = None,
+        n_jobs: int | None = -1,
+        random_state: int | None = 0,
+    ):
+        self.n_estimators = n_estimators
+        self.max_depth = max_depth
+        self.min_samples_leaf = min_samples_leaf
+        self.pool = pool
+        self.class_weight = class_weight
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def make_classifier(self) -> RandomForestClassifier:
+        """See `PipelineHead`."""
+        return RandomForestClassifier(
+            n_estimators=self.n_estimators,
+            max_depth=self.max_depth,
+            min_samples_leaf=self.min_samples_leaf,
+            class_weight=self.class_weight,
+            n_jobs=self.n_jobs,
+            random_state=self.random_state,
+        )
+
+    def _count(self, classifier: RandomForestClassifier) -> int:
+        return sum(tree.tree_.node_count for tree in classifier.estimators_)

@@ -1,0 +1,163 @@
+"""`PipelineHead`: pool the features, scale them, train a scikit-learn classifier."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from pipeline.heads.folds import RowGroups, Split, check_groups, make_folds
+from pipeline.heads.grid_search import Choice, one_core_per_thread, score_grid
+from pipeline.heads.head import Head, parameter_errors
+from pipeline.heads.pooling import Pool
+
+logger = logging.getLogger(__name__)
+
+ClassWeight = str | Mapping[Any, float] | None
+
+
+def _classifier_has(method: str) -> Callable[[PipelineHead], bool]:
+    return lambda head: hasattr(head.make_classifier(), method)
+
+
+class PipelineHead(Head):
+    """Pool, scale, classify; a subclass names the classifier and holds its parameters.
+
+    Parameters
+    ----------
+    pool : {"avg", "max", "flatten"}
+        See `Pool`. With `flatten`, memory holds all features as float32.
+    class_weight : "balanced" or dict, optional
+        Weights of the classes, as in scikit-learn. With "balanced", a search scores by balanced
+        accuracy instead of accuracy.
+    cv : int
+        Folds of a search, stratified and shuffled; fewer where a class has fewer images. Features
+        are scaled once before: their means and variances, for which no label is read, are those of
+        all folds.
+    n_jobs : int
+        Threads of a search, which share the scaled features; -1 is one per core.
+    random_state : int
+        Seed of the folds and of the classifier.
+
+    Attributes
+    ----------
+    pipeline_ : sklearn.pipeline.Pipeline
+        Fitted steps `pool`, `scale`, `classify`, from features to labels.
+    search_ : list of dict
+        Each value that a search tried, under the parameter's name, and its mean `score` over the
+        folds. Not saved with the head.
+    """
+
+    choice: ClassVar[Choice | None] = None
+    # Peak memory of `fit` per thread in multiples of the scaled float32 features: copies of rows and solver's arrays.
+    training_copies: ClassVar[int]
+    pool: str
+    class_weight: ClassWeight = None
+    cv: int = 5
+    n_jobs: int | None = 1
+    random_state: int | None = 0
+
+    def fit(self, X: Any, y: Any, groups: Any = None, images: Any = None) -> PipelineHead:
+        """Train the head.
+
+        Parameters
+        ----------
+        X : ndarray, `Rows` or `SharedFeatures` of shape (n, height, width, channels) or (n, d), any float
+            May be a read-only memory map.
+        y : ndarray of shape (n,)
+            Labels, at least two different ones.
+        groups : ndarray of shape (n,), optional
+            Equal where rows belong together, such as images of one scene. No fold separates them.
+        images : ndarray of shape (n,), optional
+            Equal where rows are views of one image; the first of them is the image itself. No fold
+            separates them, and a search scores on the images themselves.
+
+        Raises
+        ------
+        ValueError
+            See `Head._check_training_set`.
+        HeadError
+            A parameter is out of range.
+        """
+        features, y = self._check_training_set(X, y)
+        rows = check_groups(groups, images, y)
+        scaler, scaled = features.scaled(self.pool)
+        with parameter_errors(self.name):
+            classifier = self._train(self.make_classifier(), scaled, y, rows)
+        self.pipeline_ = Pipeline([("pool", Pool(self.pool)), ("scale", scaler), ("classify", classifier)])
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the label of each row, shape (n,)."""
+        pooled = self._check_rows(X).pooled(self.pool)
+        return self.pipeline_[1:].predict(pooled)
+
+    @available_if(_classifier_has("predict_proba"))
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class, shape (n, k), columns as in `classes_`."""
+        pooled = self._check_rows(X).pooled(self.pool)
+        return self.pipeline_[1:].predict_proba(pooled)
+
+    @available_if(_classifier_has("decision_function"))
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the score of each class, shape (n, k); with two classes that of the second, shape (n,)."""
+        pooled = self._check_rows(X).pooled(self.pool)
+        return self.pipeline_[1:].decision_function(pooled)
+
+    def count_parameters(self) -> int:
+        """Return how many numbers learned from the features a prediction needs.
+
+        These are weights and intercepts, the scaler's means and scales, the rows and labels of a knn,
+        the nodes of a forest.
+        """
+        check_is_fitted(self)
+        scaler = self.pipeline_["scale"]
+        return self._count(self.pipeline_["classify"]) + scaler.mean_.size + scaler.scale_.size
+
+    @property
+    def searches(self) -> bool:
+        """Whether `fit` chooses a parameter by cross-validation."""
+        return self.choice is not None and getattr(self, self.choice.param) is None
+
+    def make_classifier(self) -> Any:
+        """Make the scikit-learn classifier with the head's parameters; not fitted."""
+        raise NotImplementedError
+
+    def _count(self, classifier: Any) -> int:
+        return classifier.coef_.size + np.size(classifier.intercept_)
+
+    def _train(self, classifier: Any, scaled: np.ndarray, y: np.ndarray, rows: RowGroups) -> Any:
+        self.search_: list[dict[str, float]] = []
+        if self.choice is not None and self.searches:
+            if splits := make_folds(self.cv, y, rows, self.random_state):
+                grid = self._grid(self.choice, min(int(rows.is_image[train].sum()) for train, _ in splits))
+                scores = self._score_grid(classifier, grid, splits, scaled, y)
+                self.search_ = [{self.choice.param: v, "score": s} for v, s in zip(grid, scores, strict=True)]
+                best = grid[int(np.argmax(scores))]
+                classifier.set_params(**{self.choice.classifier_param: best})
+            else:
+                param, fallback = self.choice.param, self.choice.fallback
+                logger.warning(
+                    "%s: no two folds (cv=%s) have images of every class, so %s=%g is used without a search",
+                    *(self.name, self.cv, param, fallback),
+                )
+        with one_core_per_thread():
+            return self._fit(classifier, scaled, y, rows)
+
+    def _fit(self, classifier: Any, scaled: np.ndarray, y: np.ndarray, rows: RowGroups) -> Any:
+        return classifier.fit(scaled, y)
+
+    def _grid(self, choice: Choice, training_images: int) -> list[float]:
+        return list(choice.grid)
+
+    def _score_grid(
+        self, classifier: Any, grid: list[float], splits: list[Split], scaled: np.ndarray, y: np.ndarray
+    ) -> list[float]:
+        param = self.choice.classifier_param if self.choice else ""
+        balanced = self.class_weight == "balanced"
+        return score_grid(classifier, param, grid, splits, scaled, y, balanced=balanced, n_jobs=self.n_jobs)
