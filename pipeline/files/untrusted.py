@@ -55,8 +55,9 @@ def check_in_child(check: Callable[[Path], None], path: Path, *, max_seconds: fl
     """
     with open(path, "rb"):
         pass
-    # -I and -S: no environment variables, no site packages' start-up code; it starts in half the time
-    command = [sys.executable, "-I", "-S", "-c", CHILD, check.__module__, check.__qualname__, os.fspath(path)]
+    # -I and -S: no environment variables, no site packages' start-up code; it starts in half the time.
+    # -B: under a limit on file sizes, Python would write bytecode files that are cut short.
+    command = [sys.executable, "-I", "-S", "-B", "-c", CHILD, check.__module__, check.__qualname__, os.fspath(path)]
     packages = [str(Path(__file__).parents[2]), *sys.path]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # each thread would take address space
     try:

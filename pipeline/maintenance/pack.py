@@ -1,9 +1,9 @@
-"""All features of a store as one HDF5 file to hand on.
+"""Write all features of a store to one HDF5 file that any HDF5 reader opens.
 
 The file holds, for the n images with features, in the order of the index
 
     features  (n, ...)  float16 or float32, contiguous
-    labels    (n,)      int32, indices into `classes`; -1 where there is no label
+    labels    (n,)      int32, indices into `classes`; -1 for an image without a label
     ids       (n,)      strings of variable length, UTF-8
     splits    (n,)      strings: train, validation or test
     classes   (k,)      strings of variable length, UTF-8
@@ -34,61 +34,65 @@ MAX_BYTES = 64 << 20  # of features in memory
 
 
 def pack_store(directory: str | Path, file: str | Path, *, callbacks: Callbacks = SILENT) -> int:
-    """Write all images with features to one HDF5 file, whole or not at all.
+    """Write all images with features to one HDF5 file, completely or not at all.
 
     Parameters
     ----------
     directory : path
-        The store.
+        The directory of the store.
     file : path
-        Outside the store; replaced in one step if it exists.
+        The file to write, outside the store; a packed store of this name is replaced in one step.
     callbacks : Callbacks, optional
 
     Returns
     -------
     int
-        How many images were packed.
+        Number of images in the file.
 
     Raises
     ------
     StoreError
-        There is no store, no image has features, or the file cannot be where it is asked for.
+        There is no store, no image has features, or the file cannot be written at this path.
     StoreDamaged
-        A row is not what was written; `file` is as it was.
+        A row is not what was written; `file` is unchanged.
     OSError
-        A full disk or an I/O error; `file` is as it was.
+        A full disk or an I/O error; `file` is unchanged.
     """
     store, path = open_features(directory), Path(file)
     members = store.members()
-    _check_place(store, path)
+    _check_path(store, path)
     if not len(members):
         raise StoreError(f"{store.directory}: no image has features yet; run `python -m pipeline features` first")
     with open_durably(path) as raw:
         sink = _Sink(raw, path)
         try:
             with h5py.File(sink, "w") as packed:
-                _describe(packed, store)
+                _write_attributes(packed, store)
                 _write_images(packed, store, members)
                 _write_features(packed, store, members, sink, callbacks)
         except (OSError, RuntimeError, ValueError, KeyError):
-            sink.check()  # whatever HDF5 made of a write that failed, that one is the reason
+            sink.check()  # a failed write is the reason, whatever error HDF5 made of it
             raise
         sink.check()
     return len(members)
 
 
-class _Sink(io.RawIOBase):
-    """A file for HDF5 to write to, which keeps the first error to itself.
+class _Sink:
+    """A file for HDF5 to write to, which reports no failed write to HDF5.
 
     HDF5 does not survive a write that fails: its caches stay dirty and the process may crash at
-    exit. So it is told that all is well, and the error is raised by `check`.
+    exit. So every write seems to succeed, and `check` raises the first error.
     """
 
     def __init__(self, file: io.FileIO, path: Path):
         self._file, self._path = file, path
         self._error: OSError | None = None
 
+    def __getattr__(self, name: str) -> Any:  # reading and seeking, which HDF5 does too
+        return getattr(self._file, name)
+
     def write(self, data: Any) -> int:
+        """Write all of `data`, or nothing after the first error."""
         try:
             left = memoryview(data)
             while left and self._error is None:
@@ -98,34 +102,26 @@ class _Sink(io.RawIOBase):
         return len(data)
 
     def truncate(self, size: int | None = None) -> int:
+        """Change the size of the file."""
         try:
             return self._file.truncate(size)
         except OSError as error:
             self._error = self._error or error
             return size or 0
 
-    def readinto(self, out: Any) -> int:
-        return self._file.readinto(out)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
     def check(self) -> None:
-        """Raise the error that a write met, naming the file it was for."""
+        """Raise the first error of a write, with the path of the packed file."""
         if self._error is not None:
             raise OSError(self._error.errno, self._error.strerror, str(self._path)) from None
 
 
-def _check_place(store: FeatureStore, path: Path) -> None:
+def _check_path(store: FeatureStore, path: Path) -> None:
     if store.directory.resolve() in path.resolve().parents:
         raise StoreError(f"{path} is inside the store {store.directory}; give a file outside it")
     if path.is_dir():
         raise StoreError(f"{path} is a directory; give the name of a file")
     if not path.parent.is_dir():
-        raise StoreError(f"{path.parent} is no directory to put {path.name} into; make it first")
+        raise StoreError(f"{path.parent} is not a directory; make it first, or give another path for {path.name}")
     if path.exists() and not _is_packed(path):
         raise StoreError(f"{path} exists and is no packed store; give another name, or remove it")
 
@@ -141,7 +137,7 @@ def _is_packed(path: Path) -> bool:
         return not path.stat().st_size
 
 
-def _describe(packed: h5py.File, store: FeatureStore) -> None:
+def _write_attributes(packed: h5py.File, store: FeatureStore) -> None:
     packed.attrs["format"] = FORMAT
     packed.attrs["spec"] = canonical_json(store.manifest.spec)
     packed.attrs["made_with"] = json.dumps(store.manifest.made_with, sort_keys=True)
@@ -153,8 +149,8 @@ def _write_images(packed: h5py.File, store: FeatureStore, members: np.ndarray) -
     images, text = store.images, h5py.string_dtype()
     packed["labels"] = images.labels[members].astype(np.int32)
     packed["splits"] = images.splits[members].astype("S")
-    packed.create_dataset("ids", data=[_bytes(images.ids[member]) for member in members.tolist()], dtype=text)
-    packed.create_dataset("classes", data=[_bytes(name) for name in images.classes], dtype=text)
+    for name, strings in (("ids", store.ids()), ("classes", images.classes)):
+        packed.create_dataset(name, data=[s.encode("utf-8", "surrogateescape") for s in strings], dtype=text)
 
 
 def _write_features(
@@ -168,7 +164,3 @@ def _write_features(
         features[start : start + len(part)] = store.read_rows(store.index.rows[part])
         sink.check()
         callbacks.progress("packing", start + len(part), len(members), "images")
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

@@ -1,9 +1,9 @@
-"""Bad shards are put aside, and exactly those are computed again."""
+"""Move the bad shards of a store to quarantine and compute exactly those again."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,26 +27,26 @@ from pipeline.store import (
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class RepairResult:
-    """What was mended.
+    """What `repair_store` found and repaired.
 
     Attributes
     ----------
     problems : dict of str to str
-        What was wrong, by the name of the shard's file, after `views/001` if it is a view's.
+        What was wrong, by the name of the shard's file; `views/001/` precedes that of a view.
     quarantined : list of Path
-        Where the bad files are now; one that was missing has none.
+        Where the bad files are now; a shard that was missing has none.
     rows : int
-        How many rows were computed again.
+        Number of rows that were computed again.
     lost : list of BadImage
         Images of these rows that had features and have none now.
     """
 
-    problems: dict[str, str]
-    quarantined: list[Path]
-    rows: int
-    lost: list[BadImage]
+    problems: dict[str, str] = field(default_factory=dict)
+    quarantined: list[Path] = field(default_factory=list)
+    rows: int = 0
+    lost: list[BadImage] = field(default_factory=list)
 
 
 def repair_store(
@@ -56,16 +56,17 @@ def repair_store(
     workers: int | None = None,
     callbacks: Callbacks = SILENT,
 ) -> RepairResult:
-    """Check every byte of a store's shards, and of its views', and compute the bad ones again from the images.
+    """Check every byte of the shards of a store and its views, and compute the bad shards again.
 
     Rows, index, spec and the good shards stay as they are. A bad file is moved to `quarantine/`.
-    The conv base is loaded only if there is a bad shard, and before anything is touched.
+    The conv base is loaded only if a shard is bad, and before anything is changed.
 
     Parameters
     ----------
     directory : path
+        The directory of the store.
     batch_size, workers
-        As of `extract_features`.
+        See `extract_features`.
     callbacks : Callbacks, optional
 
     Raises
@@ -73,51 +74,34 @@ def repair_store(
     StoreError, StoreBusy
         There is no store; another process writes to it.
     StoreDamaged
-        Its manifest or its index is damaged; they cannot be made from anything else.
+        Its manifest or its index is damaged, which nothing can restore.
     SpecError, StoreMismatch
-        The conv base it was made with is gone, or is another one now.
+        The conv base that the store was made with is gone, or has changed.
     OSError
-        A full disk or an I/O error; the same call goes on from there.
+        A full disk or an I/O error; the same call repairs the rest.
     """
-    directory = Path(directory)
-    open_features(directory)  # a lock makes the directory: not where there is no store
-    stores = [directory, *(view_directory(directory, number) for number in view_numbers(directory))]
-    reports = [_repair_one(store, callbacks, batch_size, workers) for store in stores]
-    names = [store.relative_to(directory) for store in stores]
-    return RepairResult(
-        problems={
-            (name / shard).as_posix(): problem
-            for name, report in zip(names, reports, strict=True)
-            for shard, problem in report.problems.items()
-        },
-        quarantined=[path for report in reports for path in report.quarantined],
-        rows=sum(report.rows for report in reports),
-        lost=[bad for report in reports for bad in report.lost],
-    )
+    directory, result = Path(directory), RepairResult()
+    open_features(directory)  # raises before the lock would make the directory
+    for store in [directory, *(view_directory(directory, number) for number in view_numbers(directory))]:
+        with open_for_writing(store) as writer:
+            before = writer.current
+            problems = dict(shard_problems(before, full=True, callbacks=callbacks))
+            if not problems:
+                continue
+            conv_base = load_stored_conv_base(before, callbacks)
+            for entry, problem in problems.items():
+                logger.info("%s %s", before.shards.path(entry), problem)
+                result.problems[(store.relative_to(directory) / before.shards.path(entry).name).as_posix()] = problem
+            result.quarantined += writer.quarantine(list(problems))
+            pending = np.array([(entry.start, entry.stop) for entry in problems], np.int64)
+            plan = ExtractionPlan(before.index, pending, Changes())
+            compute_shards(writer, plan, conv_base, batch_size=batch_size, workers=workers, callbacks=callbacks)
+            result.rows += plan.rows_pending
+            result.lost += _list_lost_images(before, writer.commit(), list(problems))
+    return result
 
 
-def _repair_one(directory: Path, callbacks: Callbacks, batch_size: int, workers: int | None) -> RepairResult:
-    with open_for_writing(directory) as writer:
-        before = writer.current
-        problems = dict(shard_problems(before, full=True, callbacks=callbacks))
-        if not problems:
-            return RepairResult({}, [], 0, [])
-        conv_base = load_stored_conv_base(before, callbacks)
-        for entry, problem in problems.items():
-            logger.info("%s %s", before.shards.path(entry), problem)
-        quarantined = writer.quarantine(list(problems))
-        pending = np.array([(entry.start, entry.stop) for entry in problems], np.int64)
-        plan = ExtractionPlan(before.index, pending, Changes())
-        compute_shards(writer, plan, conv_base, batch_size=batch_size, workers=workers, callbacks=callbacks)
-        return RepairResult(
-            problems={before.shards.path(entry).name: problem for entry, problem in problems.items()},
-            quarantined=quarantined,
-            rows=plan.rows_pending,
-            lost=_lost(before, writer.commit(), list(problems)),
-        )
-
-
-def _lost(before: FeatureStore, after: FeatureStore, entries: list[ShardEntry]) -> list[BadImage]:
+def _list_lost_images(before: FeatureStore, after: FeatureStore, entries: list[ShardEntry]) -> list[BadImage]:
     known_bad = {bad.row for entry in entries for bad in entry.bad}
     row_of = dict(zip(after.images.ids, after.index.rows.tolist(), strict=True))
     rows = {row for entry in entries for row in range(entry.start, entry.stop)} - known_bad

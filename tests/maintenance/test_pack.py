@@ -189,6 +189,7 @@ def test_fault_04_a_full_disk_is_an_os_error_wherever_it_strikes_and_no_crash_at
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, cache, tmp_path / "packed" / "photos.h5"],
         cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # files of bytecode would be cut short by the limit
         capture_output=True,
         text=True,
     )

@@ -243,13 +243,26 @@ def test_fault_21_a_head_of_another_store_is_found_with_both_fingerprints(cache)
     assert "abababababab" in words and open_features(cache).fingerprint[:12] in words
 
 
-def test_recomputed_rows_that_differ_are_found(cache, monkeypatch):
+@pytest.mark.parametrize(
+    ("precision", "factor", "findings"),
+    [
+        ("float32", 1.0004, 3),
+        ("float16", 1.004, 0),
+        ("float16", 1.02, 3),
+        ("bfloat16", 1.02, 0),
+        ("bfloat16", 1.1, 3),
+    ],
+)
+def test_recomputed_rows_that_differ_by_more_than_their_precision_allows_are_found(
+    photos, tmp_path, monkeypatch, precision, factor, findings
+):
+    extract_features(photos, tmp_path / "cache", replace(SPEC, precision=precision, store_dtype="float32"))
     real = FakeConvBase.compute
-    monkeypatch.setattr(FakeConvBase, "compute", lambda self, batch: real(self, batch) * np.float32(1.01))
+    monkeypatch.setattr(FakeConvBase, "compute", lambda self, batch: real(self, batch) * np.float32(factor))
     errors = []
-    findings = verify_store(cache, recompute=3, callbacks=Recorder([], errors))
-    assert len(findings) == 3 and all("differ by" in finding.problem for finding in findings)
-    assert errors == [(3, pytest.approx(0.01, rel=0.1))]
+    found = verify_store(tmp_path / "cache", recompute=3, callbacks=Recorder([], errors))
+    assert len(found) == findings and all("differ by" in finding.problem for finding in found)
+    assert errors == [(3, pytest.approx(factor - 1, rel=0.1))]
 
 
 def test_the_error_is_relative_to_the_row():
