@@ -1,4 +1,4 @@
-"""The models of `keras.applications`: found by looking, called by name."""
+"""List the models of `keras.applications`, find one by its name, and build it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OURS = {"include_top", "weights", "input_shape", "input_tensor", "pooling", "classes", "classifier_activation", "name"}
-DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte
+SPEC_ARGUMENTS = {  # which a user does not give as arguments of the model
+    *("include_top", "weights", "input_shape", "input_tensor"),
+    *("pooling", "classes", "classifier_activation", "name"),
+}
+DOWNLOAD_TIMEOUT = 30.0  # seconds without data
 
 
 class ZooModel(NamedTuple):
@@ -34,52 +37,52 @@ class ZooModel(NamedTuple):
 
     @property
     def preprocess_input(self) -> Callable[..., Any]:
-        """The `preprocess_input` of the function's own module."""
+        """The `preprocess_input` of the module that defines the function."""
         return vars(inspect.getmodule(self.function))["preprocess_input"]
 
     @property
     def arguments(self) -> list[str]:
-        """The arguments a user may set."""
-        return [name for name in inspect.signature(self.function).parameters if name not in OURS]
+        """The names of the arguments that a user may set."""
+        return [name for name in inspect.signature(self.function).parameters if name not in SPEC_ARGUMENTS]
 
 
 def conv_base_names() -> list[str]:
-    """The model functions of `keras.applications` in snake case: `vgg16`, `mobilenet_v2`, ..."""
+    """Return the names of the models of `keras.applications` in snake case: `vgg16`, `mobilenet_v2`, ..."""
     return sorted(model.name for model in _zoo().values())
 
 
 def find_zoo_model(name: str) -> ZooModel:
-    """The model of that name; case, `_` and `-` do not count.
+    """Find a model by its name, ignoring case, `_` and `-`.
 
     Raises
     ------
     SpecError
-        There is none; the message names the closest.
+        No model has the name; the message gives the closest names.
     """
     zoo = _zoo()
-    if found := zoo.get(_key(name)):
-        return found
+    if model := zoo.get(_key(name)):
+        return model
     close = sorted(zoo[key].name for key in difflib.get_close_matches(_key(name), zoo, n=3))
     hint = (
         f"did you mean {' or '.join(close)}?"
         if close
-        else "it is the name of a keras.applications model in snake case (vgg16, mobilenet_v2), or a .keras file"
+        else "give the name of a keras.applications model in snake case (vgg16, mobilenet_v2), or a .keras file"
     )
     raise SpecError(f"unknown conv base {name!r}; {hint}")
 
 
 def build(zoo_model: ZooModel, spec: ConvBaseSpec, weights: str | None = None) -> keras.Model:
-    """Build the model without its top at the spec's size.
+    """Build a model without its top for images of the spec's size.
 
     Parameters
     ----------
     weights : None or "imagenet"
-        None leaves the initial values of Keras.
+        None leaves the weights at Keras' initial values.
 
     Raises
     ------
     SpecError
-        An argument the model does not have or refuses, or a size it cannot take.
+        The model does not have an argument, or does not take its value or the size.
     WeightsUnavailable
         The ImageNet weights are neither in Keras' cache nor can they be downloaded.
     """
@@ -92,7 +95,7 @@ def build(zoo_model: ZooModel, spec: ConvBaseSpec, weights: str | None = None) -
                 include_top=False, weights=weights, input_shape=(*spec.height_width, 3), **spec.conv_base_args
             )
     except Exception as error:  # Keras raises a bare Exception for a failed download
-        if (explained := _explained(error, zoo_model.name, spec)) is None:
+        if (explained := _explain(error, zoo_model.name, spec)) is None:
             raise
         raise explained from error
 
@@ -117,27 +120,27 @@ def _quiet_download(name: str | None) -> Iterator[None]:
     if name is None:
         yield
         return
-    logger.info("taking the ImageNet weights of %s from Keras' cache, or downloading them", name)
-    import_keras().config.disable_interactive_logging()  # of this thread only; the download would print
+    logger.info("loading the ImageNet weights of %s from Keras' cache, or downloading them", name)
+    import_keras().config.disable_interactive_logging()  # in this thread only; else the download prints its progress
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(before or DOWNLOAD_TIMEOUT)
     try:
         with warnings.catch_warnings():
-            # MobileNet says which of its size-specific weights it takes; weights_sha256 tells them apart.
+            # MobileNet warns which of its size-specific weights it takes; `weights_sha256` distinguishes them.
             warnings.filterwarnings("ignore", message=".*Weights for input shape")
             yield
     finally:
         socket.setdefaulttimeout(before)
 
 
-def _explained(error: Exception, name: str, spec: ConvBaseSpec) -> SpecError | None:
-    """The error of a model function in our words; None where the cause is not known."""
+def _explain(error: Exception, name: str, spec: ConvBaseSpec) -> SpecError | None:
+    """Return the error to raise for an error of a model function; None if its cause is unknown."""
     text = one_line(error)
     failed = text.startswith(("URL fetch failure", "Incomplete or corrupted file"))
     if failed or isinstance(error, (OSError, http.client.HTTPException)):
         return WeightsUnavailable(
             f"the ImageNet weights of {name} cannot be downloaded ({text}): go online, or give a file with"
-            " --weights FILE (make: WEIGHTS=FILE), or take --weights random"
+            " --weights FILE (make: WEIGHTS=FILE), or use --weights random"
         )
     height, width = spec.height_width
     if smallest := re.search(r"at least (\d+)\s*x\s*(\d+)", text):

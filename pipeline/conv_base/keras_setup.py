@@ -1,4 +1,4 @@
-"""The one door to Keras, and a place where building a model leaves no trace."""
+"""Import Keras as features need it, and build models without changing Keras' global state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 def import_keras() -> ModuleType:
-    """Keras on TensorFlow with channels last, the only set-up that features are defined for.
+    """Import Keras and check that it runs on TensorFlow with channels last, as features are defined.
 
     Raises
     ------
@@ -32,13 +32,13 @@ def import_keras() -> ModuleType:
 
 
 def run_isolated(build: Callable[..., Result], *arguments: Any) -> Result:
-    """Call `build(*arguments)` as if in a process of its own.
+    """Call `build(*arguments)` with Keras' global state at its defaults, and leave the caller's unchanged.
 
-    Keras keeps its global state (dtype policy, seed generator, counters behind layer names, chatter
-    on or off) in thread-local variables, so a new thread starts from the defaults and leaves the
-    caller's alone. That makes names such as `activation_49` the same whatever was built before,
-    and lets them serve as a cut. Keras draws its seeds from Python's `random`, which all threads
-    share: its state is put back.
+    Keras keeps its global state (dtype policy, seed generator, counters of layer names, interactive
+    logging) in thread-local variables, so a new thread starts from the defaults. Generated layer
+    names such as `activation_49` therefore do not depend on models built before, and can be used as
+    a cut. Keras draws its seeds from Python's `random`, which all threads share; its state is
+    restored afterwards.
     """
     outcome: Future[Result] = Future()
 
@@ -50,14 +50,14 @@ def run_isolated(build: Callable[..., Result], *arguments: Any) -> Result:
 
     state = random.getstate()
     try:
-        Thread(target=work, daemon=True).start()  # a daemon: Ctrl-C does not wait for a download
+        Thread(target=work, daemon=True).start()  # a daemon, so that Ctrl-C does not wait for a download
         return outcome.result()
     finally:
         random.setstate(state)
 
 
 def all_layers(model: Any) -> Iterator[Any]:
-    """The layers of a model and of the models inside it, in order."""
+    """Yield the layers of a model and of the models nested in it, in order."""
     for layer in model.layers:
         yield layer
         if hasattr(layer, "layers"):
@@ -65,6 +65,6 @@ def all_layers(model: Any) -> Iterator[Any]:
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
-    """The text of a library's error, fit for a message of one line."""
+    """Return the text of a library's error as one line of limited length."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else f"{text[:limit]}…"

@@ -1,4 +1,4 @@
-"""`load_conv_base`: a spec in, a frozen model that takes RGB images out."""
+"""Load the frozen conv base that a spec describes: RGB images in, features out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.conv_base.cuts import cut_of
+from pipeline.conv_base.cuts import find_cut
 from pipeline.conv_base.keras_applications import build, find_zoo_model
 from pipeline.conv_base.keras_setup import import_keras, one_line, run_isolated
 from pipeline.conv_base.precision import disable_tensor_float_32, settle_precision, with_precision
@@ -26,29 +26,30 @@ from pipeline.files.durable import sha256_of_file
 if TYPE_CHECKING:
     import keras
 
-SHOWN = 30  # layer names in an error
+MAX_NAMES = 30  # layer names in an error message
 
 
 @dataclass(frozen=True, eq=False)
 class ConvBase:
-    """A frozen conv base, ready to compute features.
+    """A frozen conv base that computes features.
 
     Attributes
     ----------
     spec : ConvBaseSpec
-        What was asked for with everything the loading settled: canonical name, cut (None where it
-        is the conv base's own output), precision, `weights_sha256`, `conv_base_sha256`.
+        The spec that was loaded, with the canonical name, the precision, `weights_sha256`,
+        `conv_base_sha256` and the name of the cut layer filled in. `cut` is None where it names the
+        conv base's last layer.
     model : keras.Model
-        RGB images of shape (None, height, width, 3), float32 in 0..255, to features, float32.
-        Preprocessing is part of it, no weight is trainable, and normalisations keep to their stored
-        statistics. Saved with `model.save`, it loads without this package. It is one layer for the
-        model it is put into; `training=True` would wake the dropout some conv bases have.
+        Maps RGB images of shape (b, height, width, 3), float32 in 0..255, to features, float32. It
+        contains the preprocessing. No weight is trainable and normalisations use their stored
+        statistics. Keras alone loads it after `model.save`. As a layer of another model it must be
+        called with `training=False`, since some conv bases contain dropout.
     feature_shape : tuple of int
-        The shape of one image's features, `(4, 4, 512)`.
+        The shape of the features of one image, such as `(4, 4, 512)`.
     sources : dict
-        Where it came from, for people and for making it again: `conv_base` (a name or an absolute
-        path), `weights` (`imagenet`, `random` or an absolute path), of a path
-        `weights_file_sha256`, and `cut` where it was a number of blocks (`top1`).
+        Where the conv base was loaded from: `conv_base` (a name or an absolute path), `weights`
+        (`imagenet`, `random` or an absolute path), `weights_file_sha256` if the weights came from a
+        file, and `cut` if it was given as a number of blocks (`top1`).
     """
 
     spec: ConvBaseSpec
@@ -59,8 +60,8 @@ class ConvBase:
     def compute(self, images: np.ndarray) -> np.ndarray:
         """Compute the features of a batch.
 
-        The first batch of each shape is traced, which takes a second or so: call with a fixed
-        batch size and pad the last batch rather than shortening it.
+        TensorFlow traces the model once for each batch size, which takes about a second. Callers
+        should pad the last batch instead of shortening it.
 
         Parameters
         ----------
@@ -76,13 +77,12 @@ class ConvBase:
         return self._forward(tf.constant(images, tf.float32)).numpy()
 
     def error_against_float32(self, images: np.ndarray) -> float:
-        """What computing in `spec.precision` costs: the relative L2 error of `compute(images)`.
+        """Return the relative L2 error of `compute(images)`: |features - exact| / |exact| over the batch.
 
-        That is |features - exact| / |exact| over the whole batch, where `exact` is what the same
-        weights give in float32.
+        `exact` are the features that the same weights give in float32.
         """
-        plain = run_isolated(with_precision, self.model, "float32")
-        exact = ConvBase(self.spec, plain, self.feature_shape, self.sources).compute(images)
+        in_float32 = run_isolated(with_precision, self.model, "float32")
+        exact = replace(self, model=in_float32).compute(images)
         return float(np.linalg.norm(self.compute(images) - exact) / max(np.linalg.norm(exact), np.finfo(float).tiny))
 
     @cached_property
@@ -93,24 +93,25 @@ class ConvBase:
 
 
 def load_conv_base(spec: ConvBaseSpec) -> ConvBase:
-    """Make the conv base that a spec describes.
+    """Load the conv base that a spec describes.
 
-    Keras' global state (dtype policy, seeds, layer names) is neither used nor changed. Only the
-    GPU memory, TensorFlow itself and Keras' download cache are shared with the rest of the process.
+    Keras' global state (dtype policy, seeds, layer names) is neither used nor changed. The conv base
+    shares with the rest of the process only TensorFlow, the GPU memory and Keras' download cache. Of
+    TensorFlow's settings one changes: TensorFloat-32 is off from now on, for all models of the process.
 
     Raises
     ------
     SpecError
-        Unknown name, argument, layer or preprocessing; a size the model does not take; a file that
-        is missing, damaged, hostile or of another architecture. One line says which.
+        The name, an argument, the layer or the preprocessing is unknown; the model does not take the
+        size; or a file is missing, damaged, untrusted or of another architecture.
     WeightsUnavailable
-        The ImageNet weights cannot be downloaded; the line names the three ways on.
+        The ImageNet weights cannot be downloaded. The message names three ways out.
     """
     return run_isolated(_load, spec)
 
 
 class FullModel(NamedTuple):
-    """A model up to its own output, with its weights in float32, and what its spec became."""
+    """A conv base before it is cut, with float32 weights, without preprocessing."""
 
     spec: ConvBaseSpec
     model: keras.Model
@@ -119,25 +120,27 @@ class FullModel(NamedTuple):
 
 
 def load_full_model(spec: ConvBaseSpec) -> FullModel:
-    """The model of a spec before it is cut, with `weights_sha256` in its spec; to be called by `run_isolated`."""
+    """Load the model of a spec up to its last layer and fill in `weights_sha256`; call it by `run_isolated`."""
     disable_tensor_float_32()
-    whole = (_from_file if spec.is_file else _from_zoo)(spec)
-    return whole._replace(spec=replace(whole.spec, weights_sha256=weights_sha256(whole.model)))
+    full = (_load_user_model if spec.is_file else _load_zoo_model)(spec)
+    return full._replace(spec=replace(full.spec, weights_sha256=weights_sha256(full.model)))
 
 
 def _load(spec: ConvBaseSpec) -> ConvBase:
+    asked_cut = spec.cut
     spec, model, own_preprocessing, sources = load_full_model(spec)
-    asked = spec.cut
-    if asked is not None and (named := cut_of(model, asked, spec.conv_base)) != asked:
-        spec, sources = replace(spec, cut=named), {**sources, "cut": asked}
-    base, cut = _cut(model, spec)
+    if asked_cut is not None:
+        spec = replace(spec, cut=find_cut(model, asked_cut, spec.conv_base))
+    if spec.cut != asked_cut:
+        sources = {**sources, "cut": str(asked_cut)}
+    model, spec = _cut(model, spec)
     if spec.precision == "auto":
-        spec = replace(spec, precision=settle_precision(base, spec.height_width))
-    model = _assemble(with_precision(base, spec.precision), spec, own_preprocessing)
-    return ConvBase(replace(spec, cut=cut), model, tuple(model.output_shape[1:]), sources)
+        spec = replace(spec, precision=settle_precision(model, spec.height_width))
+    model = _add_preprocessing(with_precision(model, spec.precision), spec, own_preprocessing)
+    return ConvBase(spec, model, tuple(model.output_shape[1:]), sources)
 
 
-def _from_file(spec: ConvBaseSpec) -> FullModel:
+def _load_user_model(spec: ConvBaseSpec) -> FullModel:
     model = load_user_file(spec)
     path = Path(spec.conv_base).absolute()
     sha256 = sha256_of_file(path)
@@ -145,7 +148,7 @@ def _from_file(spec: ConvBaseSpec) -> FullModel:
     return FullModel(replace(spec, conv_base_sha256=sha256), model, None, sources)
 
 
-def _from_zoo(spec: ConvBaseSpec) -> FullModel:
+def _load_zoo_model(spec: ConvBaseSpec) -> FullModel:
     zoo_model = find_zoo_model(spec.conv_base)
     spec = replace(spec, conv_base=zoo_model.name)
     sources = {"conv_base": zoo_model.name, "weights": spec.weights}
@@ -153,9 +156,9 @@ def _from_zoo(spec: ConvBaseSpec) -> FullModel:
         model = build(zoo_model, spec, "imagenet")
     elif spec.weights == "random":
         model = build(zoo_model, spec)
-        images = _preprocessed(random_patches(spec.height_width), spec.preprocessing, zoo_model.preprocess_input)
+        images = _preprocess(random_patches(spec.height_width), spec.preprocessing, zoo_model.preprocess_input)
         draw_weights(model, images)
-        if spec.weights_sha256 not in (None, weights_sha256(model)):
+        if spec.weights_sha256 not in (None, weights_sha256(model)):  # of a store of version 0.1, perhaps
             draw_weights_of_0_1(model)
     else:
         path = Path(spec.weights).absolute()
@@ -168,39 +171,39 @@ def _from_zoo(spec: ConvBaseSpec) -> FullModel:
     return FullModel(spec, model, zoo_model.preprocess_input, sources)
 
 
-def _cut(model: keras.Model, spec: ConvBaseSpec) -> tuple[keras.Model, str | None]:
-    """The model up to the layer `spec.cut`, and that name unless the layer is the last one anyway."""
-    name, conv_base = spec.cut, spec.conv_base
-    if name is None:
-        return model, None
+def _cut(model: keras.Model, spec: ConvBaseSpec) -> tuple[keras.Model, ConvBaseSpec]:
+    """Return the model up to the layer `spec.cut`; the spec has no cut if that is the model's last layer."""
+    if spec.cut is None:
+        return model, spec
     keras = import_keras()
     layers = {layer.name: layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}
-    if name not in layers:
-        raise SpecError(f"{conv_base} has no layer {name!r} to cut at; it has {_listed(name, list(layers))}")
-    # A nested model's own `output` belongs to its inner graph; Operation's is that of its call here.
-    output = keras.Operation.output.fget(layers[name])
+    if spec.cut not in layers:
+        names = _closest_names(spec.cut, list(layers))
+        raise SpecError(f"{spec.conv_base} has no layer {spec.cut!r} to cut at; it has {names}")
+    # `layers[name].output` of a nested model is a tensor of its inner graph; Operation.output is its output here.
+    output = keras.Operation.output.fget(layers[spec.cut])
     if output is model.outputs[0]:
-        return model, None
+        return model, replace(spec, cut=None)
     try:
-        return keras.Model(model.inputs[0], output, name=model.name), name
+        return keras.Model(model.inputs[0], output, name=model.name), spec
     except (ValueError, AttributeError) as error:
-        raise SpecError(f"{conv_base} cannot be cut at {name!r}: {one_line(error)}") from error
+        raise SpecError(f"{spec.conv_base} cannot be cut at {spec.cut!r}: {one_line(error)}") from error
 
 
-def _listed(name: str, names: list[str]) -> str:
-    if len(names) <= SHOWN:
+def _closest_names(name: str, names: list[str]) -> str:
+    if len(names) <= MAX_NAMES:
         return ", ".join(names)
-    close = difflib.get_close_matches(name, names, n=SHOWN, cutoff=0.5)
-    shown = (close + [other for other in names if other not in close])[:SHOWN]
+    close = difflib.get_close_matches(name, names, n=MAX_NAMES, cutoff=0.5)
+    shown = (close + [other for other in names if other not in close])[:MAX_NAMES]
     return f"{', '.join(shown)} and {len(names) - len(shown)} more"
 
 
-def _assemble(base: keras.Model, spec: ConvBaseSpec, own: Callable[..., Any] | None) -> keras.Model:
+def _add_preprocessing(base: keras.Model, spec: ConvBaseSpec, own: Callable[..., Any] | None) -> keras.Model:
     keras = import_keras()
     images = keras.Input((*spec.height_width, 3), dtype="float32", name="images")
     try:
-        features = base(_preprocessed(images, spec.preprocessing, own))
-    except ValueError as error:  # a user's model of any input size that is too small after all
+        features = base(_preprocess(images, spec.preprocessing, own))
+    except ValueError as error:  # a user's model that takes any size, but not one as small as this
         height, width = spec.height_width
         raise SpecError(f"{spec.conv_base} does not take images of {height}x{width}: {one_line(error)}") from error
     shape = getattr(features, "shape", ())
@@ -214,7 +217,7 @@ def _assemble(base: keras.Model, spec: ConvBaseSpec, own: Callable[..., Any] | N
 
 
 def preprocess(spec: ConvBaseSpec, images: np.ndarray) -> np.ndarray:
-    """What a conv base's own input is made of images: the preprocessing that `ConvBase.model` has inside.
+    """Preprocess images as `ConvBase.model` does inside, for a model that takes preprocessed images.
 
     Parameters
     ----------
@@ -227,10 +230,10 @@ def preprocess(spec: ConvBaseSpec, images: np.ndarray) -> np.ndarray:
     ndarray of the same shape, float32
     """
     own = None if spec.is_file else find_zoo_model(spec.conv_base).preprocess_input
-    return np.asarray(_preprocessed(images.copy(), spec.preprocessing, own))  # Keras works in place
+    return np.asarray(_preprocess(images.copy(), spec.preprocessing, own))  # Keras changes its argument
 
 
-def _preprocessed(images: Any, mode: str, own: Callable[..., Any] | None) -> Any:
+def _preprocess(images: Any, mode: str, own: Callable[..., Any] | None) -> Any:
     if mode == "own" and own is not None:
         return own(images)
     if mode == "rescale":

@@ -1,4 +1,4 @@
-"""What a conv base computes in: the same model described anew, and which kind is faster here."""
+"""Change the number format in which a model computes, and measure which format is faster."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-WORTHWHILE = 1.2  # times as fast as float32
-TENSOR_CORES = (7, 0)  # CUDA compute capability
+MIN_SPEEDUP = 1.2  # over float32, for a shorter format to be chosen
+TENSOR_CORES = (7, 0)  # lowest CUDA compute capability with tensor cores
 
 
 def with_precision(model: keras.Model, precision: str) -> keras.Model:
-    """The same model with the same weights, computing in `precision`; weights stay float32.
+    """Return a copy of a model that computes in `precision`; its weights stay float32.
 
-    The model's description is rewritten layer by layer, down into nested models and wrappers, and
-    a new model is made of it. The global dtype policy plays no part. A model that computes so
-    already is handed back itself.
+    The dtype policy of every layer, also in nested models and wrappers, is replaced in the model's
+    configuration, from which the copy is built. The global dtype policy has no effect. A model that
+    computes in `precision` already is returned as it is.
 
     Parameters
     ----------
     precision : {"float32", "bfloat16", "float16"}
     """
     keras = import_keras()
-    description = keras.saving.serialize_keras_object(model)
-    wanted = _with_policy(description, POLICIES[precision])
-    if wanted == description:
+    config = keras.saving.serialize_keras_object(model)
+    new_config = _replace_policies(config, POLICIES[precision])
+    if new_config == config:
         return model
-    copy = keras.saving.deserialize_keras_object(wanted, safe_mode=True)
+    copy = keras.saving.deserialize_keras_object(new_config, safe_mode=True)
     set_weights(copy, zip(copy.weights, model.weights, strict=True))
     return copy
 
 
-def _with_policy(description: Any, policy: str) -> Any:
-    if isinstance(description, dict):
-        if description.get("class_name") == "DTypePolicy" and "float" in description["config"]["name"]:
-            return {**description, "config": {"name": policy}}
-        return {key: _with_policy(value, policy) for key, value in description.items()}
-    if isinstance(description, (list, tuple)):
-        return type(description)(_with_policy(value, policy) for value in description)
-    return description
+def _replace_policies(config: Any, policy: str) -> Any:
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy" and "float" in config["config"]["name"]:
+            return {**config, "config": {"name": policy}}
+        return {key: _replace_policies(value, policy) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(_replace_policies(value, policy) for value in config)
+    return config
 
 
 def disable_tensor_float_32() -> None:
@@ -66,34 +66,37 @@ def disable_tensor_float_32() -> None:
 
 
 def settle_precision(model: keras.Model, height_width: tuple[int, int]) -> str:
-    """Measure whether a shorter float pays on this machine.
+    """Choose the precision of a model for `precision="auto"` by measuring its speed on this machine.
 
-    bfloat16 is tried on a processor, float16 on a GPU with tensor cores, and taken where it is at
-    least 1.2 times as fast as float32. Both rates are logged.
+    The alternative to float32 is bfloat16 on a CPU and float16 on a GPU with tensor cores. It is
+    chosen if it is at least 1.2 times as fast as float32. Both speeds are logged.
 
     Parameters
     ----------
     model : keras.Model
-        Takes images of shape (batch, height, width, 3), float32.
+        A model that takes images of shape (b, height, width, 3), float32.
+    height_width : (int, int)
+        The size of the images in pixels.
 
     Returns
     -------
     str
         `float32`, `bfloat16` or `float16`.
     """
-    shorter = _shorter_float()
+    shorter = shorter_format()
     if shorter is None:
         return "float32"
     images = np.random.Generator(np.random.PCG64(0)).uniform(0, 255, (8, *height_width, 3)).astype(np.float32)
-    plain = best_seconds(with_precision(model, "float32"), images)
-    short = best_seconds(with_precision(model, shorter), images, hopeless=plain)
-    settled = shorter if plain >= WORTHWHILE * short else "float32"
-    rates = len(images) / plain, len(images) / short
-    logger.info("precision %s: %.1f images/s in float32, %.1f in %s", settled, *rates, shorter)
-    return settled
+    seconds = best_seconds(with_precision(model, "float32"), images)
+    shorter_seconds = best_seconds(with_precision(model, shorter), images, max_seconds=seconds)
+    precision = shorter if seconds >= MIN_SPEEDUP * shorter_seconds else "float32"
+    rates = len(images) / seconds, len(images) / shorter_seconds
+    logger.info("precision %s: %.1f images/s in float32, %.1f in %s", precision, *rates, shorter)
+    return precision
 
 
-def _shorter_float() -> str | None:
+def shorter_format() -> str | None:
+    """Return the number format that may be faster than float32 on this machine, if there is one."""
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -103,18 +106,18 @@ def _shorter_float() -> str | None:
     return "float16" if capability >= TENSOR_CORES else None
 
 
-def best_seconds(model: keras.Model, images: np.ndarray, hopeless: float = math.inf) -> float:
-    """The shortest of three forward passes over `images` in seconds; fewer when one is over `hopeless`."""
+def best_seconds(model: keras.Model, images: np.ndarray, max_seconds: float = math.inf) -> float:
+    """Return the seconds of the fastest of three forward passes; stop after a pass above `max_seconds`."""
     import tensorflow as tf
 
     forward = tf.function(lambda batch: model(batch, training=False), autograph=False)
     batch = tf.constant(images)
-    forward(batch)  # traces, and lets oneDNN lay out the weights
+    forward(batch)  # traces the model and lets oneDNN arrange the weights
     best = math.inf
     for _ in range(3):
         start = time.perf_counter()
         forward(batch).numpy()
         best = min(best, time.perf_counter() - start)
-        if best > hopeless:
+        if best > max_seconds:
             break
     return best

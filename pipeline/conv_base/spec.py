@@ -1,4 +1,4 @@
-"""`ConvBaseSpec`: everything that changes a feature's value, and the fingerprint of it."""
+"""`ConvBaseSpec`: every setting that changes the values of features, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pipeline.files.durable import canonical_json, sha256_of
 from pipeline.images.augment import View
 from pipeline.images.resize import RESIZES
 
-FORMAT = 1  # of the features; raised when the same spec comes to mean other values
-WEIGHTS_WORDS = ("imagenet", "random")  # anything else is a file
+FORMAT = 1  # raised when the same spec gives other features than before
+WEIGHTS_WORDS = ("imagenet", "random")  # any other value is the path of a file
 
 
 class Difference(NamedTuple):
@@ -23,12 +23,12 @@ class Difference(NamedTuple):
     asked: object
 
     def __str__(self) -> str:
-        return f"{self.field}: {_show(self.stored)} in the store, {_show(self.asked)} asked for"
+        return f"{self.field}: {_shorten(self.stored)} in the store, {_shorten(self.asked)} asked for"
 
 
 @dataclass(frozen=True)
 class ConvBaseSpec:
-    """A frozen conv base and how images reach it.
+    """The settings of a frozen conv base and of the images that it takes.
 
     Parameters
     ----------
@@ -36,33 +36,35 @@ class ConvBaseSpec:
         A model of `keras.applications` in snake case (`vgg16`, `mobilenet_v2`), or the path of a
         `.keras` file.
     conv_base_args : mapping
-        Arguments of the conv base's own function, `{"alpha": 0.35}`.
+        Arguments of the function in `keras.applications`, such as `{"alpha": 0.35}`.
     weights : str
-        `imagenet`, `random` (seeded), or the path of a weights file without the top. A `.keras`
-        file brings its own weights and takes `imagenet` to mean them.
+        `imagenet`, `random` (seeded), or the path of a weights file without the top. For a `.keras`
+        file, which contains its weights, it must be `imagenet`.
     size : int or (int, int)
         Height and width of the input in pixels.
     cut : str, optional
-        The layer whose output is the feature; the conv base's last one if not given. `top1` is the
-        input of the conv base's uppermost block, `top2` that of the one below, and so on: a loaded
-        conv base has the layer's name in place of it.
+        The name of the layer whose output is stored as features; by default, the last layer. `top1`
+        stands for the input of the conv base's uppermost block, `top2` for the input of the block
+        below it, and so on; loading the conv base replaces it by the layer's name.
     preprocessing : {"own", "rescale", "tf", "torch", "caffe", "none"}
         `own` is the conv base's `preprocess_input`; `rescale` divides by 255; `tf`, `torch` and
-        `caffe` are the modes of Keras; `none` hands on RGB in 0..255.
+        `caffe` are the modes of Keras; `none` leaves RGB in 0..255.
     resize : {"bilinear", "antialias"}
+        How images are resized to `size`; `antialias` averages over all pixels of a larger image.
     precision : {"auto", "float32", "bfloat16", "float16"}
-        What the conv base computes in; `auto` is settled when a store is born.
+        The number format in which the conv base computes; `auto` is decided when a store is created.
     store_dtype : {"float16", "float32"}
+        The number format of the stored features.
     view : View, optional
-        The augmented copies of the images that go through the conv base; the images themselves if
-        not given.
+        The augmented copies that the conv base takes instead of the images; by default, the images.
     decoder, conv_base_sha256, weights_sha256 : str, optional
-        Filled in when the conv base is loaded; see `is_resolved`.
+        The version of the image decoder, and the sha256 of the `.keras` file and of the weights. They
+        are filled in when a conv base is loaded; see `is_resolved`.
 
     Raises
     ------
     SpecError
-        A value out of range.
+        A value is out of range.
     """
 
     conv_base: str = field(
@@ -143,15 +145,15 @@ class ConvBaseSpec:
 
     @property
     def is_resolved(self) -> bool:
-        """Whether every field that changes a value is known."""
+        """Whether every field that changes the values of features is known."""
         return bool(self.weights_sha256 and self.decoder and self.precision != "auto")
 
     def identity(self) -> dict[str, Any]:
-        """What the features depend on, and nothing else: no paths, no library versions.
+        """Return what the features depend on, without paths and library versions.
 
-        Weights count by their sha256: the same numbers from another file are the same weights.
-        A field that is not known yet is None. There is no `view` where it is None: a store that
-        was made before there were views is the same store.
+        Weights are identified by their sha256, so the file that they came from does not matter. A
+        field that is not known yet is None. `view` is omitted if it is None, so that the fingerprint
+        of a store without views has not changed since views were added.
         """
         return {
             "format": FORMAT,
@@ -171,9 +173,9 @@ class ConvBaseSpec:
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of `identity`, 64 hexadecimal digits; only of a resolved spec."""
+        """The sha256 of `identity`, 64 hexadecimal digits; the spec must be resolved."""
         if not self.is_resolved:
-            raise SpecError("a spec has a fingerprint only once its conv base was loaded")
+            raise SpecError("this spec has no fingerprint: load its conv base first, which fills in what is unknown")
         return sha256_of(canonical_json(self.identity()).encode())
 
 
@@ -182,14 +184,19 @@ PREPROCESSINGS, _, PRECISIONS, STORE_DTYPES = CHOICES.values()
 
 
 def compare(stored: Mapping[str, Any], asked: Mapping[str, Any], *, settled: bool = True) -> list[Difference]:
-    """The fields in which two identities differ.
+    """Return the fields in which two identities differ.
 
-    With `settled=False`, a None in `asked` stands for a value that is not known yet and differs
-    from nothing; `cut` is left out too, as only the loaded conv base tells whether a layer is the
-    last one. Settings of two views are compared one by one, as `view.seed`.
+    Parameters
+    ----------
+    stored, asked : mapping
+        Values of `ConvBaseSpec.identity`. The settings of two views are compared one by one, under
+        names such as `view.seed`.
+    settled : bool
+        False if None in `asked` means that a value is not known yet; such fields are not compared.
+        Neither is `cut`, since only the loaded conv base shows whether a layer is the last one.
     """
     if stored.get("view") and asked.get("view"):
-        stored, asked = _with_view_apart(stored), _with_view_apart(asked)
+        stored, asked = _flatten_view(stored), _flatten_view(asked)
     unknown = set() if settled else {"cut", *(name for name in {**asked, **stored} if asked.get(name) is None)}
     fields = [name for name in {**asked, **stored} if name == "view" or name not in unknown]
     missing = object()
@@ -200,7 +207,7 @@ def compare(stored: Mapping[str, Any], asked: Mapping[str, Any], *, settled: boo
     ]
 
 
-def _with_view_apart(identity: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten_view(identity: Mapping[str, Any]) -> dict[str, Any]:
     settings = {f"view.{name}": value for name, value in identity["view"].items()}
     return {**{name: value for name, value in identity.items() if name != "view"}, **settings}
 
@@ -212,6 +219,6 @@ def _height_and_width(size: object) -> tuple[int, int]:
     return pair
 
 
-def _show(value: object) -> str:
+def _shorten(value: object) -> str:
     text = "nothing" if value is None else str(value)
     return f"{text[:12]}…" if len(text) == 64 else text

@@ -1,10 +1,10 @@
-"""`load_top_layers`: the layers above a cut, ready to be tuned on a store's maps."""
+"""Load the layers of a conv base above a cut, for fine-tuning."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.conv_base.cuts import cuts_words, single_cuts
+from pipeline.conv_base.cuts import describe_cuts, single_cuts
 from pipeline.conv_base.keras_setup import all_layers, import_keras, one_line, run_isolated
 from pipeline.conv_base.load import load_full_model
 from pipeline.conv_base.precision import with_precision
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
 
 
 def load_top_layers(spec: ConvBaseSpec) -> keras.Model:
-    """The layers of a conv base above `spec.cut`, with their weights.
+    """Load the layers of a conv base above `spec.cut`, with their weights.
 
-    Put into another model it is to be called with `training=False`, as the transfer-learning guide
-    of Keras has it: normalisations keep to their statistics, and the dropout that some conv bases
-    have stays off. Beyond the guide, normalisations are not trainable at all.
+    As a layer of another model, the result must be called with `training=False`, as the
+    transfer-learning guide of Keras recommends: normalisations then use their stored statistics, and
+    the dropout of some conv bases is off. The weights of normalisations are not trainable either.
 
     Parameters
     ----------
     spec : ConvBaseSpec
-        Of a store, resolved: `cut` is the name of a layer.
+        The resolved spec of a store; `cut` is the name of a layer.
 
     Returns
     -------
     keras.Model
-        Maps of shape (None, *shape of the cut), float32, to the conv base's own output, in the
-        spec's precision; weights are float32. float16 becomes float32: the small gradients of
-        fine-tuning would vanish in it.
+        Maps feature maps of shape (b, *shape of the cut), float32, to the conv base's own output, in
+        the spec's precision; weights are float32. A spec of float16 gives a model in float32, because
+        the small gradients of fine-tuning underflow in float16.
 
     Raises
     ------
     SpecError
-        The spec has no cut, or layers above need more than the cut's output; the message lists the
-        layers that qualify. Or the conv base cannot be made; see `load_conv_base`.
+        The spec has no cut, the layers above the cut need more than its output (the message lists
+        the possible cuts), or the conv base cannot be loaded; see `load_conv_base`.
     StoreMismatch
-        The weights are others now than when the spec was resolved.
+        The weights have changed since the spec was resolved.
     """
     return run_isolated(_load_top_layers, spec)
 
@@ -49,22 +49,22 @@ def _load_top_layers(spec: ConvBaseSpec) -> keras.Model:
     keras = import_keras()
     if spec.cut is None:
         raise SpecError(f"{spec.conv_base} is not cut, so there are no layers above a cut")
-    whole = load_full_model(spec)
-    if spec.weights_sha256 not in (None, whole.spec.weights_sha256):
-        found, wanted = str(whole.spec.weights_sha256), str(spec.weights_sha256)
+    full = load_full_model(spec)
+    if spec.weights_sha256 not in (None, full.spec.weights_sha256):
+        now, stored = str(full.spec.weights_sha256), str(spec.weights_sha256)
         raise StoreMismatch(
-            f"the weights of {spec.conv_base} ({whole.sources['weights']}) have sha256 {found[:12]} now, the maps were "
-            f"made with {wanted[:12]}; put back what was there then",
-            [("weights_sha256", wanted, found)],
+            f"the weights of {spec.conv_base} ({full.sources['weights']}) have sha256 {now[:12]}, the feature maps "
+            f"were made with {stored[:12]}; restore the weights that were there then",
+            [("weights_sha256", stored, now)],
         )
-    if spec.cut not in single_cuts(whole.model)[:-1]:
+    if spec.cut not in single_cuts(full.model)[:-1]:
         raise SpecError(
             f"{spec.conv_base} cut at {spec.cut} cannot be fine-tuned: layers above need more than that layer's "
-            f"output; {cuts_words(whole.model)}"
+            f"output; {describe_cuts(full.model)}"
         )
-    cut = keras.Operation.output.fget(whole.model.get_layer(spec.cut))
+    cut = keras.Operation.output.fget(full.model.get_layer(spec.cut))
     try:
-        top_layers = keras.Model(cut, whole.model.outputs[0], name="upper")
+        top_layers = keras.Model(cut, full.model.outputs[0], name="upper")
     except (ValueError, AttributeError) as error:
         raise SpecError(f"{spec.conv_base} cannot be cut at {spec.cut!r}: {one_line(error)}") from error
     top_layers = with_precision(top_layers, "float32" if spec.precision == "float16" else spec.precision)

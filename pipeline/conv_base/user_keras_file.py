@@ -1,4 +1,4 @@
-"""A user's own conv base: a `.keras` file that nobody vouches for."""
+"""Load a user's own conv base from a `.keras` file, which is not trusted."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ if TYPE_CHECKING:
 
 
 def load_user_file(spec: ConvBaseSpec) -> keras.Model:
-    """Load a `.keras` file in safe mode, after its parts were checked.
+    """Load a `.keras` file in safe mode, after a check of its contents.
 
     Raises
     ------
     SpecError
-        The file is missing, is not a `.keras` file, holds objects which are not of Keras, or does
-        not take one batch of RGB images of the spec's size.
+        The file is missing, is not a `.keras` file, contains objects that are not part of Keras, or
+        its model does not take one batch of RGB images of the spec's size.
     """
     path = Path(spec.conv_base)
     if spec.preprocessing == "own":
         raise SpecError(
-            f"{path} has no preprocessing of its own: say --preprocessing rescale, tf, torch, caffe or none"
+            f"{path} has no preprocessing of its own: give --preprocessing rescale, tf, torch, caffe or none"
         )
     if spec.conv_base_args or spec.weights != "imagenet":
-        raise SpecError(f"{path} brings its own weights and takes no arguments: leave --weights and arguments out")
+        raise SpecError(f"{path} contains its weights and takes no arguments: omit --weights and --conv-base-arg")
     if not path.is_file():
-        raise SpecError(f"conv base {path} is not a file")
+        raise SpecError(f"conv base {path} is not a file; give the path of a .keras file")
     try:
         check_untrusted_keras(path)
         model = import_keras().models.load_model(path, compile=False, safe_mode=True)
     except SpecError:
         raise
-    except Exception as error:  # Keras raises errors of any kind over a malformed description
+    except Exception as error:  # Keras raises errors of any type for a malformed file
         raise SpecError(f"conv base {path} is refused: {one_line(error)}") from error
-    return _taking_images(model, path, spec.height_width)
+    return _check_shapes(model, path, spec.height_width)
 
 
-def _taking_images(model: Any, path: Path, height_width: tuple[int, int]) -> keras.Model:
+def _check_shapes(model: Any, path: Path, height_width: tuple[int, int]) -> keras.Model:
+    """Return the model as a functional model; raise SpecError if it does not map one image to one output."""
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
     if len(inputs) != 1 or len(outputs) != 1:
         raise SpecError(f"conv base {path} has {len(inputs)} inputs and {len(outputs)} outputs, not one of each")
@@ -51,7 +52,7 @@ def _taking_images(model: Any, path: Path, height_width: tuple[int, int]) -> ker
         raise SpecError(
             f"conv base {path} takes {shape} of {inputs[0].dtype}, not RGB images (None, h, w, 3) of float32"
         )
-    if any(takes not in (None, given) for takes, given in zip(shape[1:3], height_width, strict=True)):
-        takes = "x".join("any" if n is None else str(n) for n in shape[1:3])
-        raise SpecError(f"conv base {path} takes images of {takes}, not {height_width[0]}x{height_width[1]}")
-    return import_keras().Model(inputs[0], outputs[0], name=model.name)  # a Sequential becomes a plain graph
+    if any(side not in (None, wanted) for side, wanted in zip(shape[1:3], height_width, strict=True)):
+        sides = "x".join("any" if side is None else str(side) for side in shape[1:3])
+        raise SpecError(f"conv base {path} takes images of {sides}, not {height_width[0]}x{height_width[1]}")
+    return import_keras().Model(inputs[0], outputs[0], name=model.name)  # functional also if it was a Sequential

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def weights_sha256(model: keras.Model) -> str:
-    """The sha256 of a model's weights: shape and float32 values of each, in the order of `model.weights`.
+    """Return the sha256 of the shapes and float32 values of a model's weights, in the order of `model.weights`.
 
-    Names do not count, so the same numbers have the same sha256 whatever file they came from.
+    Names are not included, so the same weights have the same sha256 whichever file they came from.
     """
     digest = hashlib.sha256()
     for variable in model.weights:
@@ -29,7 +29,7 @@ def weights_sha256(model: keras.Model) -> str:
 
 
 def set_weights(model: keras.Model, values: Iterable[tuple[Any, Any]]) -> None:
-    """Assign each (variable of the model, array) and let layers take note of their new weights."""
+    """Assign pairs of a variable of the model and an array, and update layers that keep copies of their weights."""
     for variable, array in values:
         variable.assign(array)
     for layer in all_layers(model):

@@ -1,4 +1,4 @@
-"""Weights from a file: both formats of Keras, checked weight by weight before one is assigned."""
+"""Read a weights file in either format of Keras, after a check of every weight against the model."""
 
 from __future__ import annotations
 
@@ -23,30 +23,33 @@ if TYPE_CHECKING:
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Expected = dict[str, tuple[str, Any]]  # where in the file: layer name, variable
-Found = dict[str, Any]  # where in the file: dataset
+# Both by the position of a weight in the file.
+Variables = dict[str, tuple[str, Any]]  # the name of the layer and the variable that the model expects there
+Datasets = dict[str, Any]  # the HDF5 dataset that the file has there
 
 
 def load_weights_file(model: keras.Model, path: Path, name: str) -> None:
     """Read a weights file without the top into a model of the zoo.
 
-    Both formats of Keras are taken and told apart by their content: `.weights.h5` of Keras 3
-    (a dataset at `layers/CLASS_N/vars/M`) and the older `.h5` (layers and weights in the order of
-    the attributes `layer_names` and `weight_names`).
+    The format is recognised by the file's content, not by its name: `.weights.h5` of Keras 3 has a
+    dataset `layers/CLASS_N/vars/M` for each weight; the older `.h5` lists its layers and weights in
+    the attributes `layer_names` and `weight_names`. Keras' own `load_weights` goes by the name,
+    ignores surplus weights in the first format, and names no layer for a mismatch in the second.
 
     Raises
     ------
     SpecError
-        The file is missing, not HDF5, damaged or hostile, or its first weight that does not fit.
+        The file is missing, not HDF5, damaged or untrusted, or a weight does not fit; the message
+        names the first one.
     """
     try:
         check_untrusted_hdf5(path)
         with h5py.File(path, "r") as file:
-            group = file.get("model_weights", file)  # a whole model saved as .h5 keeps its weights there
-            legacy = any(attribute.startswith("layer_names") for attribute in group.attrs)
-            expected, found = (_legacy if legacy else _keras_3)(model, group)
-            _refuse_mismatch(expected, found, f"{path} does not fit {name}")
-            values = [(variable, found[key][()]) for key, (_, variable) in expected.items()]
+            group = file.get("model_weights", file)  # where a whole model in the older format has its weights
+            is_legacy = any(attribute.startswith("layer_names") for attribute in group.attrs)
+            variables, datasets = (_read_legacy if is_legacy else _read_keras_3)(model, group)
+            _check_fit(variables, datasets, f"{path} does not fit {name}")
+            values = [(variable, datasets[position][()]) for position, (_, variable) in variables.items()]
     except OSError as error:
         raise SpecError(f"weights file {path} cannot be read: {error.strerror or one_line(error)}") from error
     except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
@@ -54,74 +57,77 @@ def load_weights_file(model: keras.Model, path: Path, name: str) -> None:
     set_weights(model, values)
 
 
-def _keras_3(model: keras.Model, file: h5py.Group) -> tuple[Expected, Found]:
-    found: Found = {}
+def _read_keras_3(model: keras.Model, file: h5py.Group) -> tuple[Variables, Datasets]:
+    datasets: Datasets = {}
 
-    def collect(key: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and key.startswith("layers/") and "/seed_generator/" not in key:
-            found[key] = item
+    def collect(position: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and position.startswith("layers/") and "/seed_generator/" not in position:
+            datasets[position] = item
 
     file.visititems(collect)
-    return dict(_keras_3_layout(model)), found
+    return dict(_keras_3_positions(model)), datasets
 
 
-def _keras_3_layout(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, tuple[str, Any]]]:
-    """Where Keras 3 keeps each weight: by class and number, not by name (`keras.src.saving.saving_lib`)."""
-    used: Counter[str] = Counter()
+def _keras_3_positions(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, tuple[str, Any]]]:
+    """Yield the position of each weight, which has the layer's class and number (`keras.src.saving.saving_lib`)."""
+    layers_of_class: Counter[str] = Counter()
     for layer in model.layers:
-        kind = re.sub(r"(?<=.)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
-        place = f"{prefix}layers/{kind}_{used[kind]}" if used[kind] else f"{prefix}layers/{kind}"
-        used[kind] += 1
+        name = re.sub(r"(?<=.)(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z])", "_", type(layer).__name__).lower()
+        number = layers_of_class[name]
+        layers_of_class[name] += 1
+        group = f"{prefix}layers/{name}_{number}" if number else f"{prefix}layers/{name}"
         if hasattr(layer, "layers"):
-            yield from _keras_3_layout(layer, f"{place}/")
+            yield from _keras_3_positions(layer, f"{group}/")
         else:
-            yield from ((f"{place}/vars/{n}", (layer.name, variable)) for n, variable in enumerate(layer.weights))
+            yield from ((f"{group}/vars/{i}", (layer.name, variable)) for i, variable in enumerate(layer.weights))
 
 
-def _legacy(model: keras.Model, group: h5py.Group) -> tuple[Expected, Found]:
-    layers = [layer for layer in model.layers if layer.weights]
-    expected = {
-        f"layer {n}, weight {m}": (layer.name, variable)
-        for n, layer in enumerate(layers, 1)
-        for m, variable in enumerate(layer.trainable_weights + layer.non_trainable_weights, 1)
+def _read_legacy(model: keras.Model, group: h5py.Group) -> tuple[Variables, Datasets]:
+    variables = {
+        f"layer {i}, weight {j}": (layer.name, variable)
+        for i, layer in enumerate((layer for layer in model.layers if layer.weights), 1)
+        for j, variable in enumerate(layer.trainable_weights + layer.non_trainable_weights, 1)
     }
-    stored = [(group[name], _texts(group[name], "weight_names")) for name in _texts(group, "layer_names")]
-    found = {
-        f"layer {n}, weight {m}": layer[name]
-        for n, (layer, names) in enumerate(((layer, names) for layer, names in stored if names), 1)
-        for m, name in enumerate(names, 1)
+    layers = [(group[name], _read_names(group[name], "weight_names")) for name in _read_names(group, "layer_names")]
+    datasets = {
+        f"layer {i}, weight {j}": layer[name]
+        for i, (layer, names) in enumerate(((layer, names) for layer, names in layers if names), 1)
+        for j, name in enumerate(names, 1)
     }
-    return expected, found
+    return variables, datasets
 
 
-def _texts(group: h5py.Group, attribute: str) -> list[str]:
-    """A list of names, which Keras splits over `attribute0`, `attribute1`, ... where it is long."""
-    numbered = (f"{attribute}{n}" for n in count())
+def _read_names(group: h5py.Group, attribute: str) -> list[str]:
+    """Return a list of names, which Keras splits over `attribute0`, `attribute1`, ... if it is long."""
+    numbered = (f"{attribute}{i}" for i in count())
     parts = [attribute] if attribute in group.attrs else takewhile(group.attrs.__contains__, numbered)
-    texts = [text for part in parts for text in group.attrs[part]]
-    return [text.decode() if isinstance(text, bytes) else text for text in texts]
+    names = [name for part in parts for name in group.attrs[part]]
+    return [name.decode() if isinstance(name, bytes) else name for name in names]
 
 
-def _refuse_mismatch(expected: Expected, found: Found, refusal: str) -> None:
-    for key, (layer, variable) in expected.items():
-        dataset = found.get(key)
-        if dataset is None or dataset.shape != tuple(variable.shape) or dataset.dtype.kind not in "fiu":
-            has = f"nothing at {key}" if dataset is None else f"{dataset.shape} of {dataset.dtype} at {dataset.name}"
-            raise SpecError(f"{refusal}: layer {layer} takes {tuple(variable.shape)} of float32, the file has {has}")
-    if extra := [dataset for key, dataset in found.items() if key not in expected]:
+def _check_fit(variables: Variables, datasets: Datasets, problem: str) -> None:
+    for position, (layer, variable) in variables.items():
+        dataset = datasets.get(position)
+        if dataset is None:
+            content = f"nothing at {position}"
+        elif dataset.shape != tuple(variable.shape) or dataset.dtype.kind not in "fiu":
+            content = f"{dataset.shape} of {dataset.dtype} at {dataset.name}"
+        else:
+            continue
+        raise SpecError(f"{problem}: layer {layer} takes {tuple(variable.shape)} of float32, the file has {content}")
+    if surplus := [dataset for position, dataset in datasets.items() if position not in variables]:
         raise SpecError(
-            f"{refusal}: it holds {len(extra)} weights more, from {extra[0].name} {extra[0].shape} on;"
-            " a file without the top (notop) is needed"
+            f"{problem}: it holds {len(surplus)} weights more, from {surplus[0].name} {surplus[0].shape} on;"
+            " give a file without the top (notop)"
         )
 
 
 def with_imagenet_rescaling(model: keras.Model) -> keras.Model:
-    """Add the step that makes EfficientNet's published weights compute what they were trained for.
+    """Return a model with the rescaling that EfficientNet's published weights need, or the model itself.
 
-    Their files hold ImageNet's standard deviation where the Normalization layer takes a variance.
-    Keras mends that with a Rescaling layer, but only in a model whose weights it downloads itself
-    (tensorflow/tensorflow issues 49930 and 62193); a model with these numbers from a file needs it
-    just the same. Any other model is handed back as it is.
+    The weights hold ImageNet's standard deviation where the Normalization layer takes a variance.
+    Keras corrects this with a Rescaling layer, but only in a model whose weights it downloads itself
+    (tensorflow/tensorflow issues 49930 and 62193).
     """
     keras = import_keras()
     first = next((layer for layer in model.layers if isinstance(layer, keras.layers.Normalization)), None)

@@ -212,11 +212,11 @@ class TestPrecision:
 
     @pytest.mark.parametrize(("seconds", "settled"), [(1 / 1.25, "bfloat16"), (1 / 1.15, "float32"), (2, "float32")])
     def test_auto_takes_bfloat16_where_it_pays(self, seconds, settled, monkeypatch, caplog) -> None:
-        def best_seconds(model: object, batch: np.ndarray, hopeless: float = 0) -> float:
+        def best_seconds(model: object, batch: np.ndarray, max_seconds: float = 0) -> float:
             assert batch.shape[1:] == (48, 48, 3)
             return seconds if model.layers[-1].compute_dtype == "bfloat16" else 1.0  # type: ignore[attr-defined]
 
-        monkeypatch.setattr(precision, "_shorter_float", lambda: "bfloat16")
+        monkeypatch.setattr(precision, "shorter_format", lambda: "bfloat16")
         monkeypatch.setattr(precision, "best_seconds", best_seconds)
         caplog.set_level(logging.INFO, logger="pipeline")
         base = load_conv_base(ConvBaseSpec("vgg16", weights="random", size=48, precision="auto"))
@@ -224,7 +224,7 @@ class TestPrecision:
         assert f"precision {settled}: 8.0 images/s in float32, {8 / seconds:.1f} in bfloat16" in caplog.text
 
     def test_without_a_shorter_float_nothing_is_measured(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(precision, "_shorter_float", lambda: None)
+        monkeypatch.setattr(precision, "shorter_format", lambda: None)
         assert settle_precision(None, (48, 48)) == "float32"
 
     def test_the_measurement_times_a_real_forward_pass(self) -> None:

@@ -212,7 +212,7 @@ class TestUserFile:
         self.write(path)
         assert "--preprocessing rescale, tf, torch, caffe or none" in self.refusal(path, preprocessing="own")
         assert "takes images of 16x16, not 20x20" in self.refusal(path, size=20)
-        assert "brings its own weights" in self.refusal(path, weights="random")
+        assert "contains its weights" in self.refusal(path, weights="random")
         assert "it has inner, pool, top" in self.refusal(path, cut="poll")
 
     def test_a_model_that_takes_no_single_rgb_image_is_refused(self, path: Path) -> None:

@@ -60,7 +60,7 @@ def test_the_fingerprint_is_stable_across_versions():
 
 
 def test_a_spec_that_is_not_resolved_has_no_fingerprint():
-    with pytest.raises(SpecError, match="once its conv base was loaded"):
+    with pytest.raises(SpecError, match="load its conv base first"):
         _ = ConvBaseSpec().fingerprint
 
 

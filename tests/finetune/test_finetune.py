@@ -480,13 +480,13 @@ CUTS = {
 
 
 def uppermost(name: str, cut: str = "top1") -> str:
-    from pipeline.conv_base.cuts import cut_of, single_cuts
+    from pipeline.conv_base.cuts import find_cut, single_cuts
     from pipeline.conv_base.keras_applications import build, find_zoo_model
 
     def look() -> str:
         with keras.StatelessScope(initialize_variables=False):  # the graph alone: weights would take most of the time
             model = build(find_zoo_model(name), ConvBaseSpec(name, size=96))
-        found = cut_of(model, cut, name)
+        found = find_cut(model, cut, name)
         assert found in single_cuts(model)[:-1]
         return found
 
