@@ -14,7 +14,7 @@ from pipeline.extraction.callbacks import Callbacks
 from pipeline.report.feature_map import FeatureMap, map_features
 from pipeline.report.mistakes import Galleries, choose_galleries
 from pipeline.report.predictions import Predictions, predict_validation
-from pipeline.report.store_facts import store_path
+from pipeline.report.store_facts import store_name
 from pipeline.report.thumbnails import Thumbnail, make_thumbnails
 from pipeline.store import FeatureStore
 from pipeline.training.saved_heads import SavedHead, advise_training, list_saved_heads
@@ -78,9 +78,11 @@ def collect(store: FeatureStore, head: str | None, callbacks: Callbacks) -> Repo
         images += [i for i, id in enumerate(store.images.ids) if id in pair_ids]
     problems = {saved.name: f"{saved.problem}; {advise_training(store)}" for saved in saved_heads if saved.problem}
     problems |= predictions.problems
-    if store.directory.name:  # the path `.` cannot be replaced, as it occurs in any text
+    # Readers need not know the folders above the store. The path `.` cannot be replaced, as it occurs in any text.
+    if store.directory.name:
         problems = {
-            name: problem.replace(str(store.directory), store_path(store)) for name, problem in problems.items()
+            name: problem.replace(str(store.directory), f".../{store_name(store)}")
+            for name, problem in problems.items()
         }
     return ReportData(
         store=store,

@@ -13,20 +13,10 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.images.table import SPLITS
-from pipeline.report import store_facts
+from pipeline.report import figures, store_facts
 from pipeline.report.calibration import measure_calibration
 from pipeline.report.collect import MAX_PAIRS, ReportData
 from pipeline.report.feature_map import MAX_DIMENSIONS
-from pipeline.report.figures import (
-    DASHES,
-    MARKERS,
-    draw_feature_map,
-    draw_history,
-    draw_precision_recall,
-    draw_reliability,
-    draw_roc,
-    visible_side,
-)
 from pipeline.report.mistakes import frequent_confusions
 from pipeline.report.predictions import Predictions
 from pipeline.report.svg import N_COLOURS
@@ -42,9 +32,6 @@ def render(data: ReportData) -> str:
         **vars(data),
         "title": store_facts.report_title(store),
         "store_name": store_facts.store_name(store),
-        "store_path": store_facts.store_path(store),
-        "conv_base": store_facts.conv_base_name(store),
-        "weights": store_facts.weights_name(store),
         "facts": store_facts.feature_facts(store),
         "splits": SPLITS,
         "date_of_store": time.strftime("%d %B %Y", time.gmtime((store.directory / "manifest.json").stat().st_mtime)),
@@ -72,10 +59,7 @@ def _environment() -> Environment:
         # Names of files and classes may hold characters that are not printable, or that turn the direction of writing.
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    environment.filters |= {
-        "counted": counted,
-        "frequent_confusions": frequent_confusions,
-    }
+    environment.filters |= {"counted": counted, "frequent_confusions": frequent_confusions}
     return environment
 
 
@@ -126,10 +110,10 @@ def _curves(predictions: Predictions) -> dict[str, Any]:
     is_positive, rankings = predictions.y == 1, predictions.rankings
     if not rankings or len(np.unique(predictions.y)) != 2:
         return {"curves": None}
-    side = visible_side(is_positive, rankings)
-    dashes = list(DASHES)
+    side = figures.visible_side(is_positive, rankings)
+    dashes = list(figures.DASHES)
     return {
-        "curves": [draw_roc(is_positive, rankings, side), draw_precision_recall(is_positive, rankings, side)],
+        "curves": [draw(is_positive, rankings, side) for draw in (figures.draw_roc, figures.draw_precision_recall)],
         "curve_legend": [(dashes[i % len(dashes)], i % N_COLOURS, name) for i, name in enumerate(rankings)],
         "curves_are_whole": side == 1,
     }
@@ -140,13 +124,15 @@ def _figures_by_head(data: ReportData) -> dict[str, Any]:
     y, histories = data.predictions.y, {}
     for head in data.heads:
         scores = [score for score in ("loss", "accuracy") if head.history.get(score)]
-        histories[head.name] = [draw_history(head.history, score, head.name) for score in scores]
+        histories[head.name] = [figures.draw_history(head.history, score, head.name) for score in scores]
     probabilities = data.predictions.probabilities if len(y) else {}
     calibrations = {name: measure_calibration(y, p) for name, p in probabilities.items()}
     return {
         "histories": histories,
         "calibrations": calibrations,
-        "reliability_diagrams": {name: draw_reliability(found, name) for name, found in calibrations.items()},
+        "reliability_diagrams": {
+            name: figures.draw_reliability(calibration, name) for name, calibration in calibrations.items()
+        },
     }
 
 
@@ -165,8 +151,10 @@ def _map(data: ReportData) -> dict[str, Any] | None:
     if len(classes) > len(names):
         names.append(f"{len(classes) - len(names)} other classes")
     return {
-        "figure": draw_feature_map(feature_map.points, colours[labels]),
-        "legend": [(symbol, i, name) for i, (symbol, name) in enumerate(zip(MARKERS.values(), names, strict=False))],
+        "figure": figures.draw_feature_map(feature_map.points, colours[labels]),
+        "legend": [
+            (symbol, i, name) for i, (symbol, name) in enumerate(zip(figures.MARKERS.values(), names, strict=False))
+        ],
         "n_images": len(labels),
         "n_with_features": feature_map.n_with_features,
         "dimensions": MAX_DIMENSIONS,

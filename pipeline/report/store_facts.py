@@ -25,33 +25,20 @@ def store_name(store: FeatureStore) -> str:
     return store.directory.resolve().name
 
 
-def store_path(store: FeatureStore) -> str:
-    """Return `.../NAME`: readers of the report need not know the folders above the store."""
-    return f".../{store_name(store)}"
-
-
-def conv_base_name(store: FeatureStore) -> str:
-    """Return the name of the conv base and its arguments; of a file only its name, not its folder."""
-    arguments = store.manifest.spec.get("conv_base_args") or {}
-    text = ", ".join(f"{key}={value}" for key, value in arguments.items())
-    return Path(str(store.manifest.sources["conv_base"])).name + (f" ({text})" if text else "")
-
-
-def weights_name(store: FeatureStore) -> str:
-    """Return `ImageNet`, `RANDOM`, or the name of the weights file."""
-    weights = str(store.manifest.sources.get("weights"))
-    return {"imagenet": "ImageNet", "random": "RANDOM"}.get(weights, Path(weights).name)
-
-
 def feature_facts(store: FeatureStore) -> dict[str, str]:
-    """Return how the features were computed and stored, by the name of each fact."""
+    """Return how the features were computed and stored, by the name of each fact.
+
+    Of files only their names are shown: readers of the report need not know the folders above them.
+    """
     manifest, spec = store.manifest, store.manifest.spec
+    arguments = ", ".join(f"{key}={value}" for key, value in (spec.get("conv_base_args") or {}).items())
+    weights = str(manifest.sources.get("weights"))
     precision, error = str(spec["precision"]), manifest.precision_error
     if error:
         precision += f"; relative L2 error {error['relative_l2']:.1e} against float32 on {error['images']} images"
     return {
-        "conv base": conv_base_name(store),
-        "weights": weights_name(store),
+        "conv base": Path(str(manifest.sources["conv_base"])).name + (f" ({arguments})" if arguments else ""),
+        "weights": {"imagenet": "ImageNet", "random": "RANDOM"}.get(weights, Path(weights).name),
         "input size": "{} x {} pixels".format(*spec["size"]),
         "cut": spec.get("cut") or "the last layer",
         "precision": precision,
