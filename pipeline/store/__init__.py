@@ -1,9 +1,9 @@
 """The cache on disk: one directory of immutable shards, an index and a manifest."""
 
 from pipeline.store.feature_store import BadImage, FeatureStore
-from pipeline.store.index import NO_ROW, Index, empty_index
+from pipeline.store.index import NO_ROW, Index
 from pipeline.store.layout import view_directory
-from pipeline.store.manifest import BadRow, Manifest, ShardEntry, read_manifest, stored_spec
+from pipeline.store.manifest import BadRow, Manifest, ShardEntry, read_manifest
 from pipeline.store.open_store import open_features
 from pipeline.store.shard_file import ShardContent, ShardDamaged
 from pipeline.store.views import count_views, drop_views, open_view, open_views, stack_views, view_numbers
@@ -22,14 +22,12 @@ __all__ = [
     "StoreWriter",
     "count_views",
     "drop_views",
-    "empty_index",
     "open_features",
     "open_for_writing",
     "open_view",
     "open_views",
     "read_manifest",
     "stack_views",
-    "stored_spec",
     "view_directory",
     "view_numbers",
 ]

@@ -1,7 +1,8 @@
-"""`FeatureStore`: a store as a reader sees it: complete shards only, all of it checked."""
+"""`FeatureStore`: images, labels and features of a store, of its finished shards only."""
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +11,10 @@ import numpy as np
 
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.images.status import Status
-from pipeline.images.table import NO_GROUP, SPLITS, ImageTable
+from pipeline.images.table import NO_GROUP, SPLITS
 from pipeline.store.index import NO_ROW, Index
 from pipeline.store.layout import FINETUNING, HEADS
-from pipeline.store.manifest import Manifest, ShardEntry, stored_spec
+from pipeline.store.manifest import Manifest, ShardEntry
 from pipeline.store.read_rows import FeatureRows
 from pipeline.store.rows_by_content import RowsByContent
 from pipeline.store.shard_reader import ShardReader
@@ -28,77 +29,64 @@ class BadImage(NamedTuple):
 
 
 class FeatureStore:
-    """The features of a data set on disk.
+    """The features of a data set on disk; made by `open_features`.
 
     Attributes
     ----------
     directory : Path
+        The directory of the store.
     manifest : Manifest
     index : Index
+    shards : ShardReader
+        Opens the files of the features.
+    images : ImageTable
+        All images of the data set, also those without features.
+    classes : tuple of str
+        The class names, sorted; labels are indices into them.
+    feature_shape : tuple of int
+        The shape of one row.
+    dtype : dtype
+        The dtype in which features are stored.
+    bytes_per_row : int
+        Bytes of one row of features, as stored.
+    fingerprint : str
+        The fingerprint of the spec that the features were made with.
     """
 
     def __init__(self, directory: Path, manifest: Manifest, index: Index):
-        self.directory = directory
-        self.manifest = manifest
-        self.index = index
+        self.directory, self.manifest, self.index = directory, manifest, index
         self.shards = ShardReader(directory, manifest, index)
+        self.images, self.classes = index.images, index.images.classes
+        self.feature_shape, self.dtype = manifest.feature_shape, manifest.dtype
+        self.bytes_per_row = math.prod(manifest.feature_shape) * manifest.dtype.itemsize
+        self.fingerprint = manifest.fingerprint
 
     def __repr__(self) -> str:
         return f"<FeatureStore {self.directory}: {len(self.images)} images, features {self.feature_shape}>"
 
     @property
-    def images(self) -> ImageTable:
-        """All images of the data set, those without features too."""
-        return self.index.images
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The class names, sorted; labels are indices into them."""
-        return self.images.classes
-
-    @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """The shape of one row."""
-        return self.manifest.feature_shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The dtype that features are stored in."""
-        return self.manifest.dtype
-
-    @property
-    def bytes_per_row(self) -> int:
-        """Bytes of one row of features, as stored."""
-        return int(np.prod(self.feature_shape)) * self.dtype.itemsize
-
-    @property
-    def fingerprint(self) -> str:
-        """The fingerprint of the spec that the features were made with."""
-        return self.manifest.fingerprint
-
-    @property
     def spec(self) -> ConvBaseSpec:
-        """The spec that the features were made with, resolved."""
-        return stored_spec(self.manifest)
+        """The resolved spec that the features were made with."""
+        return self.manifest.conv_base_spec
 
     @property
     def heads_directory(self) -> Path:
-        """Where trained heads are kept."""
+        """The directory of the saved heads."""
         return self.directory / HEADS
 
     @property
     def finetuning_directory(self) -> Path:
-        """Where fine-tuning keeps what it goes on from after an interruption."""
+        """The directory of the state from which an interrupted fine-tuning continues."""
         return self.directory / FINETUNING
 
     @property
     def random_weights(self) -> bool:
-        """Whether the conv base has never seen a photo; then accuracies say little."""
+        """Whether the conv base was not trained on photos; accuracies then say little."""
         return self.manifest.sources.get("weights") == "random"
 
     @cached_property
     def row_status(self) -> np.ndarray:
-        """The status of each row of the shards, ndarray of shape (m,), uint8; 0 where none is written yet."""
+        """The status of each row, ndarray of shape (m,), uint8; `NEVER_WRITTEN` in shards that are not finished."""
         status = np.full(len(self.index.contents), Status.NEVER_WRITTEN, np.uint8)
         for shard in self.manifest.shards:
             status[shard.start : shard.stop] = Status.OK
@@ -109,46 +97,45 @@ class FeatureStore:
     @cached_property
     def status(self) -> np.ndarray:
         """The status of each image, ndarray of shape (n,), uint8."""
-        status = np.full(len(self.images), Status.UNREADABLE, np.uint8)
-        has_row = self.index.rows != NO_ROW
-        status[has_row] = self.row_status[self.index.rows[has_row]]
-        return status
+        return np.where(self.index.rows == NO_ROW, np.uint8(Status.UNREADABLE), self._of_rows(self.row_status))
 
-    @property
-    def bad(self) -> list[BadImage]:
-        """Images that were tried and have no features."""
-        tried = np.flatnonzero((self.status != Status.OK) & ~self._waiting)
-        rows, reasons = self.index.rows, self._reasons
-        return [
-            BadImage(self.images.ids[i], Status(self.status[i]), reasons.get(int(rows[i]), "cannot be read"))
-            for i in tried.tolist()
-        ]
+    @cached_property
+    def _is_pending(self) -> np.ndarray:
+        """Whether each image has a row in a shard that is not finished, ndarray of shape (n,), bool."""
+        finished = np.zeros(len(self.index.contents), bool)
+        for shard in self.manifest.shards:
+            finished[shard.start : shard.stop] = True
+        return (self.index.rows != NO_ROW) & ~self._of_rows(finished)
 
     @property
     def pending(self) -> int:
-        """How many images wait for features; not 0 after an interruption."""
-        return int(np.count_nonzero(self._waiting))
-
-    @cached_property
-    def _reasons(self) -> dict[int, str]:
-        return {bad.row: bad.reason for shard in self.manifest.shards for bad in shard.bad}
+        """How many images wait for features; more than 0 after an interruption."""
+        return int(np.count_nonzero(self._is_pending))
 
     @property
-    def _waiting(self) -> np.ndarray:
-        """Which images are in no finished shard yet; a row that was tried when its image was gone has a reason."""
-        return (self.status == Status.NEVER_WRITTEN) & ~np.isin(self.index.rows, list(self._reasons))
+    def bad(self) -> list[BadImage]:
+        """The images for which stage one found no features."""
+        reasons = {bad.row: bad.reason for shard in self.manifest.shards for bad in shard.bad}
+        return [
+            BadImage(self.images.ids[i], Status(self.status[i]), reasons.get(int(self.index.rows[i]), "cannot be read"))
+            for i in np.flatnonzero((self.status != Status.OK) & ~self._is_pending).tolist()
+        ]
+
+    def _of_rows(self, values: np.ndarray) -> np.ndarray:
+        """Return the value of each image's row, of values of shape (m,); any value for an image without a row."""
+        return values[self.index.rows] if len(values) else np.zeros(len(self.images), values.dtype)
 
     def missing_shards(self) -> list[ShardEntry]:
-        """Finished shards whose files are gone or have another size; a look at the directory, no more."""
+        """Return the finished shards whose files are missing or have another size; no file is opened."""
         return [entry for entry in self.manifest.shards if _file_size(self.shards.path(entry)) != entry.bytes]
 
     def members(self, split: str | None = None) -> np.ndarray:
-        """The images with features, as indices into `images`, ndarray of int64; of one split or of all.
+        """Return the images of a split, or all, that have features: indices into `images`, ndarray of int64.
 
         Raises
         ------
         ValueError
-            No such split.
+            There is no such split.
         """
         usable = self.status == Status.OK
         if split is not None:
@@ -158,42 +145,42 @@ class FeatureStore:
         return np.flatnonzero(usable)
 
     def load(self, split: str | None = None, *, dtype: str | np.dtype | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Features and labels of a split.
+        """Read features and labels of a split into memory.
 
         Parameters
         ----------
         split : {"train", "validation", "test"}, optional
-            All images with features if not given.
+            All splits if not given. Images without features are left out.
         dtype : dtype, optional
-            float16 or float32; as stored if not given.
+            The dtype of X, float16 or float32; as stored if not given.
 
         Returns
         -------
         X : ndarray of shape (n, 4, 4, 512), or (n, *feature_shape)
         y : ndarray of shape (n,), int32
-            Indices into `classes`, in the order of `ids(split)`.
+            Labels, indices into `classes`. Rows of X and y are in the order of `ids(split)`.
 
         Raises
         ------
         StoreDamaged
-            A row is not what was written; no numbers are returned then.
+            A shard is not what was written.
         """
         members = self.members(split)
         return self.read_rows(self.index.rows[members], dtype=dtype), self.images.labels[members]
 
     def on_demand(self, split: str | None = None) -> tuple[FeatureRows, np.ndarray]:
-        """Features and labels as of `load(split)`, but that a row is read when it is asked for, by `X[rows]`."""
+        """Return features and labels like `load(split)`; a row is read when it is indexed, by `X[rows]`."""
         members = self.members(split)
         return self.rows_on_demand(self.index.rows[members]), self.images.labels[members]
 
     def ids(self, split: str | None = None) -> list[str]:
-        """The ids of the images of `load(split)`, in its order."""
+        """Return the ids of the images of `load(split)`, in the same order."""
         return [self.images.ids[member] for member in self.members(split).tolist()]
 
     def resampling_groups(self, split: str | None = None) -> np.ndarray:
-        """What is drawn as one where scores are resampled, ndarray of shape (n,), int64, in the order of `ids(split)`.
+        """Return the group of each image of `ids(split)`, ndarray of shape (n,), int64, for resampling scores.
 
-        The same number for images of one of the user's groups, and for equal images without a group.
+        Images of one of the user's groups, and equal images without a group, have the same number.
         """
         members = self.members(split)
         groups, rows = self.images.groups[members], self.index.rows[members]

@@ -1,7 +1,7 @@
-"""The index of a store: its images, and which row of the shards holds each one's features.
+"""The index of a store: its images, and which row of the shards holds the features of each.
 
-Rows of the shards belong to contents, not to files: two equal files share a row, and a renamed
-or relabelled file keeps its own.
+A row belongs to a content, not to a file: two equal files share a row, and a file that is renamed or
+relabelled keeps its row.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.files.structure import check_hdf5_structure
 from pipeline.images.table import COLUMNS, NO_GROUP, SPLITS, ImageTable, Skipped
 
 NO_ROW = -1
-LOST = "which rows are whose is lost: restore it from a copy, or start over with `features IMAGES --rebuild`"
+REMEDY = "restore it from a copy, or start over with `features IMAGES --rebuild`"
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Index:
     Attributes
     ----------
     images : ImageTable
-        n images.
+        All n images of the data set.
     rows : ndarray of shape (n,), int64
-        The row of each image; `NO_ROW` where the file could not be read.
+        The row of each image; `NO_ROW` for a file that could not be read.
     contents : ndarray of shape (m, 32), uint8
         The sha256 of the image of each row.
     ranges : ndarray of shape (shards, 2), int64
-        First row and one past the last row of each shard, finished or not; they cover 0 to m.
+        First row, and one past the last row, of each shard, finished or not. They cover rows 0 to m.
     """
 
     images: ImageTable
@@ -45,7 +45,7 @@ class Index:
     ranges: np.ndarray
 
     def to_bytes(self) -> memoryview:
-        """The bytes of the index file; the same index gives the same bytes."""
+        """Return the bytes of the index file; the same index gives the same bytes."""
         ids = [id.encode("utf-8", "surrogateescape") for id in self.images.ids]
         buffer = io.BytesIO()
         with h5py.File(buffer, "w") as file:
@@ -60,27 +60,22 @@ class Index:
         return buffer.getbuffer()
 
 
-def empty_index(images: ImageTable) -> Index:
-    """An index in which no image has a row yet."""
-    none = np.full(len(images), NO_ROW, np.int64)
-    return Index(images, none, np.empty((0, 32), np.uint8), np.empty((0, 2), np.int64))
-
-
 def read_index(data: bytes, root: Path, source: Path) -> Index:
-    """Read what `Index.to_bytes` made; the caller has checked the bytes' sha256.
+    """Read an index from the bytes of `Index.to_bytes`.
 
     Parameters
     ----------
     data : bytes
+        Bytes whose sha256 was checked, which does not tell who wrote them.
     root : Path
         The folder that ids are relative to.
     source : Path
-        Where the bytes came from, for messages.
+        The file that the bytes came from, for messages.
 
     Raises
     ------
     StoreDamaged
-        It is no index, or a hostile one.
+        The bytes are no index, or one that is unsafe to read.
     """
     try:
         check_hdf5_structure(io.BytesIO(data))
@@ -90,16 +85,16 @@ def read_index(data: bytes, root: Path, source: Path) -> Index:
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
         problem = str(error)
     if problem:
-        raise StoreDamaged(f"{source} is not the index of a store ({problem}); {LOST}")
+        raise StoreDamaged(f"{source} is not the index of a store ({problem}); {REMEDY}")
     return index
 
 
 def _read(file: h5py.File, root: Path) -> Index:
-    held = file["images"]
-    column: dict[str, np.ndarray] = {name: held[name][:] for name in (*COLUMNS, "rows") if name in held}
-    if "groups" not in column:  # of an older version
+    group = file["images"]
+    column: dict[str, np.ndarray] = {name: group[name][:] for name in (*COLUMNS, "rows") if name in group}
+    if "groups" not in column:  # older versions wrote none
         column["groups"] = np.full(len(column["rows"]), NO_GROUP, np.int32)
-    id_bytes, ends = held["id_bytes"][:].tobytes(), held["id_ends"][:].tolist()
+    id_bytes, ends = group["id_bytes"][:].tobytes(), group["id_ends"][:].tolist()
     classes, skipped = (json.loads(file[name][:].tobytes()) for name in ("classes", "skipped"))
     images = ImageTable(
         root=root,
@@ -112,7 +107,7 @@ def _read(file: h5py.File, root: Path) -> Index:
 
 
 def _is_consistent(index: Index) -> bool:
-    """Whether no number of a stranger's index points outside the index."""
+    """Whether columns are of one length and every number points inside the index, whoever wrote it."""
     images, m = index.images, len(index.contents)
     columns = [index.rows, *(getattr(images, name) for name in COLUMNS)]
     starts, stops = index.ranges.reshape(-1, 2).T

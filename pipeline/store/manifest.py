@@ -1,4 +1,4 @@
-"""`manifest.json`: what a store is, and which of its files are finished."""
+"""`manifest.json`: the spec of a store, and which of its shards are finished."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BadRow(NamedTuple):
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A finished shard: rows `start` to `stop`, its file's size and sha256, its bad rows, its maker.
+    """A finished shard: rows `start` to `stop`, size and sha256 of its file, its bad rows, its maker.
 
     `maker` is 0 for the manifest's `made_with`, and i for the i-th of its `later_makers`, counted from 1.
     """
@@ -43,33 +43,37 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The document at the head of a store.
+    """What `manifest.json` holds.
 
     Attributes
     ----------
     spec : mapping
         The identity of the resolved `ConvBaseSpec`.
     fingerprint : str
+        The sha256 of `spec`.
     feature_shape : tuple of int
-        Of one row: (4, 4, 512).
+        The shape of one row: (4, 4, 512).
     sources : mapping
-        Where conv base and weights came from; for finding them again, never compared.
+        Where conv base and weights came from; used to load them again, never compared.
     rows_per_shard : int
+        The largest number of rows of a shard.
     compression : str, optional
+        The HDF5 filter of the shards.
     index : str
-        The file name of the index; it holds the first digits of its sha256.
+        The file name of the index.
     index_sha256 : str
+        The sha256 of the index.
     shards : tuple of ShardEntry
-        The finished ones, by `start`.
+        The finished shards, by their first row.
     images : mapping
-        Where the images came from and the fractions of the splits.
+        `root`: the folder that the ids of the images are relative to.
     made_with : mapping
         Library versions and machine of the first run; recorded, not compared.
     later_makers : tuple of mapping
-        The same of later runs, each time it changed.
+        Library versions and machine of each later run in which they changed.
     precision_error : mapping
-        Of a conv base that does not compute in float32: `relative_l2`, the error of its features
-        against float32 on the first `images` of the store; empty otherwise.
+        For a conv base that does not compute in float32: `relative_l2`, the error of its features
+        against float32 on the first `images` of the store. Empty otherwise.
     """
 
     spec: Mapping[str, Any]
@@ -100,8 +104,22 @@ class Manifest:
         """Return the library versions and the machine that made a shard."""
         return self.makers[entry.maker]
 
+    @property
+    def conv_base_spec(self) -> ConvBaseSpec:
+        """The resolved spec, with the sources of conv base and weights in place of their names."""
+        conv_base = self.sources["conv_base"]
+        fields = {
+            **{name: value for name, value in self.spec.items() if name != "format"},
+            "conv_base": conv_base,
+            "weights": ConvBaseSpec.weights if conv_base.endswith(".keras") else self.sources["weights"],
+            "size": tuple(self.spec["size"]),
+        }
+        if "view" in fields:
+            fields["view"] = View.from_identity(fields["view"])
+        return ConvBaseSpec(**fields)
+
     def write(self, directory: Path) -> None:
-        """Put it in place durably."""
+        """Write the manifest durably."""
         write_json(directory / MANIFEST, {"format": FORMAT, **asdict(self)})
 
 
@@ -111,9 +129,9 @@ def read_manifest(directory: Path) -> Manifest:
     Raises
     ------
     StoreError
-        There is none, or it is of another format.
+        There is no manifest, or it is of another format.
     StoreDamaged
-        It is not what was written.
+        The manifest is not what was written.
     """
     path = directory / MANIFEST
     try:
@@ -128,23 +146,13 @@ def read_manifest(directory: Path) -> Manifest:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise StoreDamaged(f"{error}; restore it from a copy, or start over with --rebuild") from None
-    found = document.pop("format", None)
-    if found != FORMAT:
-        raise StoreError(f"{path} has store format {found}, this version reads {FORMAT}; use another directory")
+    stored_format = document.pop("format", None)
+    if stored_format != FORMAT:
+        raise StoreError(f"{path} has store format {stored_format}, this version reads {FORMAT}; use another directory")
     try:
         return _from_document(document)
     except (TypeError, KeyError, ValueError, AttributeError, SpecError) as error:
         raise StoreDamaged(f"{path} is not the manifest of a store ({error}); start over with --rebuild") from None
-
-
-def stored_spec(manifest: Manifest) -> ConvBaseSpec:
-    """The resolved spec of a store, naming conv base and weights by where they came from."""
-    known = {key: value for key, value in manifest.spec.items() if key != "format"}
-    conv_base = manifest.sources["conv_base"]
-    weights = ConvBaseSpec.weights if conv_base.endswith(".keras") else manifest.sources["weights"]
-    given = {"conv_base": conv_base, "weights": weights, "size": tuple(known["size"])}
-    view = {"view": View.from_identity(known["view"])} if "view" in known else {}
-    return ConvBaseSpec(**{**known, **given, **view})
 
 
 def _from_document(document: dict[str, Any]) -> Manifest:
@@ -164,5 +172,5 @@ def _from_document(document: dict[str, Any]) -> Manifest:
         raise ValueError("a shard has an unknown maker")
     if "root" not in manifest.images:
         raise ValueError("it names no root of the images")
-    stored_spec(manifest)  # raises what it lacks
+    manifest.conv_base_spec  # noqa: B018  # raises an error if a field is missing or out of range
     return manifest

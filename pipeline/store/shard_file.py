@@ -29,6 +29,7 @@ from pipeline.errors import StoreDamaged
 from pipeline.files.durable import sha256_of_file
 from pipeline.files.structure import check_hdf5_structure
 from pipeline.images.status import Status
+from pipeline.store.manifest import Manifest
 
 FORMAT = 1
 MAX_EXPANSION = 1032  # times the size of the file: the most that gzip can do, which it does with equal rows
@@ -103,16 +104,12 @@ class Shard:
     Parameters
     ----------
     path : Path
+    manifest : Manifest
+        The manifest of the store; the shard must have its fingerprint, shape of rows and dtype.
     start : int
         The first row that the shard must hold.
     ids : ndarray of shape (rows, 32), uint8
         The sha256 of the images that it must hold.
-    fingerprint : str
-        The fingerprint of the spec that it must be made with.
-    row_shape : tuple of int
-        The shape of one row of features.
-    dtype : dtype
-        The dtype of the features.
     sha256 : str, optional
         The sha256 of the file, which covers every row. Without it no row is checked until
         `check_rows` is called.
@@ -126,32 +123,23 @@ class Shard:
     """
 
     def __init__(
-        self,
-        path: Path,
-        start: int,
-        ids: np.ndarray,
-        *,
-        fingerprint: str,
-        row_shape: tuple[int, ...],
-        dtype: np.dtype,
-        sha256: str | None,
-        stays_mapped: bool = False,
+        self, path: Path, manifest: Manifest, start: int, ids: np.ndarray, *, sha256: str | None, stays_mapped: bool
     ):
-        self.path, self.dtype, self.shape = path, dtype, (len(ids), *row_shape)
+        self.path, self.dtype, self.shape = path, manifest.dtype, (len(ids), *manifest.feature_shape)
         self.stays_mapped = stays_mapped
         self._mapped: np.ndarray | None = None
+        stop, fingerprint = start + len(ids), manifest.fingerprint
         with self._errors_as_damage():
             self._state = _file_state(path)
             if sha256 is not None and sha256_of_file(path) != sha256:
                 raise ShardDamaged(path, "is not what was written (its sha256 differs)")
             check_hdf5_structure(path, max_expansion=MAX_EXPANSION)
             with h5py.File(path, "r") as file:
-                expected = {"format": FORMAT, "start": start, "stop": start + len(ids), "fingerprint": fingerprint}
-                self._check_attributes(file, expected)
+                self._check_attributes(file, format=FORMAT, start=start, stop=stop, fingerprint=fingerprint)
                 self.status = self._dataset(file, "status", (len(ids),), np.uint8)[:]
                 self.crc32 = self._dataset(file, "crc32", (len(ids),), np.uint32)[:]
                 stored_ids = self._dataset(file, "ids", (len(ids), 32), np.uint8)[:]
-                features = self._dataset(file, "features", self.shape, dtype)
+                features = self._dataset(file, "features", self.shape, self.dtype)
                 self.offset = features.id.get_offset() if features.chunks is None else None
         if not np.array_equal(stored_ids, ids):
             raise ShardDamaged(path, "holds other images than the index says")
@@ -221,7 +209,7 @@ class Shard:
         except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:  # h5py raises these over damage
             raise ShardDamaged(self.path, f"cannot be read ({error})") from None
 
-    def _check_attributes(self, file: h5py.File, expected: dict[str, Any]) -> None:
+    def _check_attributes(self, file: h5py.File, **expected: int | str) -> None:
         for name, value in expected.items():
             stored = file.attrs.get(name)
             stored = stored.item() if isinstance(stored, np.generic) else stored

@@ -57,11 +57,9 @@ class ShardReader:
         """Open the shard of rows `start` to `stop`, whether the manifest lists it or not; see `Shard`."""
         return Shard(
             self.directory / SHARDS / shard_name(start, stop),
+            self.manifest,
             start,
             self.index.contents[start:stop],
-            fingerprint=self.manifest.fingerprint,
-            row_shape=self.manifest.feature_shape,
-            dtype=self.manifest.dtype,
             sha256=sha256,
             stays_mapped=len(self.entries) <= MAX_MAPPED,
         )

@@ -1,9 +1,7 @@
-"""Views of a store: each is a store of its own below `views/`, of augmented copies of the images.
+"""Augmented views of a store: each is a store of its own below `views/`, of copies of the train images.
 
-    views/001/    manifest.json, index and shards, as of any store
-
-Their spec is the store's but for the field `view`. Rows are found by content, so that a view needs
-no labels and no splits: those are the store's.
+The spec of a view is the spec of the store with the field `view`. Rows of a view are found by the content
+of an image; labels and splits are those of the store.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ DROP = "drop the views with `features --views 1` and make them again"
 
 
 def view_numbers(directory: Path) -> list[int]:
-    """The augmented views that a store has, from 1 on without a gap."""
+    """Return the numbers of the augmented views that a store has, from 1 on without a gap."""
     number = 1
     while (view_directory(directory, number) / MANIFEST).is_file():
         number += 1
@@ -43,31 +41,31 @@ def count_views(directory: Path) -> int:
 
 
 def drop_views(directory: Path, count: int) -> int:
-    """Delete all but `count` views, view 0 among them, the last first; returns how many.
+    """Delete the last augmented views, so that `count` views with view 0 are left; return how many were deleted.
 
     Raises
     ------
     StoreBusy
-        Another process is writing to one.
+        Another process is writing to one of them.
     """
     dropped = [number for number in view_numbers(directory) if number >= count]
     for number in reversed(dropped):
         view = view_directory(directory, number)
-        with lock_directory(view):  # whoever makes this view again does it under its name, not in what is being deleted
+        with lock_directory(view):  # a view of this number that is made meanwhile is not deleted
             os.replace(view, view.with_name(f"{TEMPORARY}{view.name}-{secrets.token_hex(4)}"))
             sync_directory(view.parent)
-    for left_over in (directory / VIEWS).glob(f"{TEMPORARY}*"):  # of a run that was killed, too
+    for left_over in (directory / VIEWS).glob(f"{TEMPORARY}*"):  # also those of a run that was killed
         shutil.rmtree(left_over, ignore_errors=True)
     return len(dropped)
 
 
 def open_views(store: FeatureStore) -> list[FeatureStore]:
-    """The augmented views of a store, in order, each made with the store's own spec.
+    """Open the augmented views of a store, in order.
 
     Raises
     ------
     StoreMismatch
-        A view was made with another spec; it is named.
+        A view was made with another spec than the store.
     StoreDamaged
         A view's manifest or index is not what was written.
     """
@@ -75,7 +73,7 @@ def open_views(store: FeatureStore) -> list[FeatureStore]:
 
 
 def open_view(store: FeatureStore, number: int) -> FeatureStore:
-    """One of `open_views`."""
+    """Open one augmented view of a store; see `open_views` for the errors."""
     try:
         view = open_features(view_directory(store.directory, number))
     except StoreDamaged as error:
@@ -89,31 +87,31 @@ def open_view(store: FeatureStore, number: int) -> FeatureStore:
 
 
 def stack_views(store: FeatureStore, split: str, count: int) -> tuple[FeatureRows, np.ndarray, np.ndarray]:
-    """Features, labels and groups of a split in several views, a row an image and view.
+    """Return features, labels and groups of a split in several views: a row for each image and view.
 
     Parameters
     ----------
     store : FeatureStore
     split : {"train", "validation", "test"}
     count : int
-        Views, with view 0.
+        Number of views, view 0 among them.
 
     Returns
     -------
     X : FeatureRows of shape (m, *feature_shape)
-        View 0 of every image with features, in the order of `store.load(split)`, then view 1, and
-        so on. An image that a view has no features of, as they were not finite, is left out there.
+        View 0 of every image with features, in the order of `store.load(split)`, then view 1, and so
+        on. Images whose features are not finite in a view are left out of this view.
     y : ndarray of shape (m,), int32
         Labels.
     groups : ndarray of shape (m,), int64
-        The same number where the image is the same, by its content.
+        The same number for rows of the same image, and of images of equal content.
 
     Raises
     ------
     StoreMismatch
         See `open_views`.
     StoreError
-        There are fewer views, or an image was added since a view was filled.
+        The store has fewer views, or an image was added after a view was filled.
     """
     if (stored := count_views(store.directory)) < count:
         raise StoreError(f"{store.directory} has {stored} of {count} views; run `features` with --views {count}")
@@ -132,13 +130,12 @@ def stack_views(store: FeatureStore, split: str, count: int) -> tuple[FeatureRow
 
 
 def _rows_in(view: FeatureStore, contents: list[bytes]) -> np.ndarray:
-    """The row of each content in a view; `NO_ROW` where its features are not finite."""
+    """Return the row of each content in a view, ndarray of int64; `NO_ROW` where the features are not finite."""
     row_of = view.rows_by_content()
     rows = np.array([row_of(content) for content in contents], np.int64)
     bad_rows = [bad.row for shard in view.manifest.shards for bad in shard.bad if bad.status == Status.NOT_FINITE]
-    tried = {content.tobytes() for content in view.index.contents[bad_rows]}
-    missing = sum(row == NO_ROW and contents[at] not in tried for at, row in enumerate(rows.tolist()))
-    if missing:
+    not_finite = {content.tobytes() for content in view.index.contents[bad_rows]}
+    if missing := sum(contents[i] not in not_finite for i in np.flatnonzero(rows == NO_ROW)):
         raise StoreError(
             f"{view.directory}: {missing} of {len(contents)} images have no features in this view yet; run "
             "`features` again, it computes what is missing"
