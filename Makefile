@@ -1,4 +1,4 @@
-# Every target makes .venv and installs what is missing first; `make help` lists them.
+# Every target creates .venv and installs what is missing; `make help` lists the targets.
 
 DATA ?=
 CONV_BASE ?= vgg16
@@ -9,10 +9,12 @@ CUT ?=
 VIEWS ?=
 HEADS ?=
 
-# Without DATA: scikit-learn's handwritten digits, the only data for which random weights may stand in.
+# Without DATA: scikit-learn's handwritten digits, the only data for which random weights are allowed.
 IMAGES := $(if $(DATA),$(DATA),cache/digits)
 SAMPLE := $(if $(DATA),,sample)
-CACHE ?= cache/$(basename $(notdir $(patsubst %/,%,$(IMAGES))))-$(basename $(notdir $(CONV_BASE)))-$(SIZE)$(if $(CUT),-$(CUT))
+# The whole path of DATA with + for /: two data sets must not share a store, as one would replace the other.
+NAME := $(if $(DATA),$(subst /,+,$(patsubst %/,%,$(DATA))),digits)
+CACHE ?= cache/$(NAME)-$(basename $(notdir $(CONV_BASE)))-$(SIZE)$(if $(CUT),-$(CUT))
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -21,93 +23,94 @@ RUN := .venv/bin/python -m pipeline
 .DEFAULT_GOAL := help
 .PHONY: help features heads finetune predict export report info verify duplicates pack sample test torture bench three-ways augmentation finetune-speed lint clean conv-bases
 
-help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
+help: ## list the targets and variables
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
 	@echo
-	@echo 'variables: DATA=folder CACHE=dir CONV_BASE=name CONV_BASE_ARGS="alpha=0.35" WEIGHTS={imagenet,random,file}'
+	@echo 'variables: DATA=folder CONV_BASE=name CONV_BASE_ARGS="alpha=0.35" WEIGHTS={imagenet,random,file}'
 	@echo '           SIZE=150 CUT=top1 VIEWS=8 HEADS=dense,logistic; NEW=folder OUT=labels.csv HEAD=name FILE=model.keras'
+	@echo '           CACHE=dir is the store (default: cache/DATA-CONV_BASE-SIZE, with + for each / in DATA)'
 	@echo '           any other option: FEATURES_ARGS HEADS_ARGS FINETUNE_ARGS PREDICT_ARGS EXPORT_ARGS REPORT_ARGS'
 	@echo '           VERIFY_ARGS DUPLICATES_ARGS TORTURE_ARGS BENCH_ARGS WAYS_ARGS'
 
-features: .venv/installed $(SAMPLE) ## stage one: compute and keep the features of DATA (default: handwritten digits)
+features: .venv/installed $(SAMPLE) ## stage one: compute and store the features of DATA (default: handwritten digits)
 	@$(RUN) features "$(IMAGES)" --cache "$(CACHE)" --conv-base "$(CONV_BASE)" --size $(SIZE) $(if $(CUT),--cut "$(CUT)") $(if $(VIEWS),--views $(VIEWS)) \
 		$(foreach arg,$(CONV_BASE_ARGS),--conv-base-arg $(arg)) \
 		$(if $(WEIGHTS),--weights "$(WEIGHTS)",$(if $(DATA),,--allow-random-weights)) $(FEATURES_ARGS)
 
-heads: features ## stage two: train heads on the kept features and print a leaderboard
+heads: features ## stage two: train heads on the stored features and print a leaderboard
 	@$(RUN) heads "$(CACHE)" $(if $(HEADS),--heads "$(HEADS)") $(HEADS_ARGS)
 
 predict: .venv/installed ## label new images with a head of CACHE (NEW=folder OUT=labels.csv HEAD=name, the best by default)
 	@test -n "$(NEW)" || { echo 'which images? make predict CACHE=$(CACHE) NEW=folder' >&2; exit 2; }
 	@$(RUN) predict "$(CACHE)" "$(NEW)" $(if $(HEAD),--head "$(HEAD)") --out "$(or $(OUT),labels.csv)" $(PREDICT_ARGS)
 
-export: .venv/installed ## conv base and head of CACHE as one model (FILE=model.keras HEAD=name, the best by default)
+export: .venv/installed ## write conv base and head of CACHE as one model (FILE=model.keras HEAD=name, the best by default)
 	@$(RUN) export "$(CACHE)" "$(or $(FILE),$(CACHE).keras)" $(if $(HEAD),--head "$(HEAD)") $(EXPORT_ARGS)
 
-report: .venv/installed ## one HTML page about the store and its heads, in the store (HEAD=name)
+report: .venv/installed ## write one HTML page about the store and its heads into the store (HEAD=name)
 	@$(RUN) report "$(CACHE)" $(if $(HEAD),--head "$(HEAD)") $(REPORT_ARGS)
 
 finetune: CUT = top1
-finetune: features ## keep maps from below the top block (CUT=top2, CUT=layer), tune what is above it with a head
+finetune: features ## store the maps below the top block (CUT=top2, CUT=layer), train the layers above with a head
 	@$(RUN) finetune "$(CACHE)" $(FINETUNE_ARGS)
 
-info: .venv/installed ## what the store holds
+info: .venv/installed ## show what the store contains
 	@$(RUN) info "$(CACHE)"
 
-verify: .venv/installed ## is every row what it claims to be? (VERIFY_ARGS="--full --sources")
+verify: .venv/installed ## check the store (VERIFY_ARGS="--full --sources")
 	@$(RUN) verify "$(CACHE)" $(VERIFY_ARGS)
 
-duplicates: .venv/installed ## one picture twice, across splits or under two labels? (DUPLICATES_ARGS="--groups groups.csv")
+duplicates: .venv/installed ## find images of the same picture, across splits or under two labels (DUPLICATES_ARGS="--groups groups.csv")
 	@$(RUN) duplicates "$(CACHE)" $(DUPLICATES_ARGS)
 
-pack: .venv/installed ## the store as one HDF5 file, beside it
+pack: .venv/installed ## write the features of the store into one HDF5 file beside it
 	@$(RUN) pack "$(CACHE)" "$(CACHE).h5"
 
-conv-bases: .venv/installed ## a table of all conv bases
+conv-bases: .venv/installed ## print a table of all conv bases
 	@.venv/bin/python scripts/list_conv_bases.py
 
 sample: .venv/installed
 	@.venv/bin/python -c 'from pipeline.images.sample import write_sample; write_sample("cache/digits")'
 
-test: .venv/installed-dev lint ## lint, then all tests
+test: .venv/installed-dev lint ## run lint, then all tests
 	@.venv/bin/python -m pytest -n auto
 
-torture: .venv/installed-dev ## try to break it: kills, failing disks, flipped bits, bad images (DATA=folder N=1000)
+torture: .venv/installed-dev ## try to damage stores: kills, failing disks, flipped bits, bad images (DATA=folder N=1000)
 	@.venv/bin/python -m scripts.torture $(if $(DATA),--images "$(DATA)") $(if $(N),--n $(N)) $(TORTURE_ARGS)
 
-bench: .venv/installed ## measure everything side by side, in ten minutes or so (SCALE=4 DATA=folder)
+bench: .venv/installed ## measure speed and memory in about ten minutes (SCALE=4 DATA=folder)
 	@.venv/bin/python -m scripts.bench --plot docs/bench.png $(if $(DATA),--data "$(DATA)") $(if $(SCALE),--scale $(SCALE)) $(BENCH_ARGS)
 
-three-ways: .venv/installed ## a table of the slides' three ways on DATA: accuracy, seconds, end to end (WAYS_ARGS="--train 1000")
+three-ways: .venv/installed ## compare the slides' three ways on DATA: accuracy, seconds, end to end (WAYS_ARGS="--train 1000")
 	@test -n "$(DATA)" || { echo 'which photos? make three-ways DATA=folder WEIGHTS=file' >&2; exit 2; }
 	@.venv/bin/python -m scripts.three_ways "$(DATA)" --conv-base "$(CONV_BASE)" --size $(SIZE) \
 		$(foreach arg,$(CONV_BASE_ARGS),--conv-base-arg $(arg)) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(WAYS_ARGS)
 
-augmentation: .venv/installed ## a table of what augmentation is worth on few images of DATA (WAYS_ARGS="--train 200 --seeds 8")
+augmentation: .venv/installed ## measure the gain from augmentation on few images of DATA (WAYS_ARGS="--train 200 --seeds 8")
 	@test -n "$(DATA)" || { echo 'which photos? make augmentation DATA=folder WEIGHTS=file' >&2; exit 2; }
 	@.venv/bin/python scripts/augmentation.py "$(DATA)" --conv-base "$(CONV_BASE)" --size $(SIZE) \
 		$(foreach arg,$(CONV_BASE_ARGS),--conv-base-arg $(arg)) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(WAYS_ARGS)
 
-finetune-speed: .venv/installed ## an epoch of fine-tuning from the cache against end to end (CONV_BASE=name)
+finetune-speed: .venv/installed ## measure an epoch of fine-tuning, from the cache and end to end (CONV_BASE=name)
 	@.venv/bin/python scripts/finetune_speed.py --conv-base "$(CONV_BASE)" --size $(SIZE) $(WAYS_ARGS)
 
-lint: .venv/installed-dev ## ruff and mypy
+lint: .venv/installed-dev ## run ruff and mypy
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 
-clean: ## remove .venv and what tools left; stores under cache/ stay
+clean: ## remove .venv and files of tools; stores below cache/ stay
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed and was not found; install it, or give PYTHON=/path/to/python' >&2; exit 2; }
-	@echo 'making .venv with $(PYTHON) ...'
+	@echo 'creating .venv with $(PYTHON) ...'
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
 		echo '$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv' >&2; exit 2; }
 
 .venv/installed: .venv/bin/python setup.cfg pyproject.toml
-	@echo 'installing into .venv (TensorFlow is large; once only) ...'
+	@echo 'installing packages into .venv, once (TensorFlow is large) ...'
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 

@@ -228,6 +228,22 @@ def test_what_changed_is_summed_up(run, photos, tmp_path):
     assert "changes    +1 ~1 -1 moved 1" in out and "2 forward passes made" in out
 
 
+def test_another_data_set_in_the_same_store_replaces_the_images_and_says_so(run, photos, tmp_path):
+    cache, other = tmp_path / "cache", photo_folder(tmp_path / "other", 5)
+    for i, path in enumerate(other.rglob("*.png")):
+        path.write_bytes(photo(5000 + i))
+    run("features", photos, "--cache", cache, "--size", "8")
+    status, out, _ = run("features", other, "--cache", cache, "--size", "8")
+    assert status == 0 and "10 of 10 images have features" in out
+    assert "changes    +0 ~10 -10" in out
+
+
+def test_augmentation_without_views_is_an_error(run, photos, tmp_path):
+    status, _, err = run("features", photos, "--cache", tmp_path / "cache", "--size", "8", "--augment", "rotation=5")
+    assert status == 2 and "views" in one_line(err)
+    assert not (tmp_path / "cache").exists()
+
+
 def log_and_warn(options):
     logging.getLogger("pipeline.room").warning("something is wrong,\n  it says")
     logging.getLogger("pipeline.room").info("a detail")

@@ -1,0 +1,80 @@
+"""The Makefile names one store per data set; setup.cfg names every package that is imported."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = {"scikit-learn": "sklearn", "pillow": "PIL"}  # distributions whose module has another name
+NOT_OF_PYPI = {*sys.stdlib_module_names, "pipeline", "scripts", "tests"}
+
+
+def default_cache(*variables: str) -> str:
+    command = ["make", "--silent", "--eval", "print-cache: ; @echo '$(CACHE)'", "print-cache", *variables]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("variables", "cache"),
+    [
+        ((), "cache/digits-vgg16-150"),
+        (("DATA=photos",), "cache/photos-vgg16-150"),
+        (("DATA=photos/", "SIZE=224", "CUT=top1"), "cache/photos-vgg16-224-top1"),
+        (("DATA=photos", "CONV_BASE=models/mine.keras"), "cache/photos-mine-150"),
+        (("DATA=a/photos.2023",), "cache/a+photos.2023-vgg16-150"),
+        (("DATA=../photos.csv",), "cache/..+photos.csv-vgg16-150"),
+        (("DATA=/data/my photos",), "cache/+data+my photos-vgg16-150"),
+    ],
+)
+def test_the_default_store_of_a_data_set(variables, cache):
+    assert default_cache(*variables) == cache
+
+
+def test_different_data_sets_have_different_default_stores():
+    sources = [
+        "photos",
+        "photos.csv",
+        "a/photos",
+        "b/photos",
+        "a/photos.2023",
+        "a/photos.2024",
+        "/a/photos",
+        "../photos",
+    ]
+    assert len({default_cache(f"DATA={source}") for source in sources}) == len(sources)
+
+
+def imported_packages(folder: str) -> set[str]:
+    packages = set()
+    for file in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                packages |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                packages.add(node.module.partition(".")[0])
+    return packages - NOT_OF_PYPI
+
+
+def required_packages(section: str, option: str) -> set[str]:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    names = [re.split(r"[\s<>=~!\[]", line)[0] for line in config[section][option].split("\n") if line.strip()]
+    return {MODULES.get(name, name.replace("-", "_")) for name in names}
+
+
+def test_every_imported_package_is_required():
+    required = required_packages("options", "install_requires")
+    onnx, dev = (required_packages("options.extras_require", extra) for extra in ("onnx", "dev"))
+    assert imported_packages("pipeline") | imported_packages("scripts") <= required | onnx
+    assert imported_packages("tests") <= required | onnx | dev
+
+
+def test_every_required_package_is_imported():
+    assert required_packages("options", "install_requires") <= imported_packages("pipeline")
