@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,8 +118,9 @@ def check_keras_structure(path: Path) -> None:
         if missing := {CONFIG, WEIGHTS} - set(archive.namelist()):
             raise ValueError(f"it holds no {' and no '.join(sorted(missing))}")
         _check_classes(json.loads(archive.read(CONFIG)))
-        with archive.open(WEIGHTS) as weights:
-            check_hdf5_structure(weights)
+        with archive.open(WEIGHTS) as weights, tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(weights, copy)  # in an archive each step back would read it from the start again
+            check_hdf5_structure(copy)
 
 
 def _check_classes(config: Any) -> None:
