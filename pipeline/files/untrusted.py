@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipeline.files.structure import check_hdf5_structure, check_keras_structure
 
-MAX_MEMORY = 2 << 30  # bytes of address space of the child process
+MAX_MEMORY = 2 << 30  # bytes of address space that a check may take
 MAX_SECONDS = 120.0
 REFUSED = 3  # exit status of a child whose check raised an error
 CHILD = "import sys; sys.path[:] = sys.argv[4:]; from pipeline.files import untrusted; untrusted.run_in_child()"
@@ -59,7 +59,7 @@ def check_in_child(check: Callable[[Path], None], path: Path, *, max_seconds: fl
     # -B: under a limit on file sizes, Python would write bytecode files that are cut short.
     command = [sys.executable, "-I", "-S", "-B", "-c", CHILD, check.__module__, check.__qualname__, os.fspath(path)]
     packages = [str(Path(__file__).parents[2]), *sys.path]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # each thread would take address space
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # numpy would start threads that nothing needs
     try:
         child = subprocess.run(
             [*command, *packages], env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=max_seconds
@@ -94,12 +94,15 @@ def _refuse(reason: str) -> None:
 
 
 def _limit_memory() -> None:
-    """Limit the address space, and write no core file after a crash."""
+    """Let the address space grow by `MAX_MEMORY`, and write no core file after a crash."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    for limit, value in ((resource.RLIMIT_AS, MAX_MEMORY), (resource.RLIMIT_CORE, 0)):
+    used = 0  # where the kernel does not tell; libraries may have reserved gigabytes by now
+    with contextlib.suppress(OSError):
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    for limit, value in ((resource.RLIMIT_AS, used + MAX_MEMORY), (resource.RLIMIT_CORE, 0)):
         with contextlib.suppress(OSError, ValueError):  # macOS does not accept every limit
             hard = resource.getrlimit(limit)[1]
             resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
