@@ -1,8 +1,9 @@
-"""Measure the pipeline against the hardware, the common way and the slides' way, side by side.
+"""Compare the pipeline with the limit of the hardware, with the common way and with the slides' way.
 
     python -m scripts.bench [--scale 1] [--data FOLDER] [--parts limit,ways,...] [--json FILE] [--plot FILE]
 
-Runs from the root of the checkout, on Linux or macOS. Each part is a module with a function
-`measure`; what is compared is measured in turn, A B A B, and medians are quoted. VGG16 has random
-weights: its speed does not depend on them. About 3 GB of temporary space and of memory are needed.
+Run it from the root of the checkout, on Linux or macOS. Each part is a module with a function
+`measure`. Things that are compared are measured alternately (A B A B), and medians are reported. VGG16
+has random weights, because its speed does not depend on them. The bench needs about 3 GB of temporary
+space and 3 GB of memory.
 """

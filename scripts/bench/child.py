@@ -1,4 +1,4 @@
-"""The other end of `measuring.in_child`: a call comes in pickled, what it returned goes out."""
+"""The child process of `measuring.in_child`: reads a pickled call and writes the pickled result."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import sys
 
 
 def main() -> None:
-    """Answer the one call, and come to an ordinary end, in which libraries clear up."""
+    """Carry out the call and end normally, so that libraries can clean up."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of loading one conv base after the other
-    with os.fdopen(os.dup(1), "wb") as answer:
-        os.dup2(2, 1)  # whatever a library prints is no part of the answer
-        job, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  # our own parent wrote it
-        answer.write(pickle.dumps(job(*arguments)))
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns if several conv bases are loaded
+    with os.fdopen(os.dup(1), "wb") as output:
+        os.dup2(2, 1)  # the prints of libraries must not become part of the result
+        job, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301  # written by our own parent process
+        output.write(pickle.dumps(job(*arguments)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Heads: the dense one against Keras, a grid search against scikit-learn's own."""
+"""The training time of heads: the dense head against Keras, a search of C against scikit-learn."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pipeline import make_head
 from pipeline.cli.console import start_tensorflow_quietly
 from pipeline.defaults import EPOCHS, HEAD_BATCH, UNITS
 
-from .measuring import in_turn, say, seconds_of
+from .measuring import alternate, say, seconds_of
 from .results import Figure, figure, ratios
 from .sizes import Sizes
 
 ROW = (4, 4, 512)
-EPOCHS_A_ROUND = 3  # the first one of a fit is traced, and not counted
-WARM_UP = 200  # rows
+EPOCHS_PER_ROUND = 3  # the first epoch of a fit includes tracing and is not counted
+WARM_UP_ROWS = 200
 
 
 def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
-    """Both comparisons, on made features of the shape and sparseness of VGG16's."""
+    """Measure both comparisons on random features with the shape and the sparsity of VGG16's features."""
     start_tensorflow_quietly()
-    say(f"  making {sizes.rows} + {sizes.validation_rows} x {np.prod(ROW)} features")
+    say(f"  generating {sizes.rows} + {sizes.validation_rows} x {np.prod(ROW)} features")
     X, y = make_features(sizes.rows + sizes.validation_rows)
     return [*_dense(sizes, X, y), *_search(sizes, X, y)]
 
 
 def make_features(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features (n, 4, 4, 512), float16, three in ten not zero, of two classes that overlap."""
+    """Generate features (n, 4, 4, 512), float16, of two overlapping classes; three in ten values are not zero."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, n)
     direction = rng.normal(0, 0.1, ROW[-1]).astype(np.float32)
@@ -47,23 +47,23 @@ def _dense(sizes: Sizes, X: np.ndarray, y: np.ndarray) -> list[Figure]:
     validation = X[sizes.rows :], y[sizes.rows :]
     keras_fit = KerasFit(*train)
     _dense_epoch(*train)
-    measured = in_turn(
+    measured = alternate(
         "seconds an epoch", sizes.rounds, {"Keras": keras_fit.epoch, "dense head": lambda: _dense_epoch(*train)}
     )
     whole = seconds_of(lambda: make_head("dense").fit(*train, validation_data=validation))
-    keras_fit_seconds, ours = measured["Keras"], measured["dense head"]
+    keras_seconds, dense_seconds = measured["Keras"], measured["dense head"]
     shape = f"{sizes.rows:,} x {np.prod(ROW):,}, batch {HEAD_BATCH}"
     note = f"with {sizes.validation_rows:,} validation rows, tracing included"
     return [
-        figure("heads.keras", "Keras fit, an epoch", keras_fit_seconds, "s", note=f"{shape}, float32 in memory"),
-        figure("heads.dense", "dense head, an epoch", ours, "s", note=f"{shape}, float16 in memory"),
-        figure("heads.times", "times faster", ratios(keras_fit_seconds, ours), "x", at_least=2.0),
+        figure("heads.keras", "Keras fit, an epoch", keras_seconds, "s", note=f"{shape}, float32 in memory"),
+        figure("heads.dense", "dense head, an epoch", dense_seconds, "s", note=f"{shape}, float16 in memory"),
+        figure("heads.times", "times faster", ratios(keras_seconds, dense_seconds), "x", at_least=2.0),
         figure("heads.whole", f"dense head, {EPOCHS} epochs", whole, "s", note=note),
     ]
 
 
 class KerasFit:
-    """Plain Keras on the slides' head, everything in memory."""
+    """Training of the slides' head with plain Keras, with all features in memory."""
 
     def __init__(self, X: np.ndarray, y: np.ndarray):
         import keras
@@ -76,28 +76,30 @@ class KerasFit:
         self.epoch()
 
     def epoch(self) -> float:
-        """Seconds of an epoch that is not the first one."""
+        """Return the median seconds of an epoch, without the first one."""
         import keras
 
         ends: list[float] = []
         clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(time.perf_counter()))
-        self.model.fit(self.X, self.y, batch_size=HEAD_BATCH, epochs=EPOCHS_A_ROUND, callbacks=[clock], verbose=0)
+        self.model.fit(self.X, self.y, batch_size=HEAD_BATCH, epochs=EPOCHS_PER_ROUND, callbacks=[clock], verbose=0)
         return float(np.median(np.diff(ends)))
 
 
 def _dense_epoch(X: np.ndarray, y: np.ndarray) -> float:
-    """The same of the dense head."""
+    """Return the median seconds of an epoch of the dense head, without the first one."""
     ends: list[float] = []
-    make_head("dense", epochs=EPOCHS_A_ROUND).fit(X, y, on_epoch=lambda epoch, scores: ends.append(time.perf_counter()))
+    make_head("dense", epochs=EPOCHS_PER_ROUND).fit(
+        X, y, on_epoch=lambda epoch, scores: ends.append(time.perf_counter())
+    )
     return float(np.median(np.diff(ends)))
 
 
 def _search(sizes: Sizes, X: np.ndarray, y: np.ndarray) -> list[Figure]:
     X, y = X[: sizes.search_rows], y[: sizes.search_rows]
-    grid = [tried["C"] for tried in make_head("logistic").fit(X[:WARM_UP], y[:WARM_UP]).search_]
+    grid = [candidate["C"] for candidate in make_head("logistic").fit(X[:WARM_UP_ROWS], y[:WARM_UP_ROWS]).search_]
     floats = X.astype(np.float32)
-    _plain_search(floats[:WARM_UP], y[:WARM_UP], grid)
-    measured = in_turn(
+    _plain_search(floats[:WARM_UP_ROWS], y[:WARM_UP_ROWS], grid)
+    measured = alternate(
         "seconds a search",
         sizes.rounds,
         {
@@ -105,18 +107,18 @@ def _search(sizes: Sizes, X: np.ndarray, y: np.ndarray) -> list[Figure]:
             "logistic head": lambda: seconds_of(make_head("logistic").fit, X, y),
         },
     )
-    plain, ours = measured["scikit-learn"], measured["logistic head"]
+    plain_seconds, head_seconds = measured["scikit-learn"], measured["logistic head"]
     shape = f"{len(X):,} x {ROW}, {len(grid)} values of C, 5 folds"
     return [
         figure(
             "heads.plain_search",
             "GridSearchCV over average, scale, logistic",
-            plain,
+            plain_seconds,
             "s",
             note=f"{shape}, n_jobs=-1, workers started before",
         ),
-        figure("heads.search", "logistic head, the same search", ours, "s", note=shape),
-        figure("heads.search_times", "times faster", ratios(plain, ours), "x"),
+        figure("heads.search", "logistic head, the same search", head_seconds, "s", note=shape),
+        figure("heads.search_times", "times faster", ratios(plain_seconds, head_seconds), "x"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Stage one against what the hardware allows: the conv base alone, decoding alone, a plain matrix product."""
+"""Stage one against the limit of the hardware: the conv base alone, decoding alone, a plain matrix product."""
 
 from __future__ import annotations
 
@@ -22,82 +22,86 @@ from pipeline.defaults import EXTRACT_BATCH
 from pipeline.extraction.plan import ExtractionPlan
 from pipeline.images.decode import DECODER, decode_image
 
-from .measuring import in_turn, say, seconds_of
+from .measuring import alternate, say, seconds_of
 from .results import Figure, figure, ratios
 from .sizes import Sizes
 
-DECODED = 256  # images a round, on one core
+DECODED = 256  # images per round, on one core
 PRODUCTS = 4
 
 
-def precisions(side: int) -> tuple[str, ...]:
-    """float32, and what `auto` settles on here where that is another one."""
+def list_precisions(side: int) -> tuple[str, ...]:
+    """Return float32 and the precision that `auto` resolves to on this machine, if it is another one."""
     start_tensorflow_quietly()
-    settled = load_conv_base(spec_at(side, "auto")).spec.precision
-    return tuple(dict.fromkeys(("float32", settled)))
+    resolved = load_conv_base(vgg16_spec(side, "auto")).spec.precision
+    return tuple(dict.fromkeys(("float32", resolved)))
 
 
-def spec_at(side: int, precision: str) -> ConvBaseSpec:
-    """VGG16 with random weights."""
+def vgg16_spec(side: int, precision: str) -> ConvBaseSpec:
+    """Return the spec of VGG16 with random weights."""
     return ConvBaseSpec("vgg16", weights="random", size=side, precision=precision, decoder=DECODER)
 
 
 def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
-    """Rates at each precision."""
+    """Measure the rates in each precision."""
     start_tensorflow_quietly()
     images = scan_images(photos)
     figures = []
     for precision in sizes.precisions:
         say(f"  VGG16 in {precision}")
-        conv_base = load_conv_base(spec_at(sizes.side, precision))
-        figures += _against_limit(sizes, conv_base, images, work / "limit")
+        conv_base = load_conv_base(vgg16_spec(sizes.side, precision))
+        figures += _measure_precision(sizes, conv_base, images, work / "limit")
     return figures
 
 
-def _against_limit(sizes: Sizes, conv_base: ConvBase, images: ImageTable, cache: Path) -> list[Figure]:
+def _measure_precision(sizes: Sizes, conv_base: ConvBase, images: ImageTable, cache: Path) -> list[Figure]:
     forward, product = _forward(conv_base), _matrix_product(sizes.matrix, conv_base.spec.precision)
-    forward()  # traced, and the page cache and oneDNN's kernels are warm
+    forward()  # traces the graph and warms up oneDNN
     conv_base.compute(np.zeros((EXTRACT_BATCH, *conv_base.spec.height_width, 3), np.float32))
     batches = round(sizes.seconds / seconds_of(forward))
     batches = min(max(2, batches), max(1, len(images) // EXTRACT_BATCH))
-    few = images.take(np.arange(min(batches * EXTRACT_BATCH, len(images))))
-    measured = in_turn(
+    subset = images.take(np.arange(min(batches * EXTRACT_BATCH, len(images))))
+    measured = alternate(
         conv_base.spec.precision,
         sizes.rounds,
         {
             "TFLOP/s": product,
             "conv base": lambda: batches * EXTRACT_BATCH / sum(seconds_of(forward) for _ in range(batches)),
             "decoding": lambda: _decode_rate(images, conv_base.spec),
-            "stage one": lambda: len(few) / _stage_one(few, conv_base, cache),
+            "stage one": lambda: len(subset) / _stage_one(subset, conv_base, cache),
         },
     )
-    return _figures(conv_base, measured, len(few))
+    return _figures(conv_base, measured, len(subset))
 
 
 def _figures(conv_base: ConvBase, measured: dict[str, list[float]], n: int) -> list[Figure]:
     precision, cores = conv_base.spec.precision, os.cpu_count() or 1
-    product, alone, decoding, stage_one = measured.values()
-    limits = [1 / (1 / rate + 1 / decoded / cores) for rate, decoded in zip(alone, decoding, strict=True)]
-    used = [rate * flop_per_image(conv_base.model) / 1e12 for rate in alone]
+    product, conv_base_rate, decoding, stage_one = measured.values()
+    limits = [1 / (1 / rate + 1 / decoded / cores) for rate, decoded in zip(conv_base_rate, decoding, strict=True)]
+    conv_base_tflops = [rate * flop_per_image(conv_base.model) / 1e12 for rate in conv_base_rate]
 
-    def line(name: str, what: str, samples: list[float], unit: str, **more: Any) -> Figure:
+    def make_figure(name: str, what: str, samples: list[float], unit: str, **more: Any) -> Figure:
         return figure(f"limit.{name}.{precision}", what, samples, unit, **more)
 
     batch = f"batch {EXTRACT_BATCH}"
-    into = f"{n} images into a new store, from the plan to the last shard"
+    job = f"{n} images into a new store, from the plan to the last shard"
     return [
-        line("product", f"plain matrix product, {precision}", product, "TFLOP/s"),
-        line("conv_base", f"conv base alone, {precision}", alone, "images/s", note=batch),
-        line("product_share", "  of the matrix product's rate", ratios(used, product), ""),
-        line("decoding", "decoding alone, one core", decoding, "images/s", note="files read from the page cache"),
-        line("limit", f"limit, {precision}", limits, "images/s", note=f"conv base, then decoding on {cores} cores"),
-        line("stage_one", f"stage one, {precision}", stage_one, "images/s", note=into),
-        line("share", "  of the limit", ratios(stage_one, limits), "", at_least=0.93),
+        make_figure("product", f"plain matrix product, {precision}", product, "TFLOP/s"),
+        make_figure("conv_base", f"conv base alone, {precision}", conv_base_rate, "images/s", note=batch),
+        make_figure("product_share", "  of the matrix product's rate", ratios(conv_base_tflops, product), ""),
+        make_figure(
+            "decoding", "decoding alone, one core", decoding, "images/s", note="files read from the page cache"
+        ),
+        make_figure(
+            "limit", f"limit, {precision}", limits, "images/s", note=f"conv base, then decoding on {cores} cores"
+        ),
+        make_figure("stage_one", f"stage one, {precision}", stage_one, "images/s", note=job),
+        make_figure("share", "  of the limit", ratios(stage_one, limits), "", at_least=0.93),
     ]
 
 
 def _matrix_product(side: int, precision: str) -> Callable[[], float]:
-    """Gives the best rate at which TensorFlow multiplies two square matrices, in TFLOP/s."""
+    """Return a function that measures how fast TensorFlow multiplies two square matrices, in TFLOP/s."""
     import tensorflow as tf
 
     matrix = tf.cast(tf.random.stateless_uniform((side, side), (0, 0)), precision)
@@ -107,7 +111,7 @@ def _matrix_product(side: int, precision: str) -> Callable[[], float]:
 
 
 def _forward(conv_base: ConvBase) -> Callable[[], Any]:
-    """One forward pass on a batch that is in place already."""
+    """Return a function that runs one forward pass on a batch that is already in memory."""
     import tensorflow as tf
 
     batch = tf.random.stateless_uniform((EXTRACT_BATCH, *conv_base.spec.height_width, 3), (0, 0), 0, 255)
@@ -124,7 +128,7 @@ def _decode_rate(images: ImageTable, spec: ConvBaseSpec) -> float:
 
 
 def _stage_one(images: ImageTable, conv_base: ConvBase, cache: Path) -> float:
-    """Seconds of stage one with a conv base that is loaded and traced, once all is planned."""
+    """Return the seconds of stage one after its planning, with a conv base that is loaded and traced."""
     watch = StopWatch()
     with mock.patch("pipeline.conv_base.load.load_conv_base", lambda spec: conv_base):
         extract_features(images, cache, conv_base.spec, callbacks=watch)
@@ -134,16 +138,16 @@ def _stage_one(images: ImageTable, conv_base: ConvBase, cache: Path) -> float:
 
 
 class StopWatch(Callbacks):
-    """Notes when the computing begins: what is done once in a store's life lies before."""
+    """Records when the computation begins, after the work that is done once per store."""
 
     start = 0.0
 
     def extraction_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
-        """Now."""
+        """Record the time."""
         self.start = time.perf_counter()
 
 
 def flop_per_image(model: Any) -> float:
-    """Multiplications and additions of a model's convolutions for one image."""
+    """Return the number of multiplications and additions of a model's convolutions per image."""
     kernels = [layer for layer in all_layers(model) if hasattr(layer, "kernel") and len(layer.kernel.shape) == 4]
     return float(sum(2 * math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3]) for layer in kernels))

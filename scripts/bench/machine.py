@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine that the figures are measured on."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ BF16_FLAGS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512"}
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores, bfloat16 units, memory, load, system and versions."""
-    cpu = _read("/proc/cpuinfo")
+    """Return processor, cores, bfloat16 units, memory, load, operating system and versions."""
+    cpu = _read_text("/proc/cpuinfo")
     names = re.findall(r"^model name\s*:\s*(.+)$", cpu, re.MULTILINE)
     flags = set(re.findall(r"\w+", "".join(re.findall(r"^flags\s*:(.+)$", cpu, re.MULTILINE)[:1])))
     return {
@@ -31,8 +31,8 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def in_a_line(machine: dict[str, Any]) -> str:
-    """The machine for a person."""
+def summarize_machine(machine: dict[str, Any]) -> str:
+    """Describe the machine in one line."""
     versions = ", ".join(f"{name} {machine[name]}" for name in ("python", *PACKAGES))
     return (
         f"{machine['processor']}, {machine['cores']} cores, bf16: {machine['bf16']}, {machine['memory_gib']} GiB, "
@@ -40,7 +40,7 @@ def in_a_line(machine: dict[str, Any]) -> str:
     )
 
 
-def _read(path: str) -> str:
+def _read_text(path: str) -> str:
     try:
         return Path(path).read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""Clocks, rounds, and processes of their own."""
+"""Measure seconds and memory, alternately and in child processes."""
 
 from __future__ import annotations
 
@@ -18,72 +18,75 @@ Result = TypeVar("Result")
 
 
 def say(text: str) -> None:
-    """A line of progress."""
+    """Print a line of progress to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def seconds_of(job: Callable[..., object], *arguments: Any) -> float:
-    """How long a call takes."""
+    """Return how many seconds a call takes."""
     start = time.perf_counter()
     job(*arguments)
     return time.perf_counter() - start
 
 
-def in_turn(what: str, rounds: int, jobs: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """What each job measures, a number a round; A B A B, as a shared machine drifts."""
+def alternate(what: str, rounds: int, jobs: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """Measure all jobs once per round (A B A B), because the speed of a shared machine drifts.
+
+    Returns one measurement per round for each job.
+    """
     measured: dict[str, list[float]] = {name: [] for name in jobs}
-    for number in range(1, rounds + 1):
+    for i in range(1, rounds + 1):
         for name, job in jobs.items():
             measured[name].append(job())
         latest = ", ".join(f"{name} {values[-1]:.3g}" for name, values in measured.items())
-        say(f"  {what}, round {number} of {rounds}: {latest}")
+        say(f"  {what}, round {i} of {rounds}: {latest}")
     return measured
 
 
 def in_child(job: Callable[..., Result], *arguments: Any) -> Result:
-    """Call `job` in a fresh process; both it and what it returns must be importable and picklable."""
+    """Call `job` in a new process; the job, its arguments and its result must be picklable."""
     child = subprocess.Popen(
         [sys.executable, "-m", "scripts.bench.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is the parent's business, which ends this group
+        start_new_session=True,  # Ctrl-C reaches the parent, which ends this group
     )
     try:
-        answer, _ = child.communicate(pickle.dumps((job, arguments)))
+        output, _ = child.communicate(pickle.dumps((job, arguments)))
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGTERM)  # workers of scikit-learn too, if it did not get to its end
+            os.killpg(child.pid, signal.SIGTERM)  # ends the workers of scikit-learn too
         child.wait()
     if child.returncode:
         raise ChildFailed(f"{job.__module__}.{job.__name__} ended with status {child.returncode}")
-    result: Result = pickle.loads(answer)  # noqa: S301  # our own child wrote it
+    result: Result = pickle.loads(output)  # noqa: S301  # written by our own child process
     return result
 
 
 class ChildFailed(RuntimeError):
-    """A process that was measured did not end well."""
+    """A process that was measured failed."""
 
 
 def run_command(*arguments: str | Path) -> float:
-    """Seconds that a Python process takes from its start to its end.
+    """Return the seconds that a Python process takes from start to end.
 
     Raises
     ------
     ChildFailed
-        It did not end well.
+        Its exit status is not 0.
     """
     start = time.perf_counter()
-    ended = subprocess.run([sys.executable, *arguments], check=False, capture_output=True, text=True)
+    process = subprocess.run([sys.executable, *arguments], check=False, capture_output=True, text=True)
     seconds = time.perf_counter() - start
-    if ended.returncode:
-        said = ended.stderr.strip().splitlines() or ["nothing said"]
-        raise ChildFailed(f"python {' '.join(map(str, arguments))!r} ended with {ended.returncode}: {said[-1]}")
+    if process.returncode:
+        messages = process.stderr.strip().splitlines() or ["no message"]
+        raise ChildFailed(f"python {' '.join(map(str, arguments))!r} ended with {process.returncode}: {messages[-1]}")
     return seconds
 
 
 def peak_memory() -> int:
-    """The most memory that this process has held, in bytes."""
-    # Not ru_maxrss where it can be helped: a process starts with that of whoever started it.
+    """Return the peak resident memory of this process in bytes."""
+    # ru_maxrss is the last resort: a process inherits the value of the process that started it.
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

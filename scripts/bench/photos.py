@@ -1,4 +1,4 @@
-"""The images that are measured on: photos, made or the user's own, and tiny ones in large numbers."""
+"""The images of the bench: synthetic photos or the user's own, and large numbers of tiny images."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from pipeline.errors import ImagesError
 from pipeline.images.decode import DecodeError, decode_image
 from pipeline.images.table import ImageTable
 
-QUALITY, GRAIN = 85, 3.0  # give photos of about 22 kB at about 400 x 360 pixels
+QUALITY, GRAIN = 85, 3.0  # lead to photos of about 22 kB at about 400 x 360 pixels
 OCTAVES = (3, 6, 12, 24, 48, 96)
-MIN = 20
+MIN_PHOTOS = 20
 CLASS_FOLDERS = 10
 
 
 def make_photos(folder: Path, n: int) -> str:
-    """Write n photos of nothing, in two classes; returns what they are."""
-    sizes = [_place(folder, number, (f"class_{_class_of(number)}", _scene(number))) for number in range(n)]
+    """Write n synthetic photos of two classes; returns a description."""
+    sizes = [_write_photo(folder, number, (f"class_{_class_of(number)}", _synthesize(number))) for number in range(n)]
     return f"{n} synthetic JPEGs of about 400 x 360 pixels and {np.mean(sizes) / 1000:.0f} kB"
 
 
 def draw_photos(data: Path, folder: Path, n: int) -> str:
-    """Copy at most n different photos of the two largest classes in `data`; returns what they are.
+    """Copy at most n different photos of the two largest classes in `data`; returns a description.
 
     Raises
     ------
     ImagesError
-        There are too few JPEGs that every way of reading images can read.
+        There are too few JPEGs that both this package and TensorFlow can decode.
     """
     images = scan_images(data)
     counts = np.bincount(images.labels[images.labels >= 0])
     classes = sorted(np.argsort(-counts, kind="stable")[:2].tolist())
-    drawn = [_usable(images, label) for label in classes]
+    drawn = [_draw_jpegs(images, label) for label in classes]
     sizes = []
     for number in range(n):
         content = next(drawn[_class_of(number)], None)
         if content is None:
             break
-        sizes.append(_place(folder, number, (images.classes[classes[_class_of(number)]], content)))
-    if len(sizes) < MIN:
-        raise ImagesError(f"{data} has {len(sizes)} JPEGs to measure on, {MIN} are needed; leave DATA out")
+        sizes.append(_write_photo(folder, number, (images.classes[classes[_class_of(number)]], content)))
+    if len(sizes) < MIN_PHOTOS:
+        raise ImagesError(f"{data} has {len(sizes)} JPEGs to measure on, {MIN_PHOTOS} are needed; leave DATA out")
     return f"{len(sizes)} JPEGs of {data}, {np.mean(sizes) / 1000:.0f} kB on average"
 
 
 def link_photos(photos: Path, folder: Path, n: int) -> int:
-    """Make `folder` the first n of the photos; returns how many there were."""
+    """Link the first n photos into `folder`; returns their number."""
     paths = sorted(photos.glob("*/*/*.jpg"), key=lambda path: path.name)[:n]
     for path in paths:
         link = folder / path.relative_to(photos)
@@ -60,38 +60,40 @@ def link_photos(photos: Path, folder: Path, n: int) -> int:
     return len(paths)
 
 
-def make_tiny(folder: Path, n: int, side: int, already: int = 0) -> None:
-    """Make `folder` hold n different PNGs of `side` pixels a side, in class folders, where some are there already."""
+def make_tiny(folder: Path, n: int, side: int, start: int = 0) -> None:
+    """Write different PNGs of `side` x `side` pixels into class folders, with the numbers `start` to n - 1."""
     file = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     Image.fromarray(pixels).save(file, "PNG")
     png = file.getvalue()
     for name in range(CLASS_FOLDERS):
         (folder / str(name)).mkdir(parents=True, exist_ok=True)
-    for number in range(already, n):
+    for number in range(start, n):
         path = folder / str(number % CLASS_FOLDERS) / f"{number:07d}.png"
-        path.write_bytes(png + number.to_bytes(8, "big"))  # decoders stop before it
+        path.write_bytes(png + number.to_bytes(8, "big"))  # decoders ignore bytes after the end
 
 
 def _class_of(number: int) -> int:
     return number // 5 % 2
 
 
-def _place(folder: Path, number: int, photo: tuple[str, bytes]) -> int:
-    """Write a photo, every fifth into the validation split; returns its size in bytes."""
+def _write_photo(folder: Path, number: int, photo: tuple[str, bytes]) -> int:
+    """Write a photo into its split, every fifth into validation; returns its size in bytes."""
     label, content = photo
     path = folder / ("validation" if number % 5 == 4 else "train") / label / f"{number:06d}.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.write_bytes(content)
 
 
-def _scene(seed: int) -> bytes:
-    """Clouds of colour with as much detail at each scale as photos have, and grain: a JPEG."""
+def _synthesize(seed: int) -> bytes:
+    """Return a JPEG of random colour clouds with the spectrum of photos, and noise."""
     rng = np.random.default_rng(seed)
     height, width = (int(side) for side in rng.integers((320, 360), (400, 440)))
     pixels = np.full((height, width, 3), 128.0, np.float32)
     for side in OCTAVES:
-        coarse = rng.normal(128, 32, (side, side, 3)) + rng.normal(0, 64, (side, side, 1))  # grey more than colour
+        coarse = rng.normal(128, 32, (side, side, 3)) + rng.normal(
+            0, 64, (side, side, 1)
+        )  # more variation in brightness than in colour
         cloud = Image.fromarray(coarse.clip(0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
         pixels += (np.asarray(cloud, np.float32) - 128) * (2.0 / side**0.75)
     pixels += rng.normal(0, GRAIN, (height, width, 1))
@@ -100,18 +102,18 @@ def _scene(seed: int) -> bytes:
     return file.getvalue()
 
 
-def _usable(images: ImageTable, label: int) -> Iterator[bytes]:
-    """Different JPEGs of a class in random order, such as TensorFlow's decoder takes too."""
+def _draw_jpegs(images: ImageTable, label: int) -> Iterator[bytes]:
+    """Yield different JPEGs of a class in random order, those that TensorFlow can decode too."""
     seen = set()
     keys = images.content_keys()
-    for at in np.random.default_rng(0).permutation(np.flatnonzero((images.labels == label) & images.readable)):
-        content = Path(images.paths[at]).read_bytes() if keys[at] not in seen else b""
-        seen.add(keys[at])
-        if content.startswith(b"\xff\xd8") and _is_plain(content):
+    for i in np.random.default_rng(0).permutation(np.flatnonzero((images.labels == label) & images.readable)):
+        content = Path(images.paths[i]).read_bytes() if keys[i] not in seen else b""
+        seen.add(keys[i])
+        if content.startswith(b"\xff\xd8") and _is_decodable(content):
             yield content
 
 
-def _is_plain(content: bytes) -> bool:
+def _is_decodable(content: bytes) -> bool:
     try:
         decode_image(content, (8, 8))
     except DecodeError:

@@ -1,4 +1,4 @@
-"""The main comparison as a picture."""
+"""Draw the main comparison as a picture."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.defaults import EPOCHS
 from pipeline.files.durable import make_directory, write_durably
 
-from .results import Figure, duration, spelled
+from .results import Figure, format_number, format_seconds
 from .whole_job import PHOTOS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OURS, OTHERS, LIMIT = "#4c72b0", "#b0b0b0", "white"
-ROOM = 1.4  # times the longest bar, for the words after it
+AXIS_LENGTH = 1.4  # times the longest bar; leaves space for its label
 
 
 class Bar(NamedTuple):
-    """One of a panel."""
+    """A bar of a panel; `label` stands behind it."""
 
     name: str
     length: float
     colour: str
-    words: str
+    label: str
 
 
 def save_plot(path: Path, figures: Sequence[Figure], machine: dict[str, Any]) -> bool:
-    """Draw the whole job and stage one's rates, as PNG; False where they were not measured."""
+    """Draw the seconds of the whole job and the rates of stage one as PNG; False if they were not measured."""
     from matplotlib.figure import Figure as Picture
 
-    values = {one.key: one.value for one in figures}
+    values = {figure.key: figure.value for figure in figures}
     if "whole.slides" not in values:
         return False
     jobs, rates = _jobs(values), _rates(values)
@@ -54,32 +54,34 @@ def _jobs(values: dict[str, float]) -> list[Bar]:
     slides = values["whole.slides"]
 
     def bar(name: str, seconds: float, colour: str) -> Bar:
-        return Bar(name, seconds, colour, f"{duration(seconds)}, {spelled(slides / seconds)} times faster")
+        return Bar(name, seconds, colour, f"{format_seconds(seconds)}, {format_number(slides / seconds)} times faster")
 
-    ours = [bar(f"pipeline, {name}", seconds, OURS) for name, seconds in _of("whole.pipeline.", values)]
-    inside = Bar("conv base in the model, fit on photos", slides, OTHERS, duration(slides))
-    return [inside, bar("model.predict once, then Keras fit", values["whole.common"], OTHERS), *ours]
+    ours = [bar(f"pipeline, {name}", seconds, OURS) for name, seconds in _select("whole.pipeline.", values)]
+    slides_bar = Bar("conv base in the model, fit on photos", slides, OTHERS, format_seconds(slides))
+    return [slides_bar, bar("model.predict once, then Keras fit", values["whole.common"], OTHERS), *ours]
 
 
 def _rates(values: dict[str, float]) -> list[Bar]:
     bars = [("model.predict, float32", values["ways.common"], OTHERS)]
-    for precision, rate in _of("limit.stage_one.", values):
+    for precision, rate in _select("limit.stage_one.", values):
         bars.append((f"pipeline's stage one, {precision}", rate, OURS))
         bars.append((f"limit: conv base + decoding, {precision}", values[f"limit.limit.{precision}"], LIMIT))
-    return [Bar(*bar, spelled(bar[1])) for bar in bars]
+    return [Bar(*bar, format_number(bar[1])) for bar in bars]
 
 
-def _of(prefix: str, values: dict[str, float]) -> list[tuple[str, float]]:
+def _select(prefix: str, values: dict[str, float]) -> list[tuple[str, float]]:
     return [(key.removeprefix(prefix), value) for key, value in values.items() if key.startswith(prefix)]
 
 
 def _draw(axes: Axes, bars: list[Bar], title: str) -> None:
-    names, lengths, colours, words = zip(*bars, strict=True)
+    names, lengths, colours, labels = zip(*bars, strict=True)
     edges = [OTHERS if colour == LIMIT else colour for colour in colours]
-    axes.bar_label(axes.barh(names, lengths, color=colours, edgecolor=edges, height=0.65), words, padding=4, fontsize=9)
+    axes.bar_label(
+        axes.barh(names, lengths, color=colours, edgecolor=edges, height=0.65), labels, padding=4, fontsize=9
+    )
     axes.set_title(title, loc="left", fontsize=10)
     axes.invert_yaxis()
-    axes.set_xlim(0, max(lengths) * ROOM)
+    axes.set_xlim(0, max(lengths) * AXIS_LENGTH)
     axes.set_xticks([])
     axes.tick_params(axis="y", labelsize=9, length=0)
     axes.spines[["top", "right", "bottom"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""Reading features from a store, against a memory map of one `.npy` file that holds the same."""
+"""The speed of reading features from a store, against a memory map of a `.npy` file with the same features."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 
 from pipeline import FeatureStore, open_features
 
-from .measuring import in_turn, say
+from .measuring import alternate, say
 from .photos import make_tiny
 from .results import Figure, figure, ratios
 from .sizes import Sizes
-from .stand_in import SPEC, fill
+from .stand_in import SPEC, fill_store
 
-BATCH = 32  # rows that are asked for together, where not all are
+BATCH = 32  # rows per read, when rows are read in batches
 
 
 def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
-    """Rows a second in order, in random order, and in random batches; from the page cache on both sides."""
+    """Measure rows per second in order, in random order and in random batches; all from the page cache."""
     n = sizes.stored_rows
     say(f"  filling a store with {n} rows")
     make_tiny(work / "images", n, SPEC.height_width[0])
-    store, _ = fill(work / "images", work / "store")
+    store, _ = fill_store(work / "images", work / "store")
     array = work / "features.npy"
     np.save(array, store.read_rows(np.arange(n)))
     shuffled = np.random.default_rng(0).permutation(n)
     batches = np.array_split(shuffled, n // BATCH)
-    measured = in_turn(
+    measured = alternate(
         "rows/s",
         sizes.rounds,
         {

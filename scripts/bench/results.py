@@ -1,4 +1,4 @@
-"""A measured figure, and the table of all of them."""
+"""Measured figures and their table."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from rich.text import Text
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table.
+    """A measured figure, one row of the table.
 
     Attributes
     ----------
     key : str
-        What the JSON calls it; up to the first dot, the part it belongs to.
+        Its name in the JSON file; the text before the first dot is the part of the bench.
     what : str
-        What a person calls it.
+        Its name in the table.
     samples : tuple of float
-        Each measurement; the figure is their median.
+        All measurements; the value of the figure is their median.
+    unit : str
+        Unit of the samples; empty for numbers and shares.
     at_least, at_most : float, optional
-        The goal.
+        The goal, if there is one.
     note : str
-        How it was measured, where that is not plain.
+        How it was measured.
     """
 
     key: str
@@ -39,7 +41,7 @@ class Figure:
 
     @property
     def part(self) -> str:
-        """The part of the bench it belongs to."""
+        """The part of the bench that the figure belongs to."""
         return self.key.partition(".")[0]
 
     @property
@@ -49,63 +51,70 @@ class Figure:
 
     @property
     def goal(self) -> str:
-        """The goal in words; empty where there is none."""
+        """The goal as text; empty if there is none."""
         if self.at_least is not None:
             return f"at least {self.at_least:g}"
         return "" if self.at_most is None else f"at most {self.at_most:g}"
 
     @property
     def reached(self) -> bool | None:
-        """Whether the goal is reached; None where there is none."""
+        """Whether the goal is reached; None if there is none."""
         if self.at_least is not None:
             return self.value >= self.at_least
         return None if self.at_most is None else self.value <= self.at_most
 
     def to_json(self) -> dict[str, Any]:
-        """All of it."""
+        """Return all attributes, the value and whether the goal is reached."""
         return {**asdict(self), "value": self.value, "reached": self.reached}
 
 
 def figure(key: str, what: str, measured: float | Sequence[float], unit: str, **more: Any) -> Figure:
-    """A figure of one or of several measurements; see `Figure`."""
+    """Make a `Figure` of one or several measurements."""
     samples = (measured,) if isinstance(measured, (int, float)) else tuple(measured)
     return Figure(key, what, tuple(map(float, samples)), unit, **more)
 
 
-def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Round by round, so that what slows a round down is on both sides."""
-    return [a / b for a, b in zip(above, below, strict=True)]
+def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
+    """Divide round by round, because a slow round affects both sides."""
+    return [a / b for a, b in zip(numerators, denominators, strict=True)]
 
 
-def table(figures: Sequence[Figure], headings: Mapping[str, str]) -> Table:
-    """The figures, grouped by part."""
-    shown = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
-    shown.add_column("what")
-    shown.add_column("value", justify="right", no_wrap=True)
+def make_table(figures: Sequence[Figure], headings: Mapping[str, str]) -> Table:
+    """Return a table of the figures, grouped by part."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
+    table.add_column("what")
+    table.add_column("value", justify="right", no_wrap=True)
     for name in ("unit", "goal", "reached"):
-        shown.add_column(name, no_wrap=True)
-    shown.add_column("measured how", ratio=1)
+        table.add_column(name, no_wrap=True)
+    table.add_column("measured how", ratio=1)
     part = ""
-    for one in figures:
-        if one.part != part:
-            part = one.part
-            shown.add_row()
-            shown.add_row(Text(headings[part], style="bold"))
-        reached = {None: Text(""), True: Text("yes", style="green"), False: Text("NO", style="bold red")}[one.reached]
-        shown.add_row(
-            Text(f"  {one.what}"), spelled(one.value), one.unit, one.goal, reached, Text(one.note, style="dim")
+    for figure in figures:
+        if figure.part != part:
+            part = figure.part
+            table.add_row()
+            table.add_row(Text(headings[part], style="bold"))
+        reached = {None: Text(""), True: Text("yes", style="green"), False: Text("NO", style="bold red")}[
+            figure.reached
+        ]
+        table.add_row(
+            Text(f"  {figure.what}"),
+            format_number(figure.value),
+            figure.unit,
+            figure.goal,
+            reached,
+            Text(figure.note, style="dim"),
         )
-    return shown
+    return table
 
 
-def spelled(value: float) -> str:
-    """A number to three digits or so, as a person writes it."""
+def format_number(value: float) -> str:
+    """Format a number with about three digits."""
     decimals = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
     return f"{value:,.{decimals}f}"
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+def format_seconds(seconds: float) -> str:
+    """Format seconds as seconds, minutes or hours."""
     if seconds < 100:
-        return f"{spelled(seconds)} s"
-    return f"{spelled(seconds / 60)} min" if seconds < 6000 else f"{spelled(seconds / 3600)} h"
+        return f"{format_number(seconds)} s"
+    return f"{format_number(seconds / 60)} min" if seconds < 6000 else f"{format_number(seconds / 3600)} h"

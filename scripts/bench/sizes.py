@@ -1,41 +1,41 @@
-"""How much is measured, and in what."""
+"""The sizes of all measurements."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 GROWTH = (1_000, 4_000, 10_000, 25_000, 100_000, 1_000_000)  # images
-BATCH_OF_SPLITS = 160  # images: 128 and 32, whole batches on either side of 80 : 20
+BATCH_OF_SPLITS = 160  # images: 128 for training and 32 for validation, whole batches in both splits
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes at which all parts together take less than ten minutes on two cores.
+    """Sizes of all measurements; with the defaults, the bench takes less than ten minutes on two cores.
 
     Attributes
     ----------
     photos : int
-        Made, or drawn from the user's own.
+        Number of photos, synthetic or the user's own.
     subset : int
-        Of them, for the whole job.
+        Number of these photos that the whole job is measured on.
     side : int
-        Height and width of the conv base's input.
+        Height and width of the conv base's input in pixels.
     seconds : float
-        How long one pass through the conv base is to take, as far as there are photos for it.
+        Intended seconds of one pass of the photos through the conv base; fewer if there are few photos.
     rounds : int
-        How often things that are compared are measured in turn.
+        How often each of the things that are compared is measured.
     rows, validation_rows : int
-        Of features for the dense head.
+        Rows of features that the dense head is trained and scored on.
     search_rows : int
-        Of features for the grid search.
+        Rows of features for the grid search.
     stored_rows : int
-        Of features in the store that is read.
+        Rows of the store that is read.
     growth : tuple of int
-        Numbers of tiny images.
+        Numbers of tiny images that stage one is run on.
     matrix : int
         Rows and columns of the plain matrix product.
     precisions : tuple of str
-        What the conv base computes in: float32, and what `auto` settles on where that is another.
+        Precisions of the conv base: float32 and the one that `auto` resolves to.
     """
 
     photos: int = 640
@@ -53,17 +53,17 @@ class Sizes:
 
     @classmethod
     def scaled(cls, scale: float) -> Sizes:
-        """The default sizes times `scale`; those that a goal names only become smaller."""
-        step = BATCH_OF_SPLITS if scale >= 0.5 else 10  # the least that keeps both classes in both splits
+        """Return the default sizes times `scale`; sizes that a goal depends on never grow."""
+        step = BATCH_OF_SPLITS if scale >= 0.5 else 10  # at least both classes in both splits
         subset = max(20, round(cls.subset * scale / step) * step)
-        smaller = min(scale, 1.0)
+        at_most_1 = min(scale, 1.0)
         return cls(
             photos=max(round(cls.photos * scale), subset),
             subset=subset,
             seconds=cls.seconds * scale,
-            rows=max(640, round(cls.rows * smaller)),
-            validation_rows=max(160, round(cls.validation_rows * smaller)),
-            search_rows=max(200, round(cls.search_rows * smaller)),
+            rows=max(640, round(cls.rows * at_most_1)),
+            validation_rows=max(160, round(cls.validation_rows * at_most_1)),
+            search_rows=max(200, round(cls.search_rows * at_most_1)),
             stored_rows=max(512, round(cls.stored_rows * scale)),
             growth=tuple(n for n in GROWTH if n <= max(scale * cls.growth[-1], GROWTH[1])),
         )

@@ -1,4 +1,4 @@
-"""A conv base that costs next to nothing, for measuring all the rest of stage one."""
+"""A conv base that costs almost nothing, to measure the rest of stage one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FEATURE_SHAPE = (4, 4, 512)
 
 
 class StandIn:
-    """Gives pixels, repeated to the shape of VGG16's features, and takes the time that it takes."""
+    """A conv base that repeats pixels to the shape of VGG16's features and measures its own time."""
 
     feature_shape = FEATURE_SHAPE
 
@@ -33,14 +33,14 @@ class StandIn:
         return features
 
 
-def fill(images_folder: Path, cache: Path) -> tuple[FeatureStore, float]:
+def fill_store(images_folder: Path, cache: Path) -> tuple[FeatureStore, float]:
     """Run stage one with the stand-in; returns the store and the seconds spent in the conv base."""
-    made: list[StandIn] = []
+    stand_ins: list[StandIn] = []
 
     def load(spec: ConvBaseSpec) -> StandIn:
-        made.append(StandIn(spec))
-        return made[-1]
+        stand_ins.append(StandIn(spec))
+        return stand_ins[-1]
 
     with mock.patch("pipeline.conv_base.load.load_conv_base", load):
         store = extract_features(scan_images(images_folder), cache, SPEC)
-    return store, sum(one.seconds for one in made)
+    return store, sum(stand_in.seconds for stand_in in stand_ins)

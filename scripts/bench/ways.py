@@ -1,4 +1,4 @@
-"""The whole job three ways, on a subset of the photos: images in, a trained head out."""
+"""The whole job, from photos to a trained head, in three ways on a subset of the photos."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from pipeline.conv_base.load import load_conv_base
 from pipeline.conv_base.precision import settle_precision
 from pipeline.defaults import EPOCHS, HEAD_BATCH, UNITS
 
-from .limit import spec_at
-from .measuring import in_turn, say, seconds_of
+from .limit import vgg16_spec
+from .measuring import alternate, say, seconds_of
 from .photos import link_photos
 from .results import Figure, figure
 from .sizes import BATCH_OF_SPLITS, Sizes
 
-PASS = 3  # times the seconds of a pass through the conv base alone
+PASS = 3  # times `sizes.seconds`: the intended seconds of a pass through the conv base
 
 
 def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
-    """Seconds of each way; of the slides' way one epoch is measured, and counted ten times."""
+    """Measure the seconds of each way; one epoch of the slides' way is measured and multiplied by ten."""
     start_tensorflow_quietly()
-    base = load_conv_base(spec_at(sizes.side, "float32")).model
+    base = load_conv_base(vgg16_spec(sizes.side, "float32")).model
     folder = work / "subset"
-    n = link_photos(photos, folder, _affordable(base, sizes))
+    n = link_photos(photos, folder, _choose_subset(base, sizes))
     say(f"  building the three ways for {n} photos")
     slides, common = SlidesWay(base, folder, sizes.side), CommonWay(base, folder, sizes.side)
     first = seconds_of(slides.run_epoch)
     common.extract()
-    ours = {precision: PipelineWay(folder, work / "ways", sizes.side, precision) for precision in sizes.precisions}
-    measured = in_turn(
+    pipelines = {precision: PipelineWay(folder, work / "ways", sizes.side, precision) for precision in sizes.precisions}
+    measured = alternate(
         "seconds",
         sizes.rounds,
         {
             "slides' epoch": lambda: seconds_of(slides.run_epoch),
-            **{f"pipeline {precision}": way.run for precision, way in ours.items()},
+            **{f"pipeline {precision}": way.run for precision, way in pipelines.items()},
             "predict": lambda: seconds_of(common.extract),
         },
     )
     epoch, predict = measured["slides' epoch"], measured["predict"]
     fixed = max(0.0, slides.build_seconds + first - float(np.median(epoch)))
-    figures = _others(n, fixed, epoch, predict)
-    for precision, way in ours.items():
-        figures += _ours(n, precision, way.steps, [fixed + EPOCHS * seconds for seconds in epoch])
+    figures = _other_figures(n, fixed, epoch, predict)
+    for precision, way in pipelines.items():
+        figures += _pipeline_figures(n, precision, way.steps, [fixed + EPOCHS * seconds for seconds in epoch])
     return figures
 
 
-def _affordable(base: Any, sizes: Sizes) -> int:
-    """How many photos a pass of a few times `sizes.seconds` can do, in whole batches of either split."""
+def _choose_subset(base: Any, sizes: Sizes) -> int:
+    """Return how many photos a pass of `PASS` times `sizes.seconds` can process, in whole batches per split."""
     batch = np.zeros((HEAD_BATCH, sizes.side, sizes.side, 3), np.float32)
     base.predict_on_batch(batch)
     rate = HEAD_BATCH / seconds_of(base.predict_on_batch, batch)
@@ -63,7 +63,7 @@ def _affordable(base: Any, sizes: Sizes) -> int:
     return min(max(fitting, BATCH_OF_SPLITS), sizes.subset)
 
 
-def _others(n: int, fixed: float, epoch: list[float], predict: list[float]) -> list[Figure]:
+def _other_figures(n: int, fixed: float, epoch: list[float], predict: list[float]) -> list[Figure]:
     return [
         figure("ways.photos", "photos in the subset", n, "", note="four fifths to train on"),
         figure(
@@ -87,7 +87,7 @@ def _others(n: int, fixed: float, epoch: list[float], predict: list[float]) -> l
     ]
 
 
-def _ours(n: int, precision: str, steps: list[dict[str, float]], slides: list[float]) -> list[Figure]:
+def _pipeline_figures(n: int, precision: str, steps: list[dict[str, float]], slides: list[float]) -> list[Figure]:
     whole = [sum(run.values()) for run in steps]
     note = f"scan, features, {EPOCHS} epochs of the dense head; all but importing"
     figures = [
@@ -95,13 +95,13 @@ def _ours(n: int, precision: str, steps: list[dict[str, float]], slides: list[fl
     ]
     for name in steps[0]:
         figures.append(figure(f"ways.{name}.{precision}", f"  of it {name}", [run[name] for run in steps], "s"))
-    times = [theirs / own for theirs, own in zip(slides, whole, strict=True)]
+    times = [slides_seconds / seconds for slides_seconds, seconds in zip(slides, whole, strict=True)]
     note = "raw; loading and tracing the conv base weigh much on so few"
     return [*figures, figure(f"ways.times.{precision}", "  times faster than the slides' way", times, "x", note=note)]
 
 
 class SlidesWay:
-    """The conv base inside the model, frozen, run again in each epoch."""
+    """The slides' way: the frozen conv base is part of the model and runs in each epoch."""
 
     def __init__(self, base: Any, folder: Path, side: int):
         import keras
@@ -115,14 +115,14 @@ class SlidesWay:
         self.build_seconds = time.perf_counter() - start
 
     def run_epoch(self) -> None:
-        """Train on the train photos, score on the validation photos."""
+        """Train on the train photos and score on the validation photos."""
         self.model.fit(
             self.train, validation_data=self.validation, epochs=1, verbose=0, shuffle=False
-        )  # the data set does
+        )  # the data set shuffles
 
 
 class CommonWay:
-    """`model.predict` over the photos, once; the features stay in memory."""
+    """The common way: `model.predict` computes the features once and they stay in memory."""
 
     def __init__(self, base: Any, folder: Path, side: int):
         self.base = base
@@ -135,15 +135,15 @@ class CommonWay:
 
 
 class PipelineWay:
-    """This package, at its defaults."""
+    """This package with its defaults."""
 
     def __init__(self, folder: Path, cache: Path, side: int, precision: str):
         self.folder, self.cache, self.precision = folder, cache, precision
-        self.spec = spec_at(side, "float32" if precision == "float32" else "auto")
+        self.spec = vgg16_spec(side, "float32" if precision == "float32" else "auto")
         self.steps: list[dict[str, float]] = []
 
     def run(self) -> float:
-        """Scan, extract, train; returns the seconds of all three."""
+        """Scan, extract and train; returns the seconds of all three steps."""
         steps: dict[str, float] = {}
         images = _timed(steps, "scan", lambda: scan_images(self.folder))
         with mock.patch("pipeline.conv_base.load.settle_precision", self._settle):
@@ -158,7 +158,7 @@ class PipelineWay:
         return sum(steps.values())
 
     def _settle(self, *arguments: Any) -> str:
-        """Take the time that settling takes; its outcome was the same for all parts."""
+        """Measure precisions as usual, and return the one that the bench found before for all parts."""
         settle_precision(*arguments)
         return self.precision
 

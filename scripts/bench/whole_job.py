@@ -1,4 +1,4 @@
-"""The job of the slides, 25,000 photos and ten epochs, put together from measured rates and fixed costs."""
+"""Estimate the job of the slides, 25,000 photos and ten epochs, from measured rates and fixed costs."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from pipeline.defaults import EPOCHS
 from .results import Figure, figure
 from .sizes import Sizes
 
-PHOTOS, TO_TRAIN_ON = 25_000, 20_000
-RESTS_ON = ("limit", "ways", "heads", "reading")
-FASTER = 55.0  # times, with bf16
-FASTER_EQUALLY = 8.0  # times, in float32 on both sides
+PHOTOS, TRAIN_PHOTOS = 25_000, 20_000
+REQUIRED_PARTS = ("limit", "ways", "heads", "reading")
+SPEEDUP_GOAL = 55.0  # with bf16
+FLOAT32_SPEEDUP_GOAL = 8.0  # with float32 on both sides
 
 
-def put_together(sizes: Sizes, figures: Sequence[Figure]) -> list[Figure]:
-    """Figures of the whole job; none where a part that they rest on was not measured."""
-    if not set(RESTS_ON) <= {one.part for one in figures}:
+def estimate_whole_job(sizes: Sizes, figures: Sequence[Figure]) -> list[Figure]:
+    """Return the figures of the whole job; none if a required part was not measured."""
+    if not set(REQUIRED_PARTS) <= {measured.part for measured in figures}:
         return []
-    values = {one.key: one.value for one in figures}
+    values = {measured.key: measured.value for measured in figures}
     slides = values["ways.slides_fixed"] + EPOCHS * PHOTOS * values["ways.slides_epoch"] / values["ways.photos"]
-    common = PHOTOS / values["ways.common"] + EPOCHS * values["heads.keras"] * TO_TRAIN_ON / sizes.rows
-    found = [
+    common = PHOTOS / values["ways.common"] + EPOCHS * values["heads.keras"] * TRAIN_PHOTOS / sizes.rows
+    estimates = [
         figure("whole.slides", "slides' way", slides, "s", note=f"fixed costs + {EPOCHS} x photos / rate"),
         figure("whole.common", "common way", common, "s", note=f"photos / rate + {EPOCHS} epochs of Keras fit"),
     ]
     precisions = [key.rpartition(".")[2] for key in values if key.startswith("ways.whole.")]
     for precision in precisions:
-        ours = _pipeline(sizes, values, precision)
-        found.append(
+        seconds = _pipeline_seconds(sizes, values, precision)
+        estimates.append(
             figure(
                 f"whole.pipeline.{precision}",
                 f"pipeline, {precision}",
-                ours,
+                seconds,
                 "s",
                 note="fixed costs + scanning, stage one and reading at their rates + dense head",
             )
         )
-        goal = FASTER_EQUALLY if precision == "float32" else FASTER
+        goal = FLOAT32_SPEEDUP_GOAL if precision == "float32" else SPEEDUP_GOAL
         what = f"times faster than the slides' way, {precision}"
-        found.append(figure(f"whole.times.{precision}", what, slides / ours, "x", at_least=goal))
+        estimates.append(figure(f"whole.times.{precision}", what, slides / seconds, "x", at_least=goal))
         what = f"times faster than the common way, {precision}"
-        found.append(figure(f"whole.times_common.{precision}", what, common / ours, "x"))
-    return found
+        estimates.append(figure(f"whole.times_common.{precision}", what, common / seconds, "x"))
+    return estimates
 
 
-def _pipeline(sizes: Sizes, values: Mapping[str, float], precision: str) -> float:
+def _pipeline_seconds(sizes: Sizes, values: Mapping[str, float], precision: str) -> float:
     n, rate = values["ways.photos"], values[f"limit.stage_one.{precision}"]
     fixed = max(0.0, values[f"ways.features.{precision}"] - n / rate)
     scanning = PHOTOS * values[f"ways.scan.{precision}"] / n

@@ -1,4 +1,4 @@
-"""`make bench` measures what it says; how fast anything is plays no part here."""
+"""`make bench` measures what it reports; these tests do not depend on any speed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.errors import ImagesError
 from scripts.bench import heads, limit, measuring, photos, whole_job
 from scripts.bench.__main__ import PARTS, main, measure_part
 from scripts.bench.plot import save_plot
-from scripts.bench.results import Figure, figure, ratios, table
+from scripts.bench.results import Figure, figure, make_table, ratios
 from scripts.bench.sizes import GROWTH, Sizes
 from tests.fakes import photo_folder
 
@@ -39,7 +39,7 @@ TINY = Sizes(
     matrix=64,
     precisions=("float32", "bfloat16"),
 )
-WITHIN_A_CHILD = ("growth", "cold")  # the others are measured here, where TensorFlow is loaded already
+WITH_CHILDREN = ("growth", "cold")  # parts that start processes; the others run in this one, where TensorFlow is loaded
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,8 @@ def bench_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def measured(part: str, photos_folder: Path, work: Path) -> list[Figure]:
-    if part in WITHIN_A_CHILD:
+def measure(part: str, photos_folder: Path, work: Path) -> list[Figure]:
+    if part in WITH_CHILDREN:
         return measure_part(part, TINY, photos_folder, work / part)
     return PARTS[part][1](TINY, photos_folder, work)
 
@@ -66,41 +66,42 @@ def measured(part: str, photos_folder: Path, work: Path) -> list[Figure]:
         ("cold", {"cold.python", "cold.import", "cold.help", "cold.info"}),
     ],
 )
-def test_each_part_measures_what_it_is_for(part, keys, bench_photos, tmp_path):
-    found = measured(part, bench_photos, tmp_path)
-    assert {one.part for one in found} == {part}
-    assert len({one.key for one in found}) == len(found) and keys <= {one.key for one in found}
-    assert all(math.isfinite(sample) and sample >= 0 for one in found for sample in one.samples)
+def test_each_part_measures_its_figures(part, keys, bench_photos, tmp_path):
+    figures = measure(part, bench_photos, tmp_path)
+    assert {figure.part for figure in figures} == {part}
+    assert keys <= {figure.key for figure in figures}
+    assert len({figure.key for figure in figures}) == len(figures)
+    assert all(math.isfinite(sample) and sample >= 0 for figure in figures for sample in figure.samples)
 
 
-def test_a_comparison_has_a_sample_a_round(bench_photos, tmp_path):
-    found = {one.key: one for one in PARTS["reading"][1](TINY, bench_photos, tmp_path)}
-    assert len(found["reading.npy"].samples) == len(found["reading.sequential"].samples) == TINY.rounds
-    expected = ratios(found["reading.sequential"].samples, found["reading.npy"].samples)
-    assert list(found["reading.sequential_share"].samples) == expected
+def test_a_comparison_has_one_sample_per_round(bench_photos, tmp_path):
+    figures = {figure.key: figure for figure in PARTS["reading"][1](TINY, bench_photos, tmp_path)}
+    assert len(figures["reading.npy"].samples) == len(figures["reading.sequential"].samples) == TINY.rounds
+    expected = ratios(figures["reading.sequential"].samples, figures["reading.npy"].samples)
+    assert list(figures["reading.sequential_share"].samples) == expected
 
 
-def test_what_is_compared_is_measured_in_turn():
+def test_jobs_are_measured_alternately():
     order = []
     jobs = {name: lambda name=name: float(len(order) + (order.append(name) or 0)) for name in "ab"}
-    assert measuring.in_turn("calls", 3, jobs) == {"a": [0, 2, 4], "b": [1, 3, 5]}
+    assert measuring.alternate("calls", 3, jobs) == {"a": [0, 2, 4], "b": [1, 3, 5]}
     assert order == list("ababab")
 
 
-def test_a_figure_is_the_median_and_knows_its_goal():
+def test_a_figure_is_the_median_of_its_samples_and_has_a_goal():
     assert figure("part.a", "a", [1.0, 5.0, 2.0], "s").value == 2.0
     assert figure("part.a", "a", 2, "s").reached is None
     assert figure("part.a", "a", 2, "s", at_least=2.0).reached is True
     assert figure("part.a", "a", 2, "s", at_most=1.9).reached is False
 
 
-def test_the_table_shows_value_goal_and_whether_it_is_reached():
+def test_the_table_shows_values_goals_and_whether_they_are_reached():
     figures = [
         figure("one.a", "first", 1234.5, "rows/s", at_least=2000.0),
         figure("two.b", "second", 0.1234, "s", at_most=1.0, note="how"),
     ]
     console = Console(width=160, record=True)
-    console.print(table(figures, {"one": "Heading one", "two": "Heading two"}))
+    console.print(make_table(figures, {"one": "Heading one", "two": "Heading two"}))
     lines = [" ".join(line.split()) for line in console.export_text().splitlines() if line.strip()]
     assert lines == [
         "what value unit goal reached measured how",
@@ -127,23 +128,23 @@ FIGURES = [
 ]
 
 
-def test_the_whole_job_is_put_together_from_rates_and_fixed_costs():
-    found = {one.key: one for one in whole_job.put_together(Sizes(), FIGURES)}
-    assert found["whole.slides"].value == 8 + 10 * 250 * 10
-    assert found["whole.common"].value == 25_000 / 20 + 10 * 3
-    # 3 s beyond 100 photos at the steady rate, 25 s of scanning, 1,000 s of stage one, 5 s of reading, the head
-    assert found["whole.pipeline.float32"].value == 3 + 25 + 1_000 + 5 + 20
-    assert found["whole.times.float32"].value == pytest.approx(25_008 / 1_053)
-    assert found["whole.times.float32"].goal == "at least 8"
+def test_the_whole_job_is_estimated_from_rates_and_fixed_costs():
+    estimates = {figure.key: figure for figure in whole_job.estimate_whole_job(Sizes(), FIGURES)}
+    assert estimates["whole.slides"].value == 8 + 10 * 250 * 10
+    assert estimates["whole.common"].value == 25_000 / 20 + 10 * 3
+    # Fixed costs (7 s minus 100 photos at 25 per second), scanning, stage one, reading, the head.
+    assert estimates["whole.pipeline.float32"].value == 3 + 25 + 1_000 + 5 + 20
+    assert estimates["whole.times.float32"].value == pytest.approx(25_008 / 1_053)
+    assert estimates["whole.times.float32"].goal == "at least 8"
 
 
-def test_no_whole_job_without_the_parts_that_it_rests_on():
-    assert whole_job.put_together(Sizes(), [one for one in FIGURES if one.part != "heads"]) == []
+def test_the_whole_job_needs_all_required_parts():
+    assert whole_job.estimate_whole_job(Sizes(), [figure for figure in FIGURES if figure.part != "heads"]) == []
 
 
-def test_the_picture_shows_what_was_measured_and_nothing_else(tmp_path):
+def test_the_picture_is_drawn_only_if_its_figures_were_measured(tmp_path):
     machine = {"processor": "Some processor", "cores": 2, "bf16": "no"}
-    figures = [*FIGURES, *whole_job.put_together(Sizes(), FIGURES)]
+    figures = [*FIGURES, *whole_job.estimate_whole_job(Sizes(), FIGURES)]
     assert save_plot(tmp_path / "docs" / "bench.png", figures, machine)
     with Image.open(tmp_path / "docs" / "bench.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 300
@@ -151,7 +152,7 @@ def test_the_picture_shows_what_was_measured_and_nothing_else(tmp_path):
     assert not (tmp_path / "none.png").exists()
 
 
-def test_vgg16_costs_thirteen_billion_operations_a_photo():
+def test_vgg16_takes_thirteen_billion_operations_per_photo():
     import keras
 
     model = keras.applications.VGG16(include_top=False, weights=None, input_shape=(150, 150, 3))
@@ -159,7 +160,7 @@ def test_vgg16_costs_thirteen_billion_operations_a_photo():
     assert limit.flop_per_image(nested) == limit.flop_per_image(model) == pytest.approx(13.2e9, rel=0.01)
 
 
-def test_made_photos_are_the_same_each_time_and_all_different(bench_photos, tmp_path):
+def test_synthetic_photos_are_reproducible_and_all_different(bench_photos, tmp_path):
     photos.make_photos(tmp_path / "again", 10)
     files = sorted((tmp_path / "again").glob("*/*/*.jpg"))
     assert [path.read_bytes() for path in files] == [
@@ -187,21 +188,21 @@ def own_photos(folder: Path, per_class: int) -> Path:
     return folder
 
 
-def test_own_photos_are_drawn_without_repeats_or_damaged_ones(tmp_path):
+def test_own_photos_are_copied_without_duplicates_and_damaged_files(tmp_path):
     data = own_photos(tmp_path / "data", 15)
-    words = photos.draw_photos(data, tmp_path / "drawn", 1_000)
+    description = photos.draw_photos(data, tmp_path / "drawn", 1_000)
     contents = [path.read_bytes() for path in (tmp_path / "drawn").glob("*/*/*.jpg")]
-    assert words.startswith(f"{len(contents)} JPEGs") and 20 <= len(contents) <= 30
+    assert description.startswith(f"{len(contents)} JPEGs") and 20 <= len(contents) <= 30
     assert len(set(contents)) == len(contents) and all(len(content) > 100 for content in contents)
     assert {path.name for path in (tmp_path / "drawn").glob("*/*")} == {"cats", "dogs"}
 
 
-def test_too_few_own_photos_are_refused(tmp_path):
+def test_too_few_own_photos_are_an_error(tmp_path):
     with pytest.raises(ImagesError, match="are needed"):
         photos.draw_photos(own_photos(tmp_path / "data", 5), tmp_path / "drawn", 1_000)
 
 
-def test_tiny_images_are_images_with_contents_of_their_own(tmp_path):
+def test_tiny_images_can_be_decoded_and_all_differ(tmp_path):
     photos.make_tiny(tmp_path, 15, 32)
     photos.make_tiny(tmp_path, 20, 32, 15)
     paths = list(tmp_path.glob("*/*.png"))
@@ -210,13 +211,13 @@ def test_tiny_images_are_images_with_contents_of_their_own(tmp_path):
         assert image.size == (32, 32)
 
 
-def test_made_features_are_sparse_and_can_be_learned():
+def test_generated_features_are_sparse_and_separable():
     X, y = heads.make_features(1_500)
     assert X.shape == (1_500, 4, 4, 512) and X.dtype == np.float16
     assert 0.2 < (X > 0).mean() < 0.4
     means = X.astype(np.float32).mean(axis=(1, 2))
-    towards = means[y == 1].mean(axis=0) - means[y == 0].mean(axis=0)
-    assert ((means @ towards > np.median(means @ towards)) == y).mean() > 0.8
+    direction = means[y == 1].mean(axis=0) - means[y == 0].mean(axis=0)
+    assert ((means @ direction > np.median(means @ direction)) == y).mean() > 0.8
 
 
 @pytest.mark.parametrize(("scale", "largest"), [(0.01, 4_000), (1, 100_000), (10, 1_000_000)])
@@ -231,38 +232,38 @@ def fail() -> None:
     raise ValueError("on purpose")
 
 
-def test_a_child_gives_back_what_it_found_or_fails_by_name(capfd):
+def test_a_child_returns_its_result_or_an_error_with_the_name_of_the_job(capfd):
     assert measuring.in_child(math.sqrt, 4.0) == 2.0
     with pytest.raises(measuring.ChildFailed, match=r"test_bench\.fail ended with status 1"):
         measuring.in_child(fail)
     assert "on purpose" in capfd.readouterr().err
 
 
-def test_a_child_does_not_inherit_its_parents_memory():
+def test_the_peak_memory_of_a_child_excludes_its_parent():
     ballast = np.ones(50_000_000)
     assert measuring.peak_memory() > ballast.nbytes > measuring.in_child(measuring.peak_memory)
 
 
-def test_a_command_that_fails_is_not_timed():
-    with pytest.raises(measuring.ChildFailed, match="no such thing"):
-        measuring.run_command("-c", "import sys; sys.exit('no such thing')")
+def test_a_failing_command_is_an_error():
+    with pytest.raises(measuring.ChildFailed, match="a message"):
+        measuring.run_command("-c", "import sys; sys.exit('a message')")
 
 
-def test_the_command_writes_table_and_json_and_leaves_nothing_behind(tmp_path, monkeypatch, capfd):
+def test_the_bench_writes_table_and_json_and_deletes_its_working_files(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(Sizes, "scaled", lambda scale: replace(TINY, rounds=1))
-    assert main(["--parts", "reading", "--json", str(tmp_path / "kept" / "bench.json")]) == 0
-    document = json.loads((tmp_path / "kept" / "bench.json").read_text())
+    assert main(["--parts", "reading", "--json", str(tmp_path / "results" / "bench.json")]) == 0
+    document = json.loads((tmp_path / "results" / "bench.json").read_text())
     assert {"processor", "cores", "bf16", "tensorflow", "python"} <= set(document["machine"])
     assert set(document["seconds"]) == {"reading"}
-    assert all(one["value"] >= 0 and one["key"] and one["unit"] is not None for one in document["figures"])
+    assert all(figure["value"] >= 0 and figure["key"] for figure in document["figures"])
     shown = capfd.readouterr()
     assert "store, in order" in shown.out and "of the memory-mapped .npy" in shown.out
     assert "reading: " in shown.err and "round 1 of 1" in shown.err
-    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
-def test_an_unknown_part_and_a_folder_that_is_not_there_are_refused(tmp_path, capsys):
+def test_an_unknown_part_and_a_missing_folder_are_errors(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--parts", "limit,speed"])
     assert "speed is no part" in capsys.readouterr().err
@@ -271,7 +272,7 @@ def test_an_unknown_part_and_a_folder_that_is_not_there_are_refused(tmp_path, ca
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_bench_leaves_nothing_behind(tmp_path, signal_number):
+def test_an_interrupted_bench_deletes_its_files(tmp_path, signal_number):
     bench = subprocess.Popen(
         [sys.executable, "-m", "scripts.bench", "--parts", "reading", "--json", tmp_path / "bench.json"],
         cwd=ROOT,
