@@ -1,4 +1,4 @@
-"""Cached views: what is computed, what is kept, what is refused, and how heads are trained on them."""
+"""Augmented views of a store: which copies are computed, cached, reused, dropped and stacked."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def cache(tmp_path) -> Path:
 
 
 def files_of(cache: Path) -> dict[str, bytes]:
-    """Every shard of a store and its views."""
+    """The bytes of every shard of a store and its views."""
     return {str(path.relative_to(cache)): path.read_bytes() for path in sorted(cache.rglob("shards/*.h5"))}
 
 
@@ -62,7 +62,7 @@ def quarters(pixels: np.ndarray) -> np.ndarray:
 
 
 def check_views(store, photos: Path, augmentation: Augmentation = Augmentation()) -> None:  # noqa: B008
-    """Every view holds every train image's own copy, and no other image."""
+    """Check that every view holds the copy of each train image and of no other image."""
     for number, view in enumerate(open_views(store), 1):
         assert view.spec.view == View(number, augmentation)
         assert sorted(view.ids()) == sorted(store.ids("train"))
@@ -150,7 +150,7 @@ def test_a_relabelled_image_keeps_its_copies(photos, cache):
     assert (y[groups == groups[moved]] == 1).all() and np.count_nonzero(groups == groups[moved]) == 3
 
 
-def test_fewer_views_drop_the_last(photos, cache):
+def test_the_last_views_are_deleted_where_fewer_are_asked_for(photos, cache):
     extract_features(scan_images(photos), cache, views=4)
     FakeConvBase.loads = 0
     assert len(open_views(extract_features(scan_images(photos), cache, views=2))) == 1
@@ -186,7 +186,7 @@ def test_a_damaged_view_can_be_dropped_as_the_error_says(photos, cache, file):
     assert len(open_views(extract_features(scan_images(photos), cache, views=2))) == 1
 
 
-def test_a_rebuild_with_another_spec_that_was_cut_short_names_the_way_on(photos, cache, monkeypatch):
+def test_after_an_interrupted_rebuild_with_another_spec_the_error_says_what_to_do(photos, cache, monkeypatch):
     extract_features(scan_images(photos), cache, views=2)
     other = ConvBaseSpec(size=(8, 8), store_dtype="float32", preprocessing="tf")
     monkeypatch.setattr("pipeline.extraction.fill_store.StoreFiller.fill_views", lambda *arguments: None)
@@ -196,7 +196,7 @@ def test_a_rebuild_with_another_spec_that_was_cut_short_names_the_way_on(photos,
         extract_features(scan_images(photos), cache, other)
 
 
-def test_views_take_the_weights_from_where_they_are_now(photos, cache, tmp_path):
+def test_a_view_is_computed_with_weights_that_were_moved(photos, cache, tmp_path):
     old, new = tmp_path / "old.h5", tmp_path / "new.h5"
     old.write_text("aa")
     store = extract_features(scan_images(photos), cache, ConvBaseSpec(size=(8, 8), weights=str(old)))
@@ -208,7 +208,7 @@ def test_views_take_the_weights_from_where_they_are_now(photos, cache, tmp_path)
     assert view.manifest.spec["weights_sha256"] == store.manifest.spec["weights_sha256"]
 
 
-def test_a_view_is_never_begun_with_another_conv_base(photos, cache, tmp_path, monkeypatch):
+def test_weights_that_change_before_a_view_is_begun_are_an_error(photos, cache, tmp_path, monkeypatch):
     weights = tmp_path / "weights.h5"
     weights.write_text("aa")
     spec = ConvBaseSpec(size=(8, 8), weights=str(weights))
@@ -224,7 +224,7 @@ def test_a_view_is_never_begun_with_another_conv_base(photos, cache, tmp_path, m
     assert not (cache / "views").exists()
 
 
-def test_a_view_that_is_made_again_while_it_is_dropped_stays(photos, cache, monkeypatch):
+def test_a_view_that_is_made_again_while_it_is_deleted_stays(photos, cache, monkeypatch):
     extract_features(scan_images(photos), cache, views=2)
     delete = shutil.rmtree
 
@@ -239,7 +239,7 @@ def test_a_view_that_is_made_again_while_it_is_dropped_stays(photos, cache, monk
     assert len(view.load()[0]) == n_train(photos)
 
 
-def test_what_a_killed_run_left_of_dropped_views_is_deleted(photos, cache):
+def test_the_rest_of_a_view_that_a_killed_run_was_deleting_is_deleted(photos, cache):
     extract_features(scan_images(photos), cache, views=2)
     left_over = cache / "views" / ".tmp-002-00000000"
     shutil.copytree(cache / "views" / "001", left_over)
@@ -247,7 +247,7 @@ def test_what_a_killed_run_left_of_dropped_views_is_deleted(photos, cache):
     assert not left_over.exists() and len(open_views(open_features(cache))) == 1
 
 
-def test_other_settings_are_refused_by_name_and_nothing_is_computed(photos, cache):
+def test_other_settings_are_an_error_that_names_them_and_nothing_is_computed(photos, cache):
     extract_features(scan_images(photos), cache, views=3)
     before, FakeConvBase.seen = files_of(cache), 0
     with pytest.raises(StoreMismatch, match=r"view.rotation: 40.0 in the store, 10.0 asked for") as refusal:
@@ -265,7 +265,7 @@ def test_views_added_later_have_the_settings_of_the_first(photos, cache):
 
 
 class Interrupting(Callbacks):
-    """Ctrl-C after some images."""
+    """Raises KeyboardInterrupt after some images."""
 
     def __init__(self, after: int):
         self.left = after
@@ -291,29 +291,29 @@ def test_an_interruption_in_a_view_costs_one_shard(photos, cache, tmp_path):
     assert files_of(cache) == files_of(tmp_path / "whole")
 
 
-class Watching(Callbacks):
-    """Notes what is said beforehand."""
+class PlanRecorder(Callbacks):
+    """Records the planned views and forward passes, and counts the conv bases loaded."""
 
     def __init__(self):
-        self.said: list[tuple[int, int]] = []
+        self.plans: list[tuple[int, int]] = []
         self.loads = 0
 
     def conv_base_loading(self, spec) -> None:
         self.loads += 1
 
     def views_planned(self, views, passes, store) -> None:
-        self.said.append((len(views), passes))
+        self.plans.append((len(views), passes))
 
 
-def test_the_passes_are_said_beforehand(photos, cache):
-    n, watch = n_train(photos), Watching()
-    extract_features(scan_images(photos), cache, views=3, callbacks=watch)
-    extract_features(scan_images(photos), cache, views=3, callbacks=watch)
-    extract_features(scan_images(photos), cache, views=5, callbacks=watch)
-    assert watch.said == [(2, 2 * n), (4, 2 * n)] and watch.loads == 2
+def test_the_forward_passes_are_announced(photos, cache):
+    n, recorder = n_train(photos), PlanRecorder()
+    extract_features(scan_images(photos), cache, views=3, callbacks=recorder)
+    extract_features(scan_images(photos), cache, views=3, callbacks=recorder)
+    extract_features(scan_images(photos), cache, views=5, callbacks=recorder)
+    assert recorder.plans == [(2, 2 * n), (4, 2 * n)] and recorder.loads == 2
 
 
-def test_too_little_room_is_said_before_the_views_are_computed(photos, cache, monkeypatch):
+def test_too_little_disk_space_is_an_error_before_views_are_computed(photos, cache, monkeypatch):
     extract_features(scan_images(photos), cache)
     FakeConvBase.seen = 0
     free = 10 * open_features(cache).bytes_per_row
@@ -323,7 +323,7 @@ def test_too_little_room_is_said_before_the_views_are_computed(photos, cache, mo
     assert FakeConvBase.seen == 0
 
 
-def test_a_view_of_another_spec_is_refused(photos, cache, tmp_path):
+def test_a_view_of_another_spec_is_an_error(photos, cache, tmp_path):
     extract_features(scan_images(photos), cache, views=2)
     other = ConvBaseSpec(size=(8, 8), store_dtype="float32", preprocessing="rescale")
     extract_features(scan_images(photos), tmp_path / "other", other, views=2)
@@ -337,7 +337,7 @@ def test_a_view_of_another_spec_is_refused(photos, cache, tmp_path):
         extract_features(scan_images(photos), cache)
 
 
-def test_a_view_in_the_place_of_another_is_refused(photos, cache):
+def test_two_views_with_exchanged_directories_are_an_error(photos, cache):
     extract_features(scan_images(photos), cache, views=3)
     views = cache / "views"
     for old, new in (("001", "x"), ("002", "001"), ("x", "002")):
@@ -348,7 +348,7 @@ def test_a_view_in_the_place_of_another_is_refused(photos, cache):
         extract_features(scan_images(photos), cache)
 
 
-def test_an_image_that_was_added_to_the_store_alone_is_missed(photos, cache, tmp_path):
+def test_an_image_that_a_view_lacks_is_an_error(photos, cache, tmp_path):
     extract_features(scan_images(photos), cache, views=2)
     (cache / "views").rename(tmp_path / "views")
     photo_folder(photos, 15)
@@ -364,7 +364,7 @@ def test_more_views_than_there_are_is_an_error(photos, cache):
         stack_views(store, "train", 5)
 
 
-def test_a_copy_without_finite_features_is_left_out_of_its_view_only(photos, cache, monkeypatch):
+def test_a_copy_without_finite_features_is_left_out_of_its_view_alone(photos, cache, monkeypatch):
     poisoned = scan_images(photos)
     train = np.flatnonzero(poisoned.split_codes == 0)
     victim = poisoned.contents[train[0]].tobytes()
@@ -380,7 +380,7 @@ def test_a_copy_without_finite_features_is_left_out_of_its_view_only(photos, cac
     assert np.bincount(groups).tolist() == [2, *[3] * (len(train) - 1)]
 
 
-def test_stacked_views_are_rows_by_image_and_view(photos, cache):
+def test_stacked_views_have_a_row_for_each_image_and_view(photos, cache):
     (photos / "cats" / "copy.png").write_bytes((photos / "cats" / "000.png").read_bytes())
     store = extract_features(scan_images(photos), cache, views=3)
     X, y, groups = stack_views(store, "train", 3)
@@ -398,7 +398,7 @@ def test_stacked_views_are_rows_by_image_and_view(photos, cache):
     assert len(set(zip(keys, groups.tolist(), strict=True))) == len(set(keys)) == len(set(groups.tolist()))
 
 
-def test_damage_in_a_view_is_found_named_and_repaired(photos, cache):
+def test_a_damaged_shard_of_a_view_is_reported_and_repaired(photos, cache):
     store = extract_features(scan_images(photos), cache, views=3)
     assert verify_store(cache, full=True, recompute=100, sources=True) == []
     before = files_of(cache)
@@ -415,7 +415,7 @@ def test_damage_in_a_view_is_found_named_and_repaired(photos, cache):
     assert files_of(cache) == before and len(open_views(store)) == 2
 
 
-def test_a_view_whose_manifest_is_damaged_or_another_s_is_a_finding(photos, cache, tmp_path):
+def test_a_view_with_a_damaged_or_foreign_manifest_is_a_finding(photos, cache, tmp_path):
     extract_features(scan_images(photos), cache, views=3)
     (cache / "views" / "001" / "manifest.json").write_text("{}")
     (finding,) = verify_store(cache)
@@ -436,23 +436,25 @@ def test_predicting_averages_over_views_on_request(photos, cache, tmp_path):
     paths = sorted(map(str, new.rglob("*.png")))
     clean = list(predict_images(cache, paths, batch_size=4))
     averaged = list(predict_images(cache, paths, views=3, batch_size=4))
-    assert [one.path for one in averaged] == paths == [one.path for one in clean]
+    assert [prediction.path for prediction in averaged] == paths == [prediction.path for prediction in clean]
     assert averaged[-1].label is None and averaged[-1].error == clean[-1].error
     head = load_head(store.heads_directory / "logistic", fingerprint=store.fingerprint)
-    for one in averaged[:-1]:
-        data = Path(one.path).read_bytes()
+    for prediction in averaged[:-1]:
+        data = Path(prediction.path).read_bytes()
         pixels, content = decode_image(data, (8, 8)), hashlib.sha256(data).digest()
         views = [pixels, *(augment(pixels, content, View(number, ranges)) for number in (1, 2))]
         expected = head.predict_proba(np.stack([quarters(view) for view in views])).mean(axis=0)
-        assert list(one.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-4)
-    assert [one.probabilities for one in averaged[:-1]] != [one.probabilities for one in clean[:-1]]
+        assert list(prediction.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-4)
+    assert [prediction.probabilities for prediction in averaged[:-1]] != [
+        prediction.probabilities for prediction in clean[:-1]
+    ]
 
 
 def run(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
 
 
-def test_the_verbs_make_show_use_and_drop_views(photos, cache, capsys, monkeypatch):
+def test_verbs_make_show_use_and_drop_views(photos, cache, capsys, monkeypatch):
     monkeypatch.setattr("pipeline.cli.console.start_tensorflow_quietly", lambda: None)
     n = n_train(photos)
     fill = ("features", photos, "--cache", cache, "--size", "8", "--store-dtype", "float32")
@@ -471,7 +473,7 @@ def test_the_verbs_make_show_use_and_drop_views(photos, cache, capsys, monkeypat
     assert "2 augmented copies of each train image: rotation 10" in capsys.readouterr().out
     assert run("info", cache, "--json") == 0
     described = json.loads(capsys.readouterr().out)["views"]
-    assert [one["with_features"] for one in described] == [n, n] and described[0]["view"]["seed"] == 4
+    assert [view["with_features"] for view in described] == [n, n] and described[0]["view"]["seed"] == 4
     assert run("verify", cache) == 0
     assert "2 views: nothing wrong" in capsys.readouterr().out
     assert run("heads", cache, "--heads", "ridge") == 0

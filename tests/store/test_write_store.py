@@ -13,7 +13,7 @@ from pipeline import ConvBaseSpec, StoreDamaged, StoreError, extract_features, o
 from pipeline.images.status import Status
 from pipeline.store import ShardContent, open_for_writing
 from tests.fakes import FakeConvBase, photo_folder
-from tests.store.test_store import contents_of, index_of, manifest_of
+from tests.store.small_stores import contents_of, index_of, manifest_of
 
 NAMES = [f"cats/{i}.png".encode() for i in range(400)]
 
@@ -74,7 +74,7 @@ def test_a_manifest_that_takes_long_to_write_is_written_less_often(tmp_path, man
         for start, stop in index.ranges.tolist():
             clock[0] += 1
             writer.put_shard(shard(index, start, stop), ())
-    assert 3 <= len(manifest_writes) <= 6  # the plan, the end, and one each hundred seconds of two hundred
+    assert 3 <= len(manifest_writes) <= 6  # one for the plan, one at the end, one in a hundred seconds
 
 
 def test_a_reader_sees_the_shards_that_are_listed_and_a_writer_that_ends_lists_all(tmp_path, clock):
@@ -156,7 +156,7 @@ def test_a_compressed_shard_of_equal_rows_is_read(tmp_path, row):
     assert np.array_equal(store.load()[0], features)
     listed = store.manifest.shards
     replace(store.manifest, shards=()).write(cache)
-    with open_for_writing(cache) as writer:  # nor is it refused by the writer after a killed one
+    with open_for_writing(cache) as writer:  # it is also accepted after a kill
         assert writer.current.manifest.shards == listed
 
 
