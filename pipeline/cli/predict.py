@@ -19,7 +19,7 @@ from pipeline.text import format_size
 if TYPE_CHECKING:
     from pipeline.cli.display.predictions import PredictionCounts
     from pipeline.extraction.callbacks import Callbacks
-    from pipeline.predict.label_images import Predictor
+    from pipeline.predict.label_images import Prediction, Predictor
     from pipeline.store import FeatureStore
 
 STDIN = "-"
@@ -80,9 +80,8 @@ def run(options: argparse.Namespace) -> int:
         ):
             counts.start_progress()
             for prediction in predictions:
-                cells = cells_of(prediction, header)
-                write(cells)
-                counts.add(cells)
+                write(prediction)
+                counts.add(cells_of(prediction, header))
     if options.out is None:
         console.note(counts.summary())
     else:
@@ -93,9 +92,9 @@ def run(options: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _open_output(
     out: str | None, header: list[str], made_by: list[Any], paths: Iterator[str], counts: PredictionCounts
-) -> Iterator[tuple[Iterator[str], Callable[[list[str]], None]]]:
-    """Yield the paths that are still to be labelled, and a function that writes a line of cells."""
-    from pipeline.predict.predictions_file import PredictionsFile, csv_line
+) -> Iterator[tuple[Iterator[str], Callable[[Prediction], None]]]:
+    """Yield the paths that are still to be labelled, and a function that writes a prediction."""
+    from pipeline.predict.predictions_file import PredictionsFile, cells_of, csv_line
 
     def print_cells(cells: list[str]) -> None:
         sys.stdout.buffer.write(csv_line(cells))
@@ -103,10 +102,10 @@ def _open_output(
 
     if out is None:
         print_cells(header)
-        yield paths, print_cells
+        yield paths, lambda prediction: print_cells(cells_of(prediction, header))
         return
     with contextlib.closing(PredictionsFile(out, header, made_by)) as file:
-        paths = file.go_on(paths, counts.add)
+        paths = file.resume(paths, counts.add)
         if counts.done:
             console.note(f"{counts.done} images were labelled before an interruption")
         try:
@@ -149,7 +148,7 @@ def _load_predictor(store: FeatureStore, options: argparse.Namespace, callbacks:
     from pipeline.cli.display.words import warn_of_random_weights
     from pipeline.heads import TUNED_HEADS
     from pipeline.predict.label_images import Predictor
-    from pipeline.predict.unknown_images import neighbours_memory
+    from pipeline.predict.unknown_images import detector_memory
     from pipeline.training.choose_head import choose_head
 
     head = choose_head(store, options.head)
@@ -157,7 +156,7 @@ def _load_predictor(store: FeatureStore, options: argparse.Namespace, callbacks:
     console.note(f"head       {head.name}{accuracy}{'' if options.head else ' (the best saved head)'}")
     warn_of_random_weights(store)
     if options.unknown is not None:
-        rows, memory = neighbours_memory(store)
+        rows, memory = detector_memory(store)
         console.note(f"unknown    is decided by {rows} train images, {format_size(memory)} of memory")
     if head.name in {"dense", *TUNED_HEADS}:
         console.start_tensorflow_quietly()

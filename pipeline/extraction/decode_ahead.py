@@ -87,7 +87,7 @@ def decode_ahead(
 
 def _decode(task: Task, size: Size, resize: str, row_of: RowOf) -> Decoded:
     try:
-        data = _read(task.path)
+        data = read_image(task.path)
         content = hashlib.sha256(data).digest()
         if task.content is None:
             task = task._replace(content=content, row=NO_ROW if task.view else row_of(content))
@@ -101,7 +101,14 @@ def _decode(task: Task, size: Size, resize: str, row_of: RowOf) -> Decoded:
     return Decoded(task, augment(pixels, content, task.view) if task.view else pixels, Status.OK)
 
 
-def _read(path: str | None) -> bytes:
+def read_image(path: str | None) -> bytes:
+    """Return the bytes of an image file.
+
+    Raises
+    ------
+    DecodeError
+        The file is gone, too large, not a regular file, or cannot be read.
+    """
     if path is None:
         raise DecodeError(Status.NEVER_WRITTEN, "its image is gone")
     try:

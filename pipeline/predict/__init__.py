@@ -1,4 +1,4 @@
-"""New images, labelled: by a saved head, as a CSV file, and whether they are like any that it was trained on."""
+"""Label new images with a saved head, write the labels to a CSV file, and find images unlike the training images."""
 
 from pipeline.predict.label_images import Prediction, Predictor, predict_images
 

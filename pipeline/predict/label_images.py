@@ -1,4 +1,4 @@
-"""Label new images: decoded and computed as in stage one, labelled by a saved head."""
+"""Label new images with a saved head; their features are computed as in stage one."""
 
 from __future__ import annotations
 
@@ -23,35 +23,38 @@ from pipeline.heads.shared_features import SharedFeatures
 from pipeline.images.augment import View
 from pipeline.images.status import Status
 from pipeline.images.unlabelled import find_images
-from pipeline.predict.unknown_images import Neighbours
+from pipeline.predict.unknown_images import UnknownDetector
 from pipeline.store import NO_ROW, FeatureStore, open_features
 from pipeline.training.choose_head import choose_head
+from pipeline.training.saved_heads import advise_training
 
 if TYPE_CHECKING:
     from pipeline.conv_base.load import ConvBase
 
-BLOCK_ROWS = 1024  # images a head labels together
-BLOCK_BYTES = 2**26  # of features
+MAX_BLOCK_ROWS = 1024  # images that a head labels together
+MAX_BLOCK_BYTES = 2**26  # of their features
 
 
 class Prediction(NamedTuple):
-    """What a head makes of an image, or why it makes nothing of it.
+    """The label of an image, or the reason why it has none.
 
     Attributes
     ----------
     path : str
     label : str or None
-        The most probable class; None where the image cannot be used.
+        The most probable class; None if the image cannot be used.
     probability : float or None
-        Of that label.
+        The probability of `label`.
     probabilities : dict of str to float
-        Of every class, sorted by name; empty where the image cannot be used.
+        The probability of every class, sorted by name; empty if the image cannot be used.
     error : str
-        Why the image cannot be used; empty where it can.
+        Why the image cannot be used; empty if it can.
     distance : float or None
-        From the training images, see `Neighbours`; None where it was not asked for.
+        Distance from the training images, see `UnknownDetector`; None unless it was requested.
     unknown : bool or None
-        Whether the distance is more than is usual among training images.
+        Whether the distance exceeds the threshold.
+    sha256 : str
+        The sha256 of the file, as 64 hexadecimal digits; empty if it cannot be read.
     """
 
     path: str
@@ -61,6 +64,7 @@ class Prediction(NamedTuple):
     error: str = ""
     distance: float | None = None
     unknown: bool | None = None
+    sha256: str = ""
 
 
 def predict_images(
@@ -74,10 +78,10 @@ def predict_images(
     workers: int | None = None,
     callbacks: Callbacks = SILENT,
 ) -> Iterator[Prediction]:
-    """Label images one after the other, in the order given.
+    """Label images one after the other, in the given order.
 
-    Images are found, read, computed and labelled while the predictions are asked for; memory does
-    not grow with their number. An image whose content the store has already is not computed again.
+    Images are found, read, computed and labelled while the predictions are iterated over; memory does
+    not grow with their number. An image whose content is in the store is not computed again.
 
     Parameters
     ----------
@@ -86,34 +90,35 @@ def predict_images(
     paths : path or iterable of path
         Images, folders of any layout, and CSV files with a column `path`; see `find_images`.
     head : str, optional
-        The name of a saved head; the one of the best validation accuracy if not given.
+        Name of a saved head; by default the head with the best validation accuracy.
     unknown : float, optional
-        Measure how far each image lies from the training images, and flag those that are further
-        away than this quantile (0.99, say) of the training images themselves.
+        Quantile, such as 0.99. The distance of each image from the training images is measured, and
+        an image is unknown if its distance exceeds this quantile of the training images' own distances.
     views : int
-        Average the probabilities over so many views of each image: the image itself and augmented
-        copies, made as the store's views are. Each view costs a forward pass.
+        Number of views of each image whose probabilities are averaged: the image itself and augmented
+        copies, made with the settings of the store's views. Each view costs a forward pass.
     batch_size : int
-        Images a forward pass; changes no value.
+        Images in a forward pass. It changes no value.
     workers : int, optional
-        Threads that decode images; one a core if not given.
+        Threads that decode images; by default one for each core.
     callbacks : Callbacks, optional
+        `conv_base_loading` is called.
 
     Yields
     ------
     Prediction
-        One an image, a bad one included.
+        One for each image, also for an image that cannot be used.
 
     Raises
     ------
     StoreError, StoreDamaged
-        At the call: there is no store, or it is damaged. Later: a shard is.
+        At the call: there is no store, or it is damaged. During the iteration: a shard is damaged.
     HeadError, StoreMismatch
-        At the call: there is no such head, it is damaged, or of other features.
+        At the call: there is no such head, it is damaged, or it was trained on other features.
     SpecError, StoreMismatch
-        Later: the conv base cannot be loaded, or is not the one the store was made with.
+        During the iteration: the conv base cannot be loaded, or is not the one of the store.
     ImagesError
-        Later: a folder cannot be listed, or a CSV file cannot be read.
+        During the iteration: a folder cannot be listed, or a CSV file cannot be read.
     """
     predictor = Predictor(
         open_features(directory),
@@ -129,17 +134,17 @@ def predict_images(
 
 
 class Predictor:
-    """A store and one of its heads, ready to label images; for the parameters see `predict_images`.
+    """A store and one of its heads, ready to label images; see `predict_images` for the parameters.
 
     Attributes
     ----------
     head_name : str
     classes : tuple of str
-        Of the store, and of the head where it was trained when there were others; sorted.
+        Classes of the store and of the head, sorted by name.
     threshold : float
         The distance above which an image is unknown.
     made_by : list
-        Whatever decides what is predicted, for JSON.
+        Everything that the predictions depend on, for JSON.
     """
 
     def __init__(
@@ -153,41 +158,40 @@ class Predictor:
         workers: int | None = None,
         callbacks: Callbacks = SILENT,
     ):
-        self.store, self.batch_size, self.progress = store, batch_size, callbacks
-        self.workers = workers or os.cpu_count() or 1
+        self.store, self.batch_size, self.workers, self.callbacks = store, batch_size, workers, callbacks
         self.head_name = choose_head(store, head).name
-        place = store.heads_directory / self.head_name
-        self.head = load_head(place, fingerprint=store.fingerprint)
+        directory = store.heads_directory / self.head_name
+        self.head = load_head(directory, fingerprint=store.fingerprint)
         if not hasattr(self.head, "predict_proba"):
-            again = f"train it again with `python -m pipeline heads {store.directory}`"
-            raise HeadError(f"the head in {place} has no probabilities; {again}")
+            raise HeadError(f"the head in {directory} has no probabilities; {advise_training(store)}")
         self.classes = tuple(sorted({*store.classes, *self.head.class_names_}))
         self._columns = [self.classes.index(self.head.class_names_[label]) for label in self.head.classes_]
-        self._neighbours = None if unknown is None else Neighbours(store, unknown)
-        self.threshold = float("inf") if self._neighbours is None else self._neighbours.threshold
+        self._detector = None if unknown is None else UnknownDetector(store, unknown)
+        self.threshold = float("inf") if self._detector is None else self._detector.threshold
         copies = plan_views(store.directory, views, None)
         self.views: list[View | None] = [None, *copies]
         self.made_by = [store.manifest.index_sha256, store.fingerprint, self.head.model_sha256_, unknown]
         self.made_by += [copy.identity() for copy in copies]
 
     def predict(self, paths: Iterable[str]) -> Generator[Prediction]:
-        """Label images, in order; close it to stop the threads that decode.
+        """Label images, in order. Close the generator to stop the threads that decode.
 
         Parameters
         ----------
         paths : iterable of str
-            Of image files; for folders and CSV files see `find_images`.
+            Image files; see `find_images` for folders and CSV files.
         """
-        with contextlib.closing(self._rows(paths)) as rows:
-            for block in self._blocks(rows):
-                yield from self._label(block)
+        with contextlib.closing(self._compute_rows(paths)) as rows:
+            for block in self._collect_blocks(rows):
+                yield from self._label_block(block)
 
-    def _rows(self, paths: Iterable[str]) -> Generator[Row]:
-        size, resize = self.store.spec.height_width, self.store.spec.resize
+    def _compute_rows(self, paths: Iterable[str]) -> Generator[Row]:
+        """Compute one row for each image and view; a row that the store has comes without features."""
+        size = self.store.spec.height_width
         decoded = decode_ahead(
             (Task(NO_ROW, None, path, path, view) for path in paths for view in self.views),
             size,
-            resize,
+            self.store.spec.resize,
             workers=self.workers,
             ahead=2 * self.batch_size,
             row_of=self.store.rows_by_content(),
@@ -202,63 +206,71 @@ class Predictor:
 
     @cached_property
     def _conv_base(self) -> ConvBase:
-        return load_stored_conv_base(self.store, self.progress)
+        return load_stored_conv_base(self.store, self.callbacks)
 
-    def _blocks(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
-        """Rows to be labelled together: many where the store has them, a batch where they are computed."""
-        most = max(self.batch_size, min(BLOCK_ROWS, BLOCK_BYTES // self.store.bytes_per_row))
+    def _collect_blocks(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
+        """Collect the rows of whole images: many of those that the store has, or one computed batch."""
+        max_rows = max(self.batch_size, min(MAX_BLOCK_ROWS, MAX_BLOCK_BYTES // self.store.bytes_per_row))
         block: list[Row] = []
         computed = 0
         for row in rows:
             block.append(row)
             computed += row.features is not None
-            full = len(block) >= most or computed >= self.batch_size
-            if full and len(block) % len(self.views) == 0:
+            is_full = len(block) >= max_rows or computed >= self.batch_size
+            if is_full and len(block) % len(self.views) == 0:
                 yield block
                 block, computed = [], 0
         if block:
             yield block
 
-    def _label(self, block: list[Row]) -> Iterator[Prediction]:
-        views = len(self.views)
-        first = block[::views]
-        # An image that is good itself may have a copy without finite features, or be gone in between.
-        stand_ins = [row if row.status == Status.OK else first[at // views] for at, row in enumerate(block)]
-        good = [row for at, row in enumerate(stand_ins) if first[at // views].status == Status.OK]
-        labelled = iter(self._predictions(good) if good else [])
-        for row in first:
-            if row.status == Status.OK:
-                yield next(labelled)
+    def _label_block(self, block: list[Row]) -> Iterator[Prediction]:
+        views = [block[i : i + len(self.views)] for i in range(0, len(block), len(self.views))]
+        # A copy of a usable image may have no finite features: the image itself takes its place.
+        usable = [
+            row if row.status == Status.OK else image
+            for image, *copies in views
+            if image.status == Status.OK
+            for row in (image, *copies)
+        ]
+        predictions = self._predict_rows(usable) if usable else iter(())
+        for image, *_ in views:
+            if image.status == Status.OK:
+                yield next(predictions)
             else:
-                gone = row.status == Status.NEVER_WRITTEN
-                yield Prediction(str(row.task.path), None, None, {}, "no such file" if gone else row.reason)
+                reason = "no such file" if image.status == Status.NEVER_WRITTEN else image.reason
+                yield Prediction(str(image.task.path), None, None, {}, reason, sha256=_sha256(image))
 
-    def _predictions(self, rows: list[Row]) -> Iterator[Prediction]:
-        numbers = np.array([row.task.row for row in rows])
-        features = SharedFeatures(self._features(rows, numbers))
+    def _predict_rows(self, rows: list[Row]) -> Iterator[Prediction]:
+        store_rows = np.array([row.task.row for row in rows])
+        features = SharedFeatures(self._read_features(rows, store_rows))
         probabilities = np.zeros((len(rows), len(self.classes)))
         probabilities[:, self._columns] = self.head.predict_proba(features)
         views = len(self.views)
         probabilities = probabilities.reshape(-1, views, len(self.classes)).mean(axis=1)
         distances: list[float | None] = [None] * len(probabilities)
-        if self._neighbours is not None:
-            distances = self._neighbours.distances(features.pooled("avg")[::views], numbers[::views]).tolist()
-        for row, shares, distance in zip(rows[::views], probabilities, distances, strict=True):
-            best = int(shares.argmax())
+        if self._detector is not None:
+            distances = self._detector.distances(features.pooled("avg")[::views], store_rows[::views]).tolist()
+        for row, image_probabilities, distance in zip(rows[::views], probabilities, distances, strict=True):
+            best = int(image_probabilities.argmax())
             yield Prediction(
                 path=str(row.task.path),
                 label=self.classes[best],
-                probability=float(shares[best]),
-                probabilities=dict(zip(self.classes, shares.tolist(), strict=True)),
+                probability=float(image_probabilities[best]),
+                probabilities=dict(zip(self.classes, image_probabilities.tolist(), strict=True)),
                 distance=distance,
                 unknown=None if distance is None else distance > self.threshold,
+                sha256=_sha256(row),
             )
 
-    def _features(self, rows: list[Row], numbers: np.ndarray) -> np.ndarray:
-        """What was computed, and what the store has, ndarray of shape (n, *feature_shape)."""
+    def _read_features(self, rows: list[Row], store_rows: np.ndarray) -> np.ndarray:
+        """Return the computed and the stored features, ndarray of shape (n, *feature_shape)."""
         features = np.empty((len(rows), *self.store.feature_shape), self.store.dtype)
-        cached = numbers != NO_ROW
-        features[cached] = self.store.read_rows(numbers[cached])
-        for at in np.flatnonzero(~cached).tolist():
-            features[at] = rows[at].features
+        is_stored = store_rows != NO_ROW
+        features[is_stored] = self.store.read_rows(store_rows[is_stored])
+        for i in np.flatnonzero(~is_stored).tolist():
+            features[i] = rows[i].features
         return features
+
+
+def _sha256(row: Row) -> str:
+    return row.task.content.hex() if row.task.content else ""

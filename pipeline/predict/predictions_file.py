@@ -1,8 +1,8 @@
-"""Predictions as CSV: one line an image, written as it goes.
+"""Predictions as a CSV file: one line for each image, written while the images are labelled.
 
-A path is written so that a script can open it: non-UTF-8 bytes as they are, and quoted by the csv
-module where it must be. What a spreadsheet would take for a formula gets `./` in front, which names
-the same file; a label is never changed.
+Paths are written so that a script can open them: bytes that are not UTF-8 stay as they are, and the
+csv module quotes what it must. A path that a spreadsheet would take for a formula gets `./` in
+front, which names the same file. Labels are never changed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -18,59 +17,56 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import PipelineError
-from pipeline.files.durable import canonical_json, is_replaceable, sha256_of, sync_directory
+from pipeline.extraction.decode_ahead import read_image
+from pipeline.files.durable import canonical_json, is_replaceable, open_durably, sha256_of
 from pipeline.files.lock import lock_file
+from pipeline.images.decode import DecodeError
 from pipeline.predict.label_images import Prediction
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
-ERROR = "error"  # the last column
-START = rb"path,label,probability,"  # of every header of `columns`
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes a cell that starts so for a formula
+ERROR, SHA256 = "error", "sha256"  # the last columns of the finished and of the partial file
+START = rb"path,label,probability,"  # how the header of a CSV file of predictions starts
 
 
 def columns(classes: Sequence[str], *, distances: bool) -> list[str]:
-    """The header: `path,label,probability`, one `p_CLASS` a class, with distances `distance,unknown`, then `error`."""
-    return [
-        *("path", "label", "probability"),
-        *(f"p_{name}" for name in classes),
-        *(("distance", "unknown") if distances else ()),
-        ERROR,
-    ]
+    """Return the header: path, label, probability, `p_CLASS` of each class, distance and unknown if wanted, error."""
+    names = [f"p_{name}" for name in classes] + ["distance", "unknown"] * distances
+    return ["path", "label", "probability", *names, ERROR]
 
 
 def csv_line(cells: Sequence[str]) -> bytes:
-    """One record with its line end, a bare newline."""
+    r"""Return one CSV record that ends in `\n`."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerow(cells)  # with "\n" alone it would not quote a "\r"
     return text.getvalue().removesuffix("\r\n").encode("utf-8", "surrogateescape") + b"\n"
 
 
-def path_cell(path: str) -> str:
-    """A path as it is written."""
+def cells_of(prediction: Prediction, header: Sequence[str]) -> list[str]:
+    """Return the cells of a prediction in the columns of `header`."""
+    values: dict[str, Any] = {f"p_{name}": probability for name, probability in prediction.probabilities.items()}
+    values |= {"label": prediction.label, "probability": prediction.probability, ERROR: prediction.error}
+    values |= {"distance": prediction.distance, "unknown": prediction.unknown}
+    return [_path_cell(prediction.path), *(_format_cell(values.get(name)) for name in header[1:])]
+
+
+def _path_cell(path: str) -> str:
     return f"./{path}" if path.startswith(FORMULA) else path
 
 
-def cells_of(prediction: Prediction, header: Sequence[str]) -> list[str]:
-    """What stands in the columns of `header`."""
-    known: dict[str, Any] = {f"p_{name}": share for name, share in prediction.probabilities.items()}
-    known |= {"label": prediction.label, "probability": prediction.probability, ERROR: prediction.error}
-    known |= {"distance": prediction.distance, "unknown": prediction.unknown}
-    return [path_cell(prediction.path), *(_cell(known.get(name)) for name in header[1:])]
-
-
-def _cell(value: str | float | bool | None) -> str:
+def _format_cell(value: str | float | bool | None) -> str:
     if value is None:
         return ""
     return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
 def check_place(path: Path) -> None:
-    """Refuse to write predictions over something else.
+    """Check that predictions can be written to `path` without overwriting anything else.
 
     Raises
     ------
     PipelineError
-        A folder is there, or a file that is neither empty nor a CSV file of predictions, or there is
-        no folder for it.
+        The path is a folder, its folder does not exist, or it is a file that is neither empty nor a CSV
+        file of predictions.
     """
     if path.is_dir():
         raise PipelineError(f"{path} cannot be written: it is a folder; give another --out")
@@ -81,31 +77,34 @@ def check_place(path: Path) -> None:
 
 
 class PredictionsFile:
-    """A CSV file that has its name only when it is complete, and until then another one beside it.
+    """A CSV file of predictions that gets its name when it is complete.
+
+    Until then its lines stand in a partial file beside it, with the sha256 of each image in one more
+    column, so that an interrupted run can be resumed.
 
     Parameters
     ----------
     path : path
-        Replaced at the end if it exists, see `check_place`.
+        File to write; it is replaced if it exists, see `check_place`.
     header : list of str
         See `columns`.
     made_by : list
-        What the predictions depend on. The lines of an interrupted run are kept if it is the same.
+        Everything that the predictions depend on, for JSON. Only a partial file of the same is resumed.
 
     Attributes
     ----------
     partial : Path
-        Where the lines are until then, `FILE.partial-` and a number made of `header` and `made_by`.
+        The partial file: `FILE.partial-` and a hash of `header` and `made_by`.
 
     Raises
     ------
     PipelineError
-        The file cannot be written there, something else stands there, or another process writes it.
+        The file cannot be written, `check_place` raises, or another process is writing the file.
     """
 
     def __init__(self, path: str | Path, header: Sequence[str], made_by: Sequence[Any]):
         self.path, self.header = Path(path), list(header)
-        key = sha256_of(canonical_json([self.header, list(made_by)]).encode())[:12]
+        key = sha256_of(canonical_json([self.header, SHA256, list(made_by)]).encode())[:12]
         self.partial = self.path.with_name(f"{self.path.name}.partial-{key}")
         check_place(self.path)
         try:
@@ -116,81 +115,85 @@ class PredictionsFile:
         except OSError as error:
             raise PipelineError(f"{self.path} cannot be written: {error.strerror}; give another --out") from None
 
-    def go_on(self, paths: Iterable[str], on_kept: Callable[[list[str]], None]) -> Iterator[str]:
-        """Keep what an interrupted run finished of the same images.
+    def resume(self, paths: Iterable[str], on_line: Callable[[list[str]], None]) -> Iterator[str]:
+        """Keep the lines of an interrupted run up to the first image that is another one now.
 
-        Lines are kept as long as they name the paths in their order, and none of the images was
-        changed, or put there, after the last line was written.
+        An image is the same if it has the same path and its file the same bytes.
 
         Parameters
         ----------
         paths : iterable of str
-            All images.
-        on_kept : callable
-            Hears of each line that is kept.
+            All images to label.
+        on_line : callable
+            Called with the cells of each line that is kept.
 
         Returns
         -------
         iterator of str
-            The other images.
+            The images that are still to be labelled.
         """
-        paths, written = iter(paths), os.fstat(self._file.fileno()).st_mtime_ns
-        records = self._records()
-        cells, end = next(records, ([], 0))
-        if cells != self.header:
-            end, records = 0, iter(())
-        for cells, stop in records:
+        paths, lines = iter(paths), self._read_lines()
+        cells, end = next(lines, ([], 0))
+        if cells != [*self.header, SHA256]:
+            end, lines = 0, iter(())
+        for cells, line_end in lines:
             path = next(paths, None)
-            if path is None or cells[0] != path_cell(path) or _is_newer(path, written):
-                paths = paths if path is None else chain([path], paths)
+            if path is None:
                 break
-            on_kept(cells)
-            end = stop
+            if cells[0] != _path_cell(path) or cells[-1] != _hash_image(path):
+                paths = chain([path], paths)
+                break
+            on_line(cells[:-1])
+            end = line_end
         self._file.truncate(end)
         if not end:
-            self.write(self.header)
+            self._write_line([*self.header, SHA256])
         return paths
 
-    def _records(self) -> Iterator[tuple[list[str], int]]:
-        """FullModel records and where each ends; a line that was cut off is none."""
-        end, whole = 0, True
+    def _read_lines(self) -> Iterator[tuple[list[str], int]]:
+        """Yield the cells and the end of each record, up to one that was cut off."""
+        end, is_complete = 0, True
 
-        def lines() -> Iterator[str]:
-            nonlocal end, whole
+        def decode_lines() -> Iterator[str]:
+            nonlocal end, is_complete
             for line in self._file:
-                end, whole = end + len(line), line.endswith(b"\n")
+                end, is_complete = end + len(line), line.endswith(b"\n")
                 yield line.decode("utf-8", "surrogateescape")
 
         self._file.seek(0)
-        for cells in csv.reader(lines()):
-            if not whole or len(cells) != len(self.header):
+        for cells in csv.reader(decode_lines()):
+            if not is_complete or len(cells) != len(self.header) + 1:
                 return
             yield cells, end
 
-    def write(self, cells: Sequence[str]) -> None:
-        """Add a line; it is there for others to read when this returns."""
+    def write(self, prediction: Prediction) -> None:
+        """Add a line; others can read it when this returns."""
+        self._write_line([*cells_of(prediction, self.header), prediction.sha256])
+
+    def _write_line(self, cells: Sequence[str]) -> None:
         self._file.write(csv_line(cells))
         self._file.flush()
 
     def finish(self) -> None:
-        """Give the file its name, durably; older partial files of it are removed."""
-        os.fsync(self._file.fileno())
+        """Write the complete file durably, without the sha256 column, and remove all partial files of it."""
+        with open_durably(self.path) as file:
+            buffer = io.BufferedWriter(file)
+            buffer.writelines(csv_line(cells[:-1]) for cells, _ in self._read_lines())
+            buffer.flush()
+            buffer.detach()  # `open_durably` closes the file
+        pattern = re.compile(re.escape(f"{self.path.name}.partial-") + "[0-9a-f]{12}")
         self._file.close()
-        os.replace(self.partial, self.path)
-        sync_directory(self.path.parent)
-        ours = re.compile(re.escape(f"{self.path.name}.partial-") + "[0-9a-f]{12}")
-        for left in [path for path in self.path.parent.iterdir() if ours.fullmatch(path.name)]:
-            left.unlink()
+        for partial in [path for path in self.path.parent.iterdir() if pattern.fullmatch(path.name)]:
+            partial.unlink()
         self.close()
 
     def close(self) -> None:
-        """Leave the lines where they are, and let others write."""
+        """Leave the partial file as it is, and let other processes write."""
         self._opened.close()
 
 
-def _is_newer(path: str, written: int) -> bool:
+def _hash_image(path: str) -> str:
     try:
-        found = os.stat(path)  # noqa: PTH116  # what is no path at all is found out there
-    except (OSError, ValueError):
-        return False  # gone is not newer; one that comes back is
-    return max(found.st_mtime_ns, found.st_ctime_ns) > written  # an older file that is moved here keeps its mtime
+        return sha256_of(read_image(path))
+    except DecodeError:
+        return ""

@@ -1,10 +1,10 @@
-"""`Neighbours`: is an image like those that the heads were trained on?
+"""`UnknownDetector`: find images that are unlike all training images.
 
-Deep nearest neighbours (Sun, Ming, Zhu and Li, "Out-of-distribution detection with deep nearest
-neighbors", ICML 2022): an image whose features lie further from their nearest training features than
-almost all training images do from theirs shows something else, whatever a head makes of it. As
-there, features are brought to length one and nothing else: standardised as for the heads, they tell
-photos of cats and dogs from flowers far worse. A fraction of the training set is enough.
+The method is that of deep nearest neighbours (Sun, Ming, Zhu and Li, "Out-of-distribution detection
+with deep nearest neighbors", ICML 2022): an image is unknown if its features lie further from their
+nearest training features than those of almost all training images lie from theirs. As in the paper,
+features are scaled to length one and not standardised, which would separate photos of cats and dogs
+from flowers far worse. A sample of the training images is enough.
 """
 
 from __future__ import annotations
@@ -19,35 +19,36 @@ from pipeline.heads.pooling import Pool
 from pipeline.store import FeatureStore
 
 K = 10  # neighbours
-MAX_ROWS = 20_000  # training images to look among
-MAX_MEASURED = 5_000  # of them, for the distances that are usual
+MAX_ROWS = 20_000  # training images that others are compared with
+MAX_MEASURED = 5_000  # training images whose own distances give the threshold
 SEED = 0
 FLOAT32 = 4  # bytes
 
 
-class Neighbours:
-    """Training images of a store, or a fixed random sample of them, to compare other images with.
+class UnknownDetector:
+    """Distances of images from the training images of a store, or from a fixed random sample of them.
 
-    The distance of an image is the mean of the cosine distances to its `K` nearest training images,
-    of average-pooled features: 0 for copies, 1 where nothing is in common. An image is never its own
-    neighbour.
+    The distance of an image is the mean of the cosine distances of its average-pooled features from
+    those of its `K` nearest training images: 0 for equal images, 1 for orthogonal features. An image
+    is not compared with itself.
 
     Parameters
     ----------
     store : FeatureStore
     quantile : float
-        Of the training images' own distances, each measured without the image itself: what is
-        further away is unknown. 0.99 flags 1 in 100 images that are like the training images.
+        Quantile of the training images' own distances that gives the threshold. 0.99 flags 1 in 100
+        images that are like the training images.
 
     Attributes
     ----------
     threshold : float
+        The distance above which an image is unknown.
 
     Raises
     ------
     StoreError
-        The quantile is no fraction, the store has fewer than two train images, or there is not
-        enough memory, see `neighbours_memory`.
+        The quantile is not in [0, 1], the store has fewer than two train images, or there is not
+        enough memory; see `detector_memory`.
     """
 
     def __init__(self, store: FeatureStore, quantile: float):
@@ -56,21 +57,23 @@ class Neighbours:
         _check_memory(store)
         self._rows = _sample(_train_rows(store), MAX_ROWS)
         if len(self._rows) < 2:
-            raise StoreError(f"{store.directory} has {len(self._rows)} train images; unknown ones need two to compare")
+            raise StoreError(
+                f"{store.directory} has {len(self._rows)} train images; finding unknown images takes two at least"
+            )
         directions = normalize(Pool().fit_transform(store.rows_on_demand(self._rows)), copy=False)
         self._search = NearestNeighbors(algorithm="brute").fit(directions)
         measured = _sample(np.arange(len(self._rows)), MAX_MEASURED)
         self.threshold = float(np.quantile(self._distances(directions[measured], self._rows[measured]), quantile))
 
     def distances(self, pooled: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """How far images lie from the training images.
+        """Return the distances of images from the training images.
 
         Parameters
         ----------
         pooled : ndarray of shape (n, channels), float32
             Average-pooled features.
         rows : ndarray of shape (n,), int
-            The store's row of each image, `NO_ROW` where it has none.
+            The store's row of each image, `NO_ROW` if it has none.
 
         Returns
         -------
@@ -80,15 +83,15 @@ class Neighbours:
         return self._distances(normalize(pooled), rows)
 
     def _distances(self, directions: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        among = min(K + 1, len(self._rows))
-        lengths, found = self._search.kneighbors(directions, among)
+        k = min(K + 1, len(self._rows))
+        lengths, neighbours = self._search.kneighbors(directions, k)
         cosine = lengths.astype(np.float64) ** 2 / 2  # of vectors of length one
-        cosine[self._rows[found] == rows[:, None]] = np.inf  # the image itself
-        return np.sort(cosine, axis=1)[:, : among - 1].mean(axis=1)
+        cosine[self._rows[neighbours] == rows[:, None]] = np.inf  # the image itself
+        return np.sort(cosine, axis=1)[:, : k - 1].mean(axis=1)
 
 
-def neighbours_memory(store: FeatureStore) -> tuple[int, int]:
-    """How many training images `Neighbours` will look among, and the bytes of memory they take."""
+def detector_memory(store: FeatureStore) -> tuple[int, int]:
+    """Return the number of training images that `UnknownDetector` holds and their bytes of memory."""
     rows = min(len(_train_rows(store)), MAX_ROWS)
     return rows, rows * store.feature_shape[-1] * FLOAT32
 
@@ -97,16 +100,16 @@ def _train_rows(store: FeatureStore) -> np.ndarray:
     return np.unique(store.index.rows[store.members("train")])
 
 
-def _sample(rows: np.ndarray, most: int) -> np.ndarray:
-    if len(rows) <= most:
+def _sample(rows: np.ndarray, max_rows: int) -> np.ndarray:
+    if len(rows) <= max_rows:
         return rows
-    return np.sort(np.random.default_rng(SEED).choice(rows, most, replace=False))
+    return np.sort(np.random.default_rng(SEED).choice(rows, max_rows, replace=False))
 
 
 def _check_memory(store: FeatureStore) -> None:
-    (rows, needed), there = neighbours_memory(store), available_memory()
-    if there is not None and needed > there:
+    (rows, needed), free = detector_memory(store), available_memory()
+    if free is not None and needed > free:
         raise StoreError(
-            f"{store.directory}: {rows} train images to compare with take {needed / 1e9:.1f} GB of memory, "
-            f"{there / 1e9:.1f} GB are free; go without flagging unknown images"
+            f"{store.directory}: comparing images with {rows} train images takes {needed / 1e9:.1f} GB of memory, "
+            f"{free / 1e9:.1f} GB are free; leave --unknown out"
         )

@@ -31,7 +31,8 @@ from pipeline.extraction.compute_rows import MAX_WAITING
 from pipeline.heads import head_names
 from pipeline.heads.saved_metrics import read_metrics
 from pipeline.images.unlabelled import check_sources, find_images
-from pipeline.predict.label_images import BLOCK_ROWS, Predictor
+from pipeline.predict import unknown_images
+from pipeline.predict.label_images import MAX_BLOCK_ROWS, Predictor
 from pipeline.predict.unknown_images import K
 from pipeline.store import NO_ROW
 from tests.fakes import FakeConvBase, photo, photo_folder
@@ -174,7 +175,7 @@ class TestOrderAndBadImages:
         predictions = predict_images(cache, endless, batch_size=2)
         assert next(predictions).path == str(path)
         ahead = 2 * 2 + 2 * MAX_WAITING
-        assert next(asked) <= ahead + (2 if name == "new" else BLOCK_ROWS)
+        assert next(asked) <= ahead + (2 if name == "new" else MAX_BLOCK_ROWS)
         predictions.close()
 
     def test_nothing_to_label_is_no_error(self, cache):
@@ -334,19 +335,17 @@ class TestUnknown:
         assert next(predict_images(tinted.directory, paths)).unknown is None
 
     def test_a_sample_of_the_training_images_is_fixed_and_as_large_as_said(self, tinted, monkeypatch):
-        from pipeline.predict import unknown_images as neighbours
-
-        monkeypatch.setattr(neighbours, "MAX_ROWS", 12)
-        monkeypatch.setattr(neighbours, "MAX_MEASURED", 7)
+        monkeypatch.setattr(unknown_images, "MAX_ROWS", 12)
+        monkeypatch.setattr(unknown_images, "MAX_MEASURED", 7)
         thresholds = {Predictor(tinted, unknown=0.99).threshold for _ in range(2)}
         assert len(thresholds) == 1
-        assert neighbours.neighbours_memory(tinted) == (12, 12 * 3 * 4)
+        assert unknown_images.detector_memory(tinted) == (12, 12 * 3 * 4)
 
     def test_no_fraction_and_too_little_memory_are_refused_before_anything_is_read(self, photos, tinted, monkeypatch):
         with pytest.raises(StoreError, match=r"quantile of unknown images is 1.5"):
             predict_images(tinted.directory, photos, unknown=1.5)
-        monkeypatch.setattr("pipeline.predict.unknown_images.available_memory", lambda: 100)
-        with pytest.raises(StoreError, match="train images to compare with take"):
+        monkeypatch.setattr(unknown_images, "available_memory", lambda: 100)
+        with pytest.raises(StoreError, match=r"comparing images with [0-9]+ train images takes"):
             predict_images(tinted.directory, photos, unknown=0.99)
 
 
@@ -359,5 +358,5 @@ def save_tinted(path: Path, colour: tuple[int, int, int], seed: int) -> None:
 def test_a_head_without_probabilities_says_so(photos, cache, monkeypatch):
     monkeypatch.setattr("pipeline.predict.label_images.load_head", lambda *args, **kwargs: make_head("logistic"))
     monkeypatch.delattr("pipeline.heads.pipeline_head.PipelineHead.predict_proba")
-    with pytest.raises(HeadError, match="has no probabilities; train it again"):
+    with pytest.raises(HeadError, match="has no probabilities; train it with"):
         predict_images(cache, photos)

@@ -13,11 +13,14 @@ import pytest
 from pipeline import ConvBaseSpec, extract_features, predict_images, scan_images, train_heads
 from pipeline.cli.main import main
 from pipeline.errors import PipelineError
+from pipeline.files.durable import sha256_of
+from pipeline.predict import Prediction
 from pipeline.predict.predictions_file import PredictionsFile, columns, csv_line
 from tests.cli.test_cli import one_line
 from tests.fakes import FakeConvBase, photo, photo_folder
 
 SPEC = ConvBaseSpec(size=8)
+CAT = Prediction("a", "cats", 1.0, {"cats": 1.0, "dogs": 0.0})
 HEADER = ["path", "label", "probability", "p_cats", "p_dogs", "error"]
 
 
@@ -93,6 +96,7 @@ def test_fault_32_odd_names_come_back_from_the_csv(run, tmp_path, cache, monkeyp
     status, out, _ = run(cache, *names, *(f"./{name}" for name in formulas))
     assert status == 0 and [row["path"] for row in read_csv(out)] == [*names, *(f"./{name}" for name in formulas)]
     Path("list.csv").write_text("path\n" + "\n".join(formulas))
+    assert run(cache, *names, "list.csv", "--out", "labels.csv")[0] == 0 and Path("labels.csv").read_bytes() == out
     found = [row["path"] for row in read_csv(run(cache, "list.csv")[1])]
     assert found == [f"./{name}" for name in formulas] and all(Path(path).is_file() for path in found)
 
@@ -199,7 +203,7 @@ class TestInterruption:
         return arguments, partial
 
     def whole(self, cache, new):
-        return [(one.path, one.label) for one in predict_images(cache, new)]
+        return [(one.path, one.label or "") for one in predict_images(cache, new)]
 
     def check(self, tmp_path, cache, new):
         rows = read_csv((tmp_path / "labels.csv").read_bytes())
@@ -225,19 +229,28 @@ class TestInterruption:
         assert run(*arguments)[0] == 0 and FakeConvBase.seen == 23
         self.check(tmp_path, cache, new)
 
-    def test_an_image_that_was_changed_or_added_since_is_computed_with_all_after_it(
-        self, run, tmp_path, cache, new, interrupted
-    ):
+    @pytest.mark.parametrize("seconds", [-1, 1], ids=["before the last line", "after the last line"])
+    def test_an_edited_image_is_labelled_again_with_all_after_it(self, run, tmp_path, cache, new, interrupted, seconds):
         arguments, partial = interrupted
         (new / "005.png").write_bytes(photo(31))
-        later = partial.stat().st_mtime_ns + 10**9
-        os.utime(new / "005.png", ns=(later, later))
+        edited = (new / "005.png").stat().st_ctime_ns
+        os.utime(partial, ns=(edited - seconds * 10**9, edited - seconds * 10**9))
         assert run(*arguments)[0] == 0 and FakeConvBase.seen == 25
         self.check(tmp_path, cache, new)
 
-    def test_an_older_file_that_is_moved_to_the_place_of_an_image_is_computed(
-        self, run, tmp_path, cache, new, interrupted
-    ):
+    def test_an_added_image_is_labelled_with_all_after_it(self, run, tmp_path, cache, new, interrupted):
+        arguments, _ = interrupted
+        (new / "004b.png").write_bytes(photo(31))
+        assert run(*arguments)[0] == 0 and FakeConvBase.seen == 26
+        self.check(tmp_path, cache, new)
+
+    def test_an_image_that_was_only_touched_keeps_its_line(self, run, tmp_path, cache, new, interrupted):
+        arguments, _ = interrupted
+        os.utime(new / "005.png")
+        assert run(*arguments)[0] == 0 and FakeConvBase.seen == 22
+        self.check(tmp_path, cache, new)
+
+    def test_an_older_file_that_replaces_an_image_is_labelled(self, run, tmp_path, cache, new, interrupted):
         arguments, _ = interrupted
         (tmp_path / "older.png").write_bytes(photo(31))
         os.utime(tmp_path / "older.png", (10**9, 10**9))
@@ -247,13 +260,13 @@ class TestInterruption:
 
     def test_a_second_run_into_the_same_file_is_refused_and_takes_nothing_away(self, run, tmp_path, cache, new):
         first = PredictionsFile(tmp_path / "labels.csv", HEADER, ["the first"])
-        list(first.go_on(["a"], pytest.fail))
+        list(first.resume(["a"], pytest.fail))
         for made_by in (["the first"], ["another"]):
             with pytest.raises(PipelineError, match="is being written to by another process"):
                 PredictionsFile(tmp_path / "labels.csv", HEADER, made_by)
         assert run(cache, new, "--out", tmp_path / "labels.csv")[0] == 2
         assert list(tmp_path.glob("*.partial-*")) == [first.partial]
-        first.write(["a", "cats", "1", "1", "0", ""])
+        first.write(CAT)
         first.finish()
         assert len(read_csv((tmp_path / "labels.csv").read_bytes())) == 1
         assert not list(tmp_path.glob("*.lock")) and run(cache, new, "--out", tmp_path / "labels.csv")[0] == 0
@@ -266,16 +279,21 @@ class TestInterruption:
         assert run(*arguments, "--head", other)[0] == 0 and FakeConvBase.seen == 30
         assert not list(tmp_path.glob("*partial*"))
 
-    def test_a_bad_image_before_the_interruption_still_counts(self, run, tmp_path, cache, new, interrupted):
-        arguments, partial = interrupted
+    @pytest.mark.parametrize("is_repaired", [False, True])
+    def test_a_bad_image_before_the_interruption_counts_unless_it_is_repaired(
+        self, run, tmp_path, cache, new, monkeypatch, is_repaired
+    ):
         (new / "002.png").write_bytes(b"")
-        os.utime(new / "002.png", ns=(0, 0))
-        lines = partial.read_bytes().splitlines(keepends=True)
-        lines[3] = csv_line([str(new / "002.png"), "", "", "", "", "an empty file"])
-        partial.write_bytes(b"".join(lines))
+        arguments = (cache, new, "--batch-size", "4", "--out", tmp_path / "labels.csv")
+        with monkeypatch.context() as patch:
+            patch.setattr("pipeline.conv_base.load.load_conv_base", Interrupted)
+            assert run(*arguments)[0] == 130
+        if is_repaired:
+            (new / "002.png").write_bytes(photo(31))
         status, out, err = run(*arguments)
-        assert status == 1 and "002.png: an empty file" in err and b"labelled 29 of 30 images" in out
-        assert FakeConvBase.seen == 22
+        assert (status, "002.png: an empty file" in err) == ((0, False) if is_repaired else (1, True))
+        assert b"labelled %d of 30 images" % (30 if is_repaired else 29) in out
+        self.check(tmp_path, cache, new)
 
     def test_the_old_file_stays_until_the_new_one_is_whole(self, run, tmp_path, cache, new, monkeypatch):
         old = "path,label,probability,p_cats,error\n"
@@ -292,28 +310,28 @@ class TestInterruption:
 
     def test_lines_are_there_before_the_file_is_finished(self, tmp_path):
         file = PredictionsFile(tmp_path / "x.csv", HEADER, [])
-        assert list(file.go_on(["a", "b"], pytest.fail)) == ["a", "b"]
-        file.write(["a", "cats", "1", "1", "0", ""])
+        assert list(file.resume(["a", "b"], pytest.fail)) == ["a", "b"]
+        file.write(CAT)
         assert read_csv(file.partial.read_bytes())[0]["label"] == "cats"
         file.finish()
         assert len(read_csv((tmp_path / "x.csv").read_bytes())) == 1
 
-    def test_a_path_that_is_gone_costs_no_line_after_it(self, tmp_path):
+    def test_the_line_of_an_image_that_is_gone_is_kept_with_those_after_it(self, tmp_path):
         paths = [str(tmp_path / name) for name in ("a", "gone", "b")]
         for path in paths[::2]:
             Path(path).write_bytes(b"image")
         file = PredictionsFile(tmp_path / "x.csv", HEADER, [])
-        list(file.go_on(paths, pytest.fail))
-        for path in paths:
-            file.write([path, "", "", "", "", "no such file"])
+        list(file.resume(paths, pytest.fail))
+        for path, sha256 in zip(paths, (sha256_of(b"image"), "", sha256_of(b"image")), strict=True):
+            file.write(Prediction(path, None, None, {}, "no such file", sha256=sha256))
         file.close()
-        kept = []
-        assert list(PredictionsFile(tmp_path / "x.csv", HEADER, []).go_on([*paths, "c"], kept.append)) == ["c"]
-        assert len(kept) == 3
+        lines = []
+        assert list(PredictionsFile(tmp_path / "x.csv", HEADER, []).resume([*paths, "c"], lines.append)) == ["c"]
+        assert [line[0] for line in lines] == paths
 
     def test_a_partial_file_of_something_else_is_not_trusted(self, tmp_path):
         file = PredictionsFile(tmp_path / "x.csv", HEADER, [])
         file.partial.write_bytes(b'no header\n"unclosed,\n')
-        assert list(file.go_on(["a"], pytest.fail)) == ["a"]
+        assert list(file.resume(["a"], pytest.fail)) == ["a"]
         file.finish()
         assert (tmp_path / "x.csv").read_bytes() == csv_line(HEADER)
