@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import logging
 import os
 import sys
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from pipeline.text import printable
@@ -58,21 +55,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, number
 
 def stdout() -> Console:
     """Return the console of results."""
-    return _console(_original(sys.stdout))
+    return _console(getattr(sys.stdout, "rich_proxied_file", sys.stdout))
 
 
 def stderr() -> Console:
     """Return the console of progress and warnings."""
-    return _console(_original(sys.stderr))
+    # While rich shows a bar, it replaces the stream. The console that shows the bar must print the lines above it.
+    return _console(getattr(sys.stderr, "rich_proxied_file", sys.stderr))
 
 
-def _original(stream: TextIO) -> TextIO:
-    """Return the stream that rich has replaced while it shows a bar."""
-    original: TextIO = getattr(stream, "rich_proxied_file", stream)
-    return original
-
-
-@functools.lru_cache(maxsize=2)  # the console that shows a bar must be the one that prints lines above it
+@functools.lru_cache(maxsize=2)
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
@@ -87,77 +79,21 @@ def _print_line(console: Console, text: str, style: str = "") -> None:
     console.print(Text(printable(text), style=style))
 
 
-@contextlib.contextmanager
-def show_log(verbose: bool) -> Iterator[None]:
-    """Show log records on standard error: warnings of this package, and with `verbose` all from INFO up.
-
-    Errors of other libraries are shown; their warnings and Python's only with `verbose`. The
-    logging of the process is as before on leaving.
-    """
-    root, own = logging.getLogger(), logging.getLogger("pipeline")
-    handler = _LogHandler(verbose)
-    levels, show_warning = (root.level, own.level), warnings.showwarning
-    if verbose:
-        root.setLevel(logging.INFO)
-    own.setLevel(logging.INFO if verbose else logging.WARNING)
-    root.addHandler(handler)
-    warnings.showwarning = _log_warning
-    try:
-        yield
-    finally:
-        warnings.showwarning = show_warning
-        root.removeHandler(handler)
-        root.setLevel(levels[0])
-        own.setLevel(levels[1])
-
-
-class _LogHandler(logging.Handler):
-    def __init__(self, verbose: bool):
-        super().__init__()
-        self.verbose = verbose
-
-    def emit(self, record: logging.LogRecord) -> None:
-        own = record.name.partition(".")[0] == "pipeline"
-        text = " ".join(record.getMessage().split())
-        if own and record.levelno >= logging.WARNING:
-            warn(text)
-        elif self.verbose or record.levelno >= logging.ERROR:
-            note(f"{record.name}: {text}")
-
-
-def _log_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    logging.getLogger("py.warnings").warning("%s:%d: %s: %s", filename, lineno, category.__name__, message)
-
-
 def start_tensorflow_quietly() -> None:
     """Import TensorFlow and Keras without the lines that their native code prints; Python's errors are not hidden."""
     if "tensorflow" in sys.modules:
         return
-    with _without_native_stderr():
+    sys.stderr.flush()
+    stderr_copy, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(devnull, 2)
         import keras  # noqa: F401
         import tensorflow as tf
 
         tf.zeros(1)  # the first operation prints the last of these lines
-    # TensorFlow takes several models, each traced once, for one model that is traced again and again, and warns.
-    tf.get_logger().setLevel(logging.ERROR)
-
-
-@contextlib.contextmanager
-def _without_native_stderr() -> Iterator[None]:
-    sys.stderr.flush()
-    saved = os.dup(2)
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(devnull, 2)
-        yield
     finally:
-        os.dup2(saved, 2)
-        os.close(saved)
+        os.dup2(stderr_copy, 2)
+        os.close(stderr_copy)
         os.close(devnull)
+    # TensorFlow takes several models, each traced once, for one model that is traced again and again, and warns.
+    tf.get_logger().setLevel("ERROR")

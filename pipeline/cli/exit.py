@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.text import printable
 
 INTERRUPTED = 130
 RETRY_SECONDS = 0.05  # until an interruption that a callback swallowed is raised again
@@ -72,8 +73,6 @@ def _print_error(error: BaseException, program: str, resume_hint: str) -> int:
         raise error
     if resume_hint and isinstance(error, (KeyboardInterrupt, OSError)):
         text = f"{text}: {resume_hint}"
-    from pipeline.text import printable
-
     print(f"{program}: {printable(' '.join(text.split()))}", file=sys.stderr)
     return status
 
@@ -90,23 +89,19 @@ class _Signals:
     def __init__(self) -> None:
         self.received = False
         self._swallowed = False
-        self._timer = threading.Timer(0, lambda: None)
-        self._in_main_thread = threading.current_thread() is threading.main_thread()
+        self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> _Signals:
-        if self._in_main_thread:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.signal(number, self._interrupt)
+                self._cleanup.callback(signal.signal, number, signal.SIG_DFL if handler is None else handler)
+            self._cleanup.callback(setattr, sys, "unraisablehook", sys.unraisablehook)
             self._hook, sys.unraisablehook = sys.unraisablehook, self._retry_if_swallowed
-            self._handlers = {
-                number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)
-            }
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._in_main_thread:
-            self._timer.cancel()
-            sys.unraisablehook = self._hook
-            for number, handler in self._handlers.items():
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._cleanup.close()
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.received and not self._swallowed:
@@ -124,9 +119,6 @@ class _Signals:
             self._hook(unraisable)
             return
         self._swallowed = True
-        self._timer = threading.Timer(RETRY_SECONDS, self._retry)
-        self._timer.start()
-
-    def _retry(self) -> None:
-        if self._swallowed:
-            _thread.interrupt_main()
+        timer = threading.Timer(RETRY_SECONDS, lambda: _thread.interrupt_main() if self._swallowed else None)
+        timer.start()
+        self._cleanup.callback(timer.cancel)

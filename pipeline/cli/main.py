@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from pipeline import __version__
 from pipeline.cli import duplicates, export, features, finetune, heads, info, pack, predict, repair, report, verify
-from pipeline.cli.console import show_log
 from pipeline.cli.exit import one_line_errors
+from pipeline.cli.log import show_log
 
 VERB_MODULES = (features, heads, finetune, predict, export, verify, repair, duplicates, info, report, pack)
 VERBS = {module.__name__.rpartition(".")[2]: module for module in VERB_MODULES}

@@ -60,18 +60,16 @@ class StepProgress:
     def _show(self) -> None:
         self.last_shown = time.monotonic()
         seconds, rate = self.last_shown - self.start, self.units_per_second()
-        words = f"{rate:.1f} {self.unit}/s" if seconds >= MIN_SECONDS else ""
+        rate_text = f"{rate:.1f} {self.unit}/s" if seconds >= MIN_SECONDS else ""
         if self.bar is not None:
-            self.bar.update(self.task, completed=self.done, rate=words)
+            self.bar.update(self.task, completed=self.done, rate=rate_text)
             return
-        if self.total is None:
-            console.note(f"{self.step}: {self.done} {self.unit}, {words}")
-        elif self.done < self.total:
-            left = format_duration((self.total - self.done) / max(rate, 1e-9))
-            console.note(f"{self.step}: {self.done}/{self.total} {self.unit}, {words}, {left} left")
-        else:
-            took = format_duration(seconds)
-            console.note(f"{self.step}: {self.done}/{self.total} {self.unit}, {words}, took {took}")
+        total, end = "", ""
+        if self.total is not None:
+            total = f"/{self.total}"
+            left = (self.total - self.done) / max(rate, 1e-9)
+            end = f", {format_duration(left)} left" if left else f", took {format_duration(seconds)}"
+        console.note(f"{self.step}: {self.done}{total} {self.unit}, {rate_text}{end}")
 
 
 def _make_bar() -> Progress:
