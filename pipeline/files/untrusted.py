@@ -99,7 +99,7 @@ def _limit_memory() -> None:
         import resource
     except ImportError:  # Windows
         return
-    used = 0  # where the kernel does not tell; libraries may have reserved gigabytes by now
+    used = 0  # address space that Python and its libraries have reserved; unknown outside Linux
     with contextlib.suppress(OSError):
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     for limit, value in ((resource.RLIMIT_AS, used + MAX_MEMORY), (resource.RLIMIT_CORE, 0)):

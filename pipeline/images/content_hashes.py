@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from enum import Enum
 from pathlib import Path
 
 from pipeline.images.formats import may_be_image
@@ -13,20 +12,11 @@ from pipeline.images.formats import may_be_image
 READERS = 8  # threads; more than cores, as they wait for disks
 FILES_PER_TASK = 64
 BLOCK_BYTES = 1 << 20
+UNREADABLE = b""  # in place of the sha256 of a file that cannot be read
 
 
-class Unusable(Enum):
-    """Why a file has no sha256."""
-
-    NO_IMAGE = "is no image"
-    UNREADABLE = "cannot be read"
-
-
-Content = bytes | Unusable  # the sha256, 32 bytes, or why there is none
-
-
-def read_contents(root: Path, ids: Sequence[str], on_read: Callable[[int, int], None]) -> list[Content]:
-    """Return the sha256 of each file, or why it has none.
+def read_contents(root: Path, ids: Sequence[str], on_read: Callable[[int, int], None]) -> list[bytes | None]:
+    """Return the sha256 of each file, 32 bytes; `UNREADABLE` if it cannot be read, None if it is no image.
 
     Parameters
     ----------
@@ -37,7 +27,7 @@ def read_contents(root: Path, ids: Sequence[str], on_read: Callable[[int, int], 
     on_read : callable
         Called as `on_read(done, total)` before the first file and after every `FILES_PER_TASK` files.
     """
-    contents: list[Content] = []
+    contents: list[bytes | None] = []
     chunks = [ids[start : start + FILES_PER_TASK] for start in range(0, len(ids), FILES_PER_TASK)]
     pool = ThreadPoolExecutor(READERS)
     try:
@@ -51,16 +41,16 @@ def read_contents(root: Path, ids: Sequence[str], on_read: Callable[[int, int], 
     return contents
 
 
-def _read_content(path: Path) -> Content:
+def _read_content(path: Path) -> bytes | None:
     try:
         with open(path, "rb", buffering=0) as file:
             block = file.read(BLOCK_BYTES)
             if not may_be_image(path, block):
-                return Unusable.NO_IMAGE
+                return None
             digest = hashlib.sha256()
             while block:
                 digest.update(block)
                 block = file.read(BLOCK_BYTES)
     except OSError:
-        return Unusable.UNREADABLE
+        return UNREADABLE
     return digest.digest()

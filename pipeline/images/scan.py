@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.defaults import TEST, VALIDATION
 from pipeline.errors import ImagesError
-from pipeline.images.content_hashes import Content, Unusable, read_contents
+from pipeline.images.content_hashes import read_contents
 from pipeline.images.folder_walk import Entry
 from pipeline.images.labels import Listing, list_images
 from pipeline.images.splits import assign_splits
@@ -56,21 +56,19 @@ def scan_images(
     source = Path(source)
     listing = list_images(source)
     contents = _contents(listing, known, on_read)
-    images: list[tuple[Entry, bytes | None]] = []
-    skipped = list(listing.skipped)
-    for entry in sorted(listing.entries, key=lambda entry: entry.id):
-        content = contents[entry.id]
-        if content is Unusable.NO_IMAGE:
-            skipped.append(Skipped(entry.id, content.value))
-        else:
-            images.append((entry, content if isinstance(content, bytes) else None))
-    _check_classes(source, [entry for entry, _ in images], skipped)
-    return _table(listing.root, images, skipped, validation, test)
+    entries = sorted(listing.entries, key=lambda entry: entry.id)
+    skipped = listing.skipped + [Skipped(entry.id, "is no image") for entry in entries if contents[entry.id] is None]
+    entries = [entry for entry in entries if contents[entry.id] is not None]
+    _check_classes(source, entries, skipped)
+    hashes = [contents[entry.id] or b"" for entry in entries]
+    return _table(listing.root, entries, hashes, skipped, validation, test)
 
 
-def _contents(listing: Listing, known: ImageTable | None, on_read: Callable[[int, int], None]) -> dict[str, Content]:
+def _contents(
+    listing: Listing, known: ImageTable | None, on_read: Callable[[int, int], None]
+) -> dict[str, bytes | None]:
     """Return the content of each entry by its id, from `known` where size and time are the same."""
-    contents: dict[str, Content] = {}
+    contents: dict[str, bytes | None] = {}
     if known is not None and known.root == listing.root.absolute():  # in another folder, equal names prove nothing
         stamps = {entry.id: (entry.size, entry.mtime) for entry in listing.entries}
         columns = (known.sizes.tolist(), known.mtimes.tolist(), known.content_keys(), known.readable)
@@ -95,18 +93,16 @@ def _check_classes(source: Path, entries: list[Entry], skipped: list[Skipped]) -
 
 
 def _table(
-    root: Path, images: list[tuple[Entry, bytes | None]], skipped: list[Skipped], validation: float, test: float
+    root: Path, entries: list[Entry], hashes: list[bytes], skipped: list[Skipped], validation: float, test: float
 ) -> ImageTable:
-    entries = [entry for entry, _ in images]
     classes = tuple(sorted({str(entry.label) for entry in entries}))
     class_index = {name: index for index, name in enumerate(classes)}
     group_index = {name: index for index, name in enumerate(sorted({e.group for e in entries if e.group}))}
-    # A file that cannot be read has no content; its id takes the place of its content, so that it has a split.
-    keys = [content or entry.id.encode(errors="surrogateescape") for entry, content in images]
+    # The id of a file that cannot be read takes the place of its content, so that it has a split.
+    keys = [hash or entry.id.encode(errors="surrogateescape") for entry, hash in zip(entries, hashes, strict=True)]
     split_codes = assign_splits(
         keys, [entry.group for entry in entries], [entry.split for entry in entries], validation=validation, test=test
     )
-    hashes = b"".join(content or bytes(32) for _, content in images)
     return ImageTable(
         root=root.absolute(),
         ids=[entry.id for entry in entries],
@@ -115,8 +111,8 @@ def _table(
         classes=classes,
         sizes=np.array([entry.size for entry in entries], np.int64),
         mtimes=np.array([entry.mtime for entry in entries], np.int64),
-        contents=np.frombuffer(hashes, np.uint8).reshape(-1, 32),
-        readable=np.array([content is not None for _, content in images], bool),
+        contents=np.frombuffer(b"".join(hash or bytes(32) for hash in hashes), np.uint8).reshape(-1, 32),
+        readable=np.array([bool(hash) for hash in hashes], bool),
         groups=np.array([group_index.get(entry.group or "", NO_GROUP) for entry in entries], np.int32),
         skipped=skipped,
     )

@@ -15,7 +15,7 @@ from pipeline.extraction.compute_rows import compute_tasks
 from pipeline.extraction.conv_base_loading import load_stored_conv_base
 from pipeline.extraction.decode_ahead import list_tasks
 from pipeline.files.durable import TEMPORARY, read_json, sha256_of_file
-from pipeline.images.content_hashes import Unusable, read_contents
+from pipeline.images.content_hashes import UNREADABLE, read_contents
 from pipeline.store import (
     FeatureStore,
     ShardDamaged,
@@ -232,7 +232,7 @@ def _check_images(store: FeatureStore, callbacks: Callbacks) -> Iterator[Finding
         images.root, images.ids, lambda done, total: callbacks.progress("reading", done, total, "images")
     )
     for id, content, key, readable in zip(images.ids, contents, images.content_keys(), images.readable, strict=True):
-        if content is Unusable.UNREADABLE:
+        if content == UNREADABLE:
             if not (images.root / id).exists():
                 yield Finding(id, "is missing", FEATURES)
             elif readable:
