@@ -15,7 +15,7 @@ from pipeline.report.svg import N_COLOURS, SERIES_COLOURS, TEXT_COLOUR, draw_svg
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Line styles and markers, so that colour is not the only difference; beside them the legend's.
+# Series differ in more than colour: line styles by their names in CSS, and markers with their symbols in the legend.
 DASHES: dict[str, Any] = {"solid": "-", "dashed": (0, (4, 1.5)), "dotted": (0, (1, 1))}
 MARKERS = {"o": "●", "^": "▲", "s": "■", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "*": "★"}
 CHANCE: dict[str, Any] = {"color": TEXT_COLOUR, "linewidth": 0.7, "linestyle": ":"}

@@ -54,7 +54,7 @@ def write_report(
     if path.is_dir():
         raise StoreError(f"{path} is a directory; give the name of a file")
     if not path.parent.is_dir():
-        raise StoreError(f"{path.parent} is no directory to put {path.name} into; make it first")
+        raise StoreError(f"{path.parent} is no directory; make it before writing {path.name} into it")
     if not is_replaceable(path, rb"<!DOCTYPE html>"):
         raise StoreError(f"{path} exists and is no report; give another name, or remove it")
     write_durably(path, render(collect(store, head, callbacks)).encode())

@@ -221,9 +221,9 @@ class TestMissingParts:
             "knn": Repeats((), (0.5,)),
             "forest": Repeats((0, 1), (0.5, 0.75)),
         }
-        for name, found in repeats.items():
+        for name, repeated in repeats.items():
             path = root / f"cache/heads/{name}/metrics.json"
-            metrics = {**read_json(path), "repeats": found.to_json()}
+            metrics = {**read_json(path), "repeats": repeated.to_json()}
             del metrics["accuracy_interval"]
             write_json(path, metrics)
         text = Page(page_of(root)).text
@@ -267,7 +267,7 @@ class TestMissingParts:
 
     def test_a_missing_or_changed_image_has_a_placeholder_with_the_reason(self, tmp_path, fake_conv_base):
         store = make_store(tmp_path)
-        gone, changed, whole = (Path(store.images.paths[at]) for at in range(3))
+        gone, changed, whole = (Path(store.images.paths[i]) for i in range(3))
         gone.unlink()
         changed.write_bytes(photo(7777))
         shown = list(make_thumbnails(store, [0, 1, 2, 1], SILENT).values())
@@ -277,9 +277,9 @@ class TestMissingParts:
 
     @pytest.mark.parametrize("colour", [0, 255])
     def test_images_with_the_same_features_have_no_map(self, tmp_path, fake_conv_base, colour):
-        for at in range(24):  # of one colour, and different files
-            (tmp_path / "photos" / "ab"[at % 2]).mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (8 + at, 8), (colour,) * 3).save(tmp_path / "photos" / "ab"[at % 2] / f"{at}.png")
+        for i in range(24):  # different files with the same colour
+            (tmp_path / "photos" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8 + i, 8), (colour,) * 3).save(tmp_path / "photos" / "ab"[i % 2] / f"{i}.png")
         make_store(tmp_path, ("a", "b"), 0)
         assert feature_map.map_features(open_features(tmp_path / "cache")) is None
         assert "too few images" in page_of(tmp_path)
@@ -292,7 +292,7 @@ class TestTitle:
     def test_it_is_the_folder_of_the_photos_also_if_a_csv_file_elsewhere_lists_them(self, tmp_path, fake_conv_base):
         photo_folder(tmp_path / "work" / "photos", 5, ("cats", "dogs"))
         assert self.title_of(tmp_path / "work" / "photos", tmp_path / "cache") == "photos"
-        lines = [f"photos/{name}/{at:03d}.png,{name}" for name in ("cats", "dogs") for at in range(5)]
+        lines = [f"photos/{name}/{i:03d}.png,{name}" for name in ("cats", "dogs") for i in range(5)]
         (tmp_path / "work" / "list.csv").write_text("\n".join(["path,label", *lines]))
         assert self.title_of(tmp_path / "work" / "list.csv", tmp_path / "cache") == "photos"
         (tmp_path / "lists").mkdir()
@@ -366,7 +366,7 @@ class TestWriting:
         assert (tmp_path / "notes.txt").read_text() == "mine"
         with pytest.raises(StoreError, match="is a directory"):
             write_report(store, trained)
-        with pytest.raises(StoreError, match="make it first"):
+        with pytest.raises(StoreError, match="is no directory; make it"):
             write_report(store, trained / "missing" / "page.html")
 
     def test_a_large_validation_split_is_sampled(self, root, no_map, monkeypatch):
