@@ -119,7 +119,11 @@ class StoreFiller:
     def _count_passes(self, images: ImageTable, store: FeatureStore, number: int) -> int:
         if self.rebuild or not (view_directory(store.directory, number) / MANIFEST).is_file():
             return len(set(images.content_keys()))
-        return plan_update(images, open_view(store, number)).rows_pending
+        view = open_view(store, number)
+        if plan_update(images, view).rows_pending:
+            with open_for_writing(view.directory) as writer:  # lists the shards that a killed run could not
+                view = writer.current
+        return plan_update(images, view).rows_pending
 
     def _load(self, spec: ConvBaseSpec) -> ConvBase:
         if self.conv_base is None:

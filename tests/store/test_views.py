@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -311,6 +312,16 @@ def test_the_forward_passes_are_announced(photos, cache):
     extract_features(scan_images(photos), cache, views=3, callbacks=recorder)
     extract_features(scan_images(photos), cache, views=5, callbacks=recorder)
     assert recorder.plans == [(2, 2 * n), (4, 2 * n)] and recorder.loads == 2
+
+
+def test_shards_of_a_view_that_a_killed_run_did_not_list_are_not_computed_again(photos, cache):
+    store, recorder = extract_features(scan_images(photos), cache, views=2), PlanRecorder()
+    manifest = open_view(store, 1).manifest
+    replace(manifest, shards=()).write(cache / "views" / "001")
+    FakeConvBase.seen = 0
+    extract_features(scan_images(photos), cache, callbacks=recorder)
+    assert FakeConvBase.seen == 0 and recorder.plans == [] and recorder.loads == 0
+    assert open_view(store, 1).manifest == manifest
 
 
 def test_too_little_disk_space_is_an_error_before_views_are_computed(photos, cache, monkeypatch):
