@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import numbers
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from pipeline.heads.shared_features import SharedFeatures
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, repr=False)
 class DenseHead(Head):
     """Flatten, dense layers with ReLU, and one sigmoid; a softmax where there are more than two classes.
 
@@ -64,25 +66,14 @@ class DenseHead(Head):
     name = "dense"
     is_network = True
 
-    def __init__(
-        self,
-        units: tuple[int, ...] = UNITS,
-        dropout: float = DROPOUT,
-        learning_rate: float = LEARNING_RATE,
-        epochs: int = EPOCHS,
-        batch_size: int = HEAD_BATCH,
-        patience: int | None = None,
-        class_weight: str | Mapping[Any, float] | None = None,
-        random_state: int | None = 0,
-    ):
-        self.units = units
-        self.dropout = dropout
-        self.learning_rate = learning_rate
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.patience = patience
-        self.class_weight = class_weight
-        self.random_state = random_state
+    units: tuple[int, ...] = UNITS
+    dropout: float = DROPOUT
+    learning_rate: float = LEARNING_RATE
+    epochs: int = EPOCHS
+    batch_size: int = HEAD_BATCH
+    patience: int | None = None
+    class_weight: str | Mapping[Any, float] | None = None
+    random_state: int | None = 0
 
     def fit(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from sklearn.ensemble import RandomForestClassifier
@@ -11,6 +12,7 @@ from pipeline.heads.grid_search import K_GRID, Choice
 from pipeline.heads.pipeline_head import ClassWeight, PipelineHead
 
 
+@dataclass(eq=False, repr=False)
 class KNNHead(PipelineHead):
     """The vote of the k nearest images in Euclidean distance; k is searched where it is None."""
 
@@ -18,19 +20,11 @@ class KNNHead(PipelineHead):
     training_copies = 2
     choice: ClassVar[Choice] = Choice("k", "n_neighbors", K_GRID, fallback=1)
 
-    def __init__(
-        self,
-        k: int | None = None,
-        pool: str = "avg",
-        cv: int = 5,
-        n_jobs: int | None = -1,
-        random_state: int | None = 0,
-    ):
-        self.k = k
-        self.pool = pool
-        self.cv = cv
-        self.n_jobs = n_jobs
-        self.random_state = random_state
+    k: int | None = None
+    pool: str = "avg"
+    cv: int = 5
+    n_jobs: int | None = -1
+    random_state: int | None = 0
 
     def make_classifier(self) -> KNeighborsClassifier:
         """See `PipelineHead`."""
@@ -44,6 +38,7 @@ class KNNHead(PipelineHead):
         return [k for k in choice.grid if k <= training_images]
 
 
+@dataclass(eq=False, repr=False)
 class ForestHead(PipelineHead):
     """A random forest; `n_jobs` is the number of its threads.
 
@@ -53,23 +48,13 @@ class ForestHead(PipelineHead):
     name = "forest"
     training_copies = 0
 
-    def __init__(
-        self,
-        n_estimators: int = 200,
-        max_depth: int | None = None,
-        min_samples_leaf: int = 1,
-        pool: str = "avg",
-        class_weight: ClassWeight = None,
-        n_jobs: int | None = -1,
-        random_state: int | None = 0,
-    ):
-        self.n_estimators = n_estimators
-        self.max_depth = max_depth
-        self.min_samples_leaf = min_samples_leaf
-        self.pool = pool
-        self.class_weight = class_weight
-        self.n_jobs = n_jobs
-        self.random_state = random_state
+    n_estimators: int = 200
+    max_depth: int | None = None
+    min_samples_leaf: int = 1
+    pool: str = "avg"
+    class_weight: ClassWeight = None
+    n_jobs: int | None = -1
+    random_state: int | None = 0
 
     def make_classifier(self) -> RandomForestClassifier:
         """See `PipelineHead`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -17,26 +18,18 @@ from pipeline.heads.grid_search import ALPHA_GRID, C_GRID, SVM_C_GRID, Choice
 from pipeline.heads.pipeline_head import ClassWeight, PipelineHead
 
 
+@dataclass(eq=False, repr=False)
 class LinearHead(PipelineHead):
     """What logistic and svm share: C, the inverse strength of an L2 penalty, searched where it is None."""
 
     choice: ClassVar[Choice] = Choice("C", "C", C_GRID, fallback=1.0)
 
-    def __init__(
-        self,
-        C: float | None = None,
-        pool: str = "avg",
-        class_weight: ClassWeight = None,
-        cv: int = 5,
-        n_jobs: int | None = -1,
-        random_state: int | None = 0,
-    ):
-        self.C = C
-        self.pool = pool
-        self.class_weight = class_weight
-        self.cv = cv
-        self.n_jobs = n_jobs
-        self.random_state = random_state
+    C: float | None = None
+    pool: str = "avg"
+    class_weight: ClassWeight = None
+    cv: int = 5
+    n_jobs: int | None = -1
+    random_state: int | None = 0
 
 
 class LogisticHead(LinearHead):
@@ -70,6 +63,7 @@ class SVMHead(CalibratedHead, LinearHead):
         )
 
 
+@dataclass(eq=False, repr=False)
 class RidgeHead(CalibratedHead):
     """Least squares on labels of -1 and 1, in closed form: a baseline within seconds.
 
@@ -82,10 +76,9 @@ class RidgeHead(CalibratedHead):
     training_copies = 4
     choice: ClassVar[Choice] = Choice("alpha", "alpha", ALPHA_GRID, fallback=1.0)
 
-    def __init__(self, alpha: float | None = None, pool: str = "avg", class_weight: ClassWeight = None):
-        self.alpha = alpha
-        self.pool = pool
-        self.class_weight = class_weight
+    alpha: float | None = None
+    pool: str = "avg"
+    class_weight: ClassWeight = None
 
     def make_classifier(self) -> RidgeClassifier:
         """See `PipelineHead`."""

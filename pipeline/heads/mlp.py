@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -17,29 +18,20 @@ logger = logging.getLogger(__name__)
 PATIENCE_STEPS = 500
 
 
+@dataclass(eq=False, repr=False)
 class MLPHead(PipelineHead):
     """A multi-layer perceptron that stops when the accuracy on a held-out tenth no longer improves."""
 
     name = "mlp"
     training_copies = 1
 
-    def __init__(
-        self,
-        units: tuple[int, ...] = (100,),
-        alpha: float = 1e-4,
-        learning_rate: float = 1e-3,
-        epochs: int = 200,
-        batch_size: int = 32,
-        pool: str = "avg",
-        random_state: int | None = 0,
-    ):
-        self.units = units
-        self.alpha = alpha
-        self.learning_rate = learning_rate
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.pool = pool
-        self.random_state = random_state
+    units: tuple[int, ...] = (100,)
+    alpha: float = 1e-4
+    learning_rate: float = 1e-3
+    epochs: int = 200
+    batch_size: int = 32
+    pool: str = "avg"
+    random_state: int | None = 0
 
     def make_classifier(self) -> MLPClassifier:
         """See `PipelineHead`."""
