@@ -154,8 +154,6 @@ class Tuning:
 
     def tune(self, head: Any, frozen: Any, frozen_metrics: dict[str, Any]) -> FinetunedResult:
         """Train top layers and head together, and score them."""
-        from pipeline.heads.finetuned import Checkpoint, Start
-
         identity = f"{frozen_metrics['identity']} {self.identity_of(head)}"
         progress = _Progress(head.epochs, self.plan.images, self.callbacks)
         head.fit(
@@ -163,8 +161,10 @@ class Tuning:
             validation_data=self.maps.of["validation"],
             on_epoch=lambda epoch, scores: self.callbacks.epoch_done(head.name, epoch, head.epochs, scores),
             images=self.maps.groups,
-            start=Start(self.top_layers, frozen),
-            checkpoint=Checkpoint(self.store.finetuning_directory / CHECKPOINT, identity),
+            top_layers=self.top_layers,
+            dense=frozen,
+            checkpoint=self.store.finetuning_directory / CHECKPOINT,
+            identity=identity,
             on_resume=progress.resume,
             on_rows=progress.advance,
         )

@@ -1,7 +1,7 @@
 """Heads: small classifiers trained on features, made by name with `make_head`.
 
-Each lives in a module that is imported when the head is asked for, so that this one imports
-neither TensorFlow nor scikit-learn.
+The module of a head is imported when the head is first used, so that this one imports neither
+TensorFlow nor scikit-learn.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ KERAS_HEADS = ("finetuned", "dense", "logistic", "svm", "ridge", "mlp")  # can b
 
 
 def head_names() -> list[str]:
-    """The names of the heads that are trained on features."""
+    """Return the names of the heads that are trained on features."""
     return list(HEADS)
 
 
 def head_class(name: str) -> Any:
-    """The class of the head called `name`; its module is imported now.
+    """Import and return the class of the head called `name`.
 
     Raises
     ------
     HeadError
         There is no such head.
     """
-    known = {**HEADS, **TUNED_HEADS}
-    if name not in known:
+    modules = {**HEADS, **TUNED_HEADS}
+    if name not in modules:
         raise HeadError(f"no head is called {name!r}; there are {', '.join(_closest_first(name, HEADS))}")
-    module, _, class_name = known[name].partition(":")
+    module, _, class_name = modules[name].partition(":")
     return getattr(importlib.import_module(module), class_name)
 
 
 def head_params(name: str) -> dict[str, Any]:
-    """The parameters of the head called `name` and their defaults."""
+    """Return the parameters of the head called `name` and their defaults."""
     signature = inspect.signature(head_class(name))
     return {param.name: param.default for param in signature.parameters.values()}
 
@@ -61,7 +61,7 @@ def make_head(name: str, **params: Any) -> Any:
     name : str
         One of `head_names()`.
     **params
-        Parameters of the head, `C=0.1`; see `head_params`.
+        Parameters of the head, such as `C=0.1`; see `head_params`.
 
     Returns
     -------
@@ -73,16 +73,16 @@ def make_head(name: str, **params: Any) -> Any:
     HeadError
         There is no such head, or it has no such parameter.
     """
-    known = head_params(name)
+    defaults = head_params(name)
     for param in params:
-        if param == "class_weight" and param not in known:
+        if param == "class_weight" and param not in defaults:
             raise HeadError(f"{name} takes no class weights; leave class_weight out or use another head")
-        if param not in known:
-            raise HeadError(f"{name} has no parameter {param!r}; it has {', '.join(_closest_first(param, known))}")
+        if param not in defaults:
+            raise HeadError(f"{name} has no parameter {param!r}; it has {', '.join(_closest_first(param, defaults))}")
     return head_class(name)(**params)
 
 
-def _closest_first(name: str, known: Iterable[str]) -> list[str]:
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=len(known), cutoff=0.6)
-    return close + [other for other in known if other not in close]
+def _closest_first(name: str, names: Iterable[str]) -> list[str]:
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=len(names))
+    return close + [other for other in names if other not in close]

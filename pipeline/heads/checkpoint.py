@@ -69,9 +69,8 @@ def read_checkpoint(path: Path, loop: EpochLoop, identity: str, epochs: int) -> 
                 return False
             state, best = _numbered(file, "state"), _numbered(file, "best")
         variables = _variables(loop)
-        if [*map(_form, state)] != [_form(v.numpy()) for v in variables] or (
-            [*map(_form, best)] != [*map(_form, loop.network.model.get_weights())]
-        ):
+        expected = [*(variable.numpy() for variable in variables), *loop.network.model.get_weights()]
+        if [(a.shape, a.dtype) for a in (*state, *best)] != [(a.shape, a.dtype) for a in expected]:
             raise ValueError("its weights are of another network")
         rng = type(loop.rng.bit_generator)()
         rng.state = document["rng"]
@@ -101,7 +100,3 @@ def _variables(loop: EpochLoop) -> list[Any]:
 
 def _numbered(arrays: Mapping[str, np.ndarray], prefix: str) -> list[np.ndarray]:
     return [arrays[f"{prefix}_{n}"] for n in range(sum(name.startswith(f"{prefix}_") for name in arrays))]
-
-
-def _form(array: np.ndarray) -> tuple[tuple[int, ...], np.dtype]:
-    return array.shape, array.dtype

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,36 +18,6 @@ if TYPE_CHECKING:
     from pipeline.heads.epoch_loop import EpochLoop
 
 logger = logging.getLogger(__name__)
-
-
-class Start(NamedTuple):
-    """The trained parts that fine-tuning starts from.
-
-    Attributes
-    ----------
-    top_layers : keras.Model
-        The layers above the cut, from maps to features; see `pipeline.conv_base.top_layers.load_top_layers`.
-        They are trained in place.
-    dense : DenseHead
-        Trained on the features that `top_layers` makes of the training maps.
-    """
-
-    top_layers: Any
-    dense: DenseHead
-
-
-class Checkpoint(NamedTuple):
-    """The file that a training is written to after each epoch.
-
-    Attributes
-    ----------
-    path : Path
-    identity : str
-        See `pipeline.heads.checkpoint.write_checkpoint`.
-    """
-
-    path: Path
-    identity: str
 
 
 class FinetunedHead(DenseHead):
@@ -115,8 +85,10 @@ class FinetunedHead(DenseHead):
         groups: Any = None,
         images: Any = None,
         *,
-        start: Start | None = None,
-        checkpoint: Checkpoint | None = None,
+        top_layers: Any = None,
+        dense: DenseHead | None = None,
+        checkpoint: Path | None = None,
+        identity: str = "",
         on_resume: Callable[[int], None] = lambda epochs: None,
         on_rows: Callable[[int], None] | None = None,
     ) -> FinetunedHead:
@@ -127,14 +99,19 @@ class FinetunedHead(DenseHead):
         X : ndarray, `Rows` or `SharedFeatures` of shape (n, height, width, channels), any float
             Maps at the cut.
         y : ndarray of shape (n,)
-            Labels, of the classes of `start.dense`.
+            Labels, of the classes of `dense`.
         validation_data, on_epoch, groups, images
             See `DenseHead.fit`.
-        start : Start
-            The trained parts to start from.
-        checkpoint : Checkpoint, optional
+        top_layers : keras.Model
+            The layers above the cut, from maps to features, trained in place; see
+            `pipeline.conv_base.top_layers.load_top_layers`.
+        dense : DenseHead
+            A head trained on the features that `top_layers` makes of the training maps.
+        checkpoint : Path, optional
             A file to write after each epoch, and to continue from if it exists. A training that is
             interrupted and called again ends with the same weights as one without interruption.
+        identity : str
+            See `pipeline.heads.checkpoint.write_checkpoint`.
         on_resume : callable
             Called with the number of epochs that the checkpoint holds, if it holds any.
         on_rows : callable, optional
@@ -143,24 +120,32 @@ class FinetunedHead(DenseHead):
         Raises
         ------
         HeadError
-            There is no start or it has other classes, a parameter is out of range, or the loss is no
-            longer finite.
+            There is no trained head or it has other classes, a parameter is out of range, or the loss
+            is no longer finite.
         ValueError
             See `Head._check_training_set`.
         """
-        if start is None:
+        from pipeline.heads.checkpoint import read_checkpoint, write_checkpoint
+
+        if dense is None:
             raise HeadError("a finetuned head is trained by `python -m pipeline finetune`, not by `heads`")
         training, validation = self._check_data(X, y, validation_data, images)
-        if not np.array_equal(start.dense.classes_, self.classes_):
-            raise HeadError(f"the dense head has classes {start.dense.classes_}, the labels have {self.classes_}")
-        loop = self._make_loop(start)
-        if not self._resume(loop, checkpoint) and validation is not None:
-            loop.note_loss(loop.score(validation)["val_loss"])
-        if loop.done:
+        if not np.array_equal(dense.classes_, self.classes_):
+            raise HeadError(f"the dense head has classes {dense.classes_}, the labels have {self.classes_}")
+        loop = self._make_loop(top_layers, dense.model_)
+        try:
+            is_resumed = checkpoint is not None and read_checkpoint(checkpoint, loop, identity, self.epochs)
+        except ValueError as error:
+            logger.warning("finetuned: %s; the training starts again", error)
+            is_resumed = False
+        if is_resumed:
             on_resume(loop.done)
+        elif validation is not None:
+            loop.note_loss(loop.score(validation)["val_loss"])
 
         def after_epoch(epoch: int, scores: dict[str, float]) -> None:
-            _write(loop, checkpoint)
+            if checkpoint is not None:
+                write_checkpoint(checkpoint, loop, identity)
             if on_epoch is not None:
                 on_epoch(epoch, scores)
 
@@ -169,33 +154,17 @@ class FinetunedHead(DenseHead):
         self.model_ = loop.network.model
         return self
 
-    def _make_loop(self, start: Start) -> EpochLoop:
+    def _make_loop(self, top_layers: Any, dense_model: Any) -> EpochLoop:
         from pipeline.heads.compiled_network import CompiledNetwork
         from pipeline.heads.dense_network import join_models
         from pipeline.heads.epoch_loop import EpochLoop
 
-        model = join_models(start.top_layers, start.dense.model_)
-        top_layers, head = model.get_layer("upper"), model.get_layer("dense_head")
+        model = join_models(top_layers, dense_model)
+        upper, head = model.get_layer("upper"), model.get_layer("dense_head")
 
         def forward(maps: Any, training: bool) -> Any:
             # model(maps, training=True) would also switch on the dropout inside `upper`.
-            return head(top_layers(maps, training=False), training=training)
+            return head(upper(maps, training=False), training=training)
 
         network = CompiledNetwork(model, self.learning_rate, self.batch_size, forward)
         return EpochLoop(network, self.patience, self._make_rng())
-
-    def _resume(self, loop: EpochLoop, checkpoint: Checkpoint | None) -> bool:
-        from pipeline.heads.checkpoint import read_checkpoint
-
-        try:
-            return checkpoint is not None and read_checkpoint(checkpoint.path, loop, checkpoint.identity, self.epochs)
-        except ValueError as error:
-            logger.warning("finetuned: %s; the training starts again", error)
-            return False
-
-
-def _write(loop: EpochLoop, checkpoint: Checkpoint | None) -> None:
-    from pipeline.heads.checkpoint import write_checkpoint
-
-    if checkpoint is not None:
-        write_checkpoint(checkpoint.path, loop, checkpoint.identity)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
@@ -43,13 +41,13 @@ class RowGroups(NamedTuple):
 
     def is_held_out(self, groups: np.ndarray) -> np.ndarray:
         """Return the rows of some groups as a mask, ndarray of shape (n,), bool."""
-        held_out = np.zeros(len(self.first_rows), bool)
+        held_out = np.zeros(self.groups.max() + 1, bool)
         held_out[groups] = True
         return held_out[self.groups]
 
 
 def check_groups(groups: Any, images: Any, y: np.ndarray) -> RowGroups:
-    """Check the `groups` and `images` of a head's `fit`, and join them.
+    """Check the `groups` and `images` of a head's `fit`; all views of an image go to the group of the image itself.
 
     Parameters
     ----------
@@ -70,9 +68,7 @@ def check_groups(groups: Any, images: Any, y: np.ndarray) -> RowGroups:
     if groups is None:
         return RowGroups(images, is_image)
     groups = number_groups(groups, y)
-    size = groups.max() + 1 + images.max() + 1  # groups that share an image become one
-    graph = coo_array((np.ones(len(y)), (groups, groups.max() + 1 + images)), (size, size))
-    return RowGroups(number_groups(connected_components(graph, directed=False)[1][groups], y), is_image)
+    return RowGroups(number_groups(groups[is_image][images], y), is_image)
 
 
 def number_groups(groups: Any, y: np.ndarray) -> np.ndarray:

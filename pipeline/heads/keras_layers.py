@@ -1,7 +1,7 @@
 """A trained head as Keras layers: from features to probabilities, in float32.
 
-What a scikit-learn head does to pooled features before its first nonlinearity is one affine map. It
-is multiplied out in float64, so that scaling and calibration cost no layer of their own.
+All that a scikit-learn head computes from pooled features before its first nonlinearity is one
+affine map. It is multiplied out in float64, so that scaling and calibration need no layers.
 """
 
 from __future__ import annotations
@@ -15,61 +15,51 @@ import numpy as np
 
 from pipeline.errors import HeadError
 
-NEVER = -1e9  # the logit of a class that was not trained on: a softmax makes an exact 0 of it
-POOLING = {  # by how, and by the number of axes of one row
-    ("avg", 2): keras.layers.GlobalAveragePooling1D,
-    ("avg", 3): keras.layers.GlobalAveragePooling2D,
-    ("avg", 4): keras.layers.GlobalAveragePooling3D,
-    ("max", 2): keras.layers.GlobalMaxPooling1D,
-    ("max", 3): keras.layers.GlobalMaxPooling2D,
-    ("max", 4): keras.layers.GlobalMaxPooling3D,
-}
+UNTRAINED_LOGIT = -1e9  # of a class that was not trained on: its softmax is exactly 0
+KERAS_POOLS = {"avg": "GlobalAveragePooling", "max": "GlobalMaxPooling"}
 
 
 class Affine(NamedTuple):
-    """A layer's numbers: x @ kernel + bias."""
+    """The weights of an affine map, x @ kernel + bias."""
 
     kernel: np.ndarray  # (inputs, outputs)
     bias: np.ndarray  # (outputs,)
 
     def after(self, scaler: Any) -> Affine:
-        """This map of what a StandardScaler makes of x, as a map of x."""
+        """Return this map of scaled features as a map of unscaled features."""
         kernel = self.kernel / scaler.scale_[:, None]
         return Affine(kernel, self.bias - scaler.mean_ @ kernel)
 
-    def times(self, factor: float) -> Affine:
-        """This map, multiplied."""
-        return Affine(self.kernel * factor, self.bias * factor)
-
 
 def head_layers(head: Any, class_names: Sequence[str]) -> list[keras.layers.Layer]:
-    """The layers that compute what `head.predict_proba` computes.
+    """Return Keras layers that compute the same as `head.predict_proba`.
 
     Parameters
     ----------
     head : Head
-        Fitted; one of `KERAS_HEADS`.
+        A fitted head whose name is in `KERAS_HEADS`.
     class_names : sequence of str
-        All classes of the store; the head's labels are numbers of them.
+        All classes of the store; the head's labels are indices into them.
 
     Returns
     -------
     list of keras.layers.Layer
         Built, with their weights. The first takes features (n, *head.feature_shape_). With two
-        classes the last is a sigmoid of one column, the probability of the second; with more it is a
-        softmax with a column for each of `class_names`, 0 for one that the head was not trained on.
-        The last layer's name holds the class names; see `read_class_names`.
+        classes the last is a sigmoid of one column, the probability of the second class; with more it
+        is a softmax with one column per class name, 0 for a class that the head was not trained on.
+        The name of the last layer holds the class names; see `read_class_names`.
 
     Raises
     ------
     HeadError
-        The head pools features in a way that Keras has no layer for.
+        Keras has no layer for the pooling of the head.
     """
     *hidden, last = _affine_maps(head)
     last = _with_all_columns(last, head.classes_, len(class_names))
-    layers = [*_upper(head), *_pooling(getattr(head, "pool", "flatten"), head.feature_shape_)]
-    for number, numbers in enumerate(hidden, 1):
-        layers.append(_dense(numbers, "relu", f"dense_{number}"))
+    top_layers = [head.model_.get_layer("upper")] if head.name == "finetuned" else []
+    layers = [*top_layers, *_pooling(getattr(head, "pool", "flatten"), head.feature_shape_)]
+    for number, affine in enumerate(hidden, 1):
+        layers.append(_dense(affine, "relu", f"dense_{number}"))
         if getattr(head, "dropout", 0):
             layers.append(keras.layers.Dropout(head.dropout, name=f"dropout_{number}", dtype="float32"))
     activation = "sigmoid" if len(class_names) == 2 else "softmax"
@@ -77,30 +67,25 @@ def head_layers(head: Any, class_names: Sequence[str]) -> list[keras.layers.Laye
 
 
 def write_class_names(class_names: Sequence[str]) -> str:
-    """Class names as the name of a layer: `classes.cats.dogs`.
+    """Return class names as the name of a layer, `classes.cats.dogs`.
 
-    TensorFlow takes few characters: others than ASCII letters, digits and `-` become `_20_`, their
-    number in hexadecimal.
+    TensorFlow allows few characters in it: all but ASCII letters, digits and `-` become their
+    hexadecimal number, `_20_`.
     """
     safe = [re.sub(r"[^A-Za-z0-9-]", lambda match: f"_{ord(match[0]):x}_", name) for name in class_names]
     return ".".join(["classes", *safe])
 
 
 def read_class_names(layer_name: str) -> list[str]:
-    """The class names that `write_class_names` made a layer's name of."""
+    """Return the class names from a name that `write_class_names` made."""
     safe = layer_name.split(".")[1:]
     return [re.sub("_([0-9a-f]+)_", lambda match: chr(int(match[1], 16)), name) for name in safe]
 
 
-def _upper(head: Any) -> list[keras.layers.Layer]:
-    """The layers of the conv base that a fine-tuned head brings along, as one."""
-    return [head.model_.get_layer("upper")] if head.name == "finetuned" else []
-
-
 def _affine_maps(head: Any) -> list[Affine]:
-    """The head's maps, float64, with a ReLU between them; the last one gives logits.
+    """Return the head's affine maps, float64, with a ReLU between them; the last one gives logits.
 
-    Of two classes it gives one column, the logit of the second.
+    With two classes there is one column, the logit of the second class.
     """
     if head.is_network:
         model = head.model_.get_layer("dense_head") if head.name == "finetuned" else head.model_
@@ -115,17 +100,18 @@ def _affine_maps(head: Any) -> list[Affine]:
     scores = Affine(coefficients.T, np.atleast_1d(linear.intercept_).astype(np.float64)).after(scaler)
     if head.name == "logistic":
         return [scores]
-    # Of two classes, a softmax of (-score, score) is a sigmoid of twice the score.
-    return [scores.times(head.inverse_temperature_ * (2 if len(head.classes_) == 2 else 1))]
+    # With two classes, a softmax of (-score, score) is a sigmoid of twice the score.
+    factor = head.inverse_temperature_ * (2 if len(head.classes_) == 2 else 1)
+    return [Affine(scores.kernel * factor, scores.bias * factor)]
 
 
 def _with_all_columns(logits: Affine, labels: np.ndarray, classes: int) -> Affine:
-    """One column for two classes in all, otherwise one for each, of which `labels` are known."""
+    """Return logits with one column for two classes, otherwise with one per class; `labels` were trained on."""
     if classes == 2:
         return logits
     if len(labels) == 2:  # a sigmoid of z is a softmax of (0, z)
         logits = Affine(*(np.concatenate([np.zeros_like(part), part], axis=-1) for part in logits))
-    kernel, bias = np.zeros((len(logits.kernel), classes)), np.full(classes, NEVER)
+    kernel, bias = np.zeros((len(logits.kernel), classes)), np.full(classes, UNTRAINED_LOGIT)
     kernel[:, labels], bias[labels] = logits
     return Affine(kernel, bias)
 
@@ -135,14 +121,15 @@ def _pooling(how: str, row_shape: tuple[int, ...]) -> list[keras.layers.Layer]:
         return []
     if how == "flatten":
         return [keras.layers.Flatten(name="flatten", dtype="float32")]
-    if (how, len(row_shape)) not in POOLING:
+    layer = getattr(keras.layers, f"{KERAS_POOLS[how]}{len(row_shape) - 1}D", None)
+    if layer is None:
         raise HeadError(f"features of shape {row_shape} cannot be pooled by a Keras layer; train with pool=flatten")
-    return [POOLING[how, len(row_shape)](name="pool", dtype="float32")]
+    return [layer(name="pool", dtype="float32")]
 
 
-def _dense(numbers: Affine, activation: str, name: str) -> keras.layers.Dense:
-    inputs, outputs = numbers.kernel.shape
+def _dense(affine: Affine, activation: str, name: str) -> keras.layers.Dense:
+    inputs, outputs = affine.kernel.shape
     layer = keras.layers.Dense(outputs, activation=activation, name=name, dtype="float32")
     layer.build((None, inputs))
-    layer.set_weights([part.astype(np.float32) for part in numbers])
+    layer.set_weights([part.astype(np.float32) for part in affine])
     return layer

@@ -22,7 +22,6 @@ from pipeline.finetune import finetune_head
 from pipeline.finetune.frozen_features import frozen_features
 from pipeline.finetune.tuning import Tuning, read_maps
 from pipeline.heads import batches, compiled_network, dense_network, head_names, make_head
-from pipeline.heads.finetuned import Start
 from pipeline.heads.rows_on_demand import is_read_on_demand
 from pipeline.heads.saved_metrics import read_metrics
 from scripts.finetune_speed import Ways, compare, write_images
@@ -173,7 +172,7 @@ class TestItIsTheSameComputation:
         before = [weight.numpy() for weight in reference.trainable_weights]
 
         head = make_head("finetuned", learning_rate=rate, epochs=1, batch_size=4)
-        head.fit(maps, y, start=Start(top_layers, dense))
+        head.fit(maps, y, top_layers=top_layers, dense=dense)
 
         reference.compile(keras.optimizers.SGD(rate), "binary_crossentropy")
         seed = np.random.RandomState(0).randint(2**31 - 1)
@@ -223,7 +222,7 @@ class TestTraining:
             top_layers.get_layer("block_2_drop").rate = rate
             dense = make_head("dense", units=(3,), epochs=1).fit(dense_network.predict_outputs(top_layers, X), y)
             head = make_head("finetuned", epochs=2, learning_rate=0.1)
-            losses.append(head.fit(X, y, start=Start(top_layers, dense)).history_["loss"])
+            losses.append(head.fit(X, y, top_layers=top_layers, dense=dense).history_["loss"])
         assert losses[0] == losses[1]
 
     def test_the_best_weights_are_kept(self, store):

@@ -56,10 +56,10 @@ class TestFolds:
             assert (test < 40).all()  # the images, none of their copies
         assert sorted(np.concatenate([test for _, test in folds])) == list(range(40))
 
-    def test_groups_that_share_an_image_are_one(self):
-        rows = check_groups(["a", "a", "b", "b", "c"], [0, 1, 1, 2, 3], np.zeros(5))
-        assert rows.groups.tolist() == [0, 0, 0, 0, 1]
-        assert rows.is_image.tolist() == [True, True, False, True, True]
+    def test_views_are_in_the_group_of_the_image_itself(self):
+        rows = check_groups(["b", "b", "a", "c", "b"], [7, 1, 2, 1, 2], np.zeros(5))
+        assert rows.groups.tolist() == [0, 0, 1, 0, 1]
+        assert rows.is_image.tolist() == [True, True, True, False, False]
 
     def test_every_class_is_on_each_training_side(self):
         y, groups = np.array([0] * 8 + [1] * 4), np.array([0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 8, 8])
