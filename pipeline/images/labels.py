@@ -67,11 +67,13 @@ def _are_split_folders(root: Path, folders: list[str]) -> bool:
     splits = {name: SPLIT_FOLDERS.get(name.lower()) for name in folders}
     others = [name for name, split in splits.items() if split is None]
     if others and "train" in splits.values() and len(set(splits.values())) > 2:
-        named = ", ".join(name for name, split in splits.items() if split)
-        message = (
-            "%s: the folders %s are taken for classes, as %s is not the name of a split; move it elsewhere for splits"
+        logger.warning(
+            "%s: the folders %s are taken for classes, as %s is not the name of a split; "
+            "move everything else out of the folder to use them as splits",
+            root,
+            ", ".join(name for name, split in splits.items() if split),
+            ", ".join(others[:3]),
         )
-        logger.warning(message, root, named, ", ".join(others[:3]))
     return not others and "train" in splits.values()
 
 
