@@ -1,4 +1,4 @@
-"""Conv base and head as one model that needs nothing of this package, and whether it says the same."""
+"""Combine conv base and head into one model file that needs no part of this package, and verify it."""
 
 from pipeline.export.assemble import assemble_model
 from pipeline.export.record import ExportRecord

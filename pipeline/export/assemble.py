@@ -1,8 +1,7 @@
-"""Conv base and head as one Keras model that needs nothing of this package.
+"""Assemble conv base and head into one Keras model that needs no part of this package.
 
-Two forms. The image form takes images as they are decoded, of any size, and gives probabilities. The
-slides' form is the model of the lecture: conv base, flatten and the dense head in one `Sequential`
-that takes images which were preprocessed.
+The image form takes decoded images of any size. The slides' form is the model of the lecture: conv
+base, flatten and the dense head in one `Sequential` that takes preprocessed images.
 """
 
 from __future__ import annotations
@@ -36,38 +35,39 @@ def assemble_model(
     ----------
     store : FeatureStore
     head : str or Head
-        The name of a saved head, or a fitted one.
+        The name of a saved head, or a fitted head.
     form : {"image", "slides"}
-        `image`: resizing, preprocessing, conv base and head, from RGB images (b, any height, any
-        width, 3), uint8 or float in 0..255 and upright, to probabilities. `slides`: `Sequential` of
-        conv base, flatten and the layers of a dense head, from images (b, height, width, 3) of the
-        spec's size that went through the spec's preprocessing.
+        `image`: resizing, preprocessing, conv base and head; maps upright RGB images of shape (b, any
+        height, any width, 3), uint8 or float in 0..255, to probabilities. `slides`: a `Sequential` of
+        conv base, flatten and the layers of a dense head; maps images of shape (b, height, width, 3)
+        with the spec's size and preprocessing to probabilities.
     callbacks : Callbacks, optional
 
     Returns
     -------
     keras.Model
-        Of two classes (b, 1), the probability of the second by name; otherwise (b, k), a column for
-        each of `store.classes`. float32. The conv base is frozen and computes in the store's
-        precision; the image form rounds features to the store's dtype, as the cache does. The last
-        layer's name holds the class names, the model's name conv base, head and the first digits of
-        the store's fingerprint.
+        Its output is float32: for two classes of shape (b, 1), the probability of the second one;
+        otherwise of shape (b, k), a column for each of `store.classes`. The conv base is frozen and
+        computes in the store's precision. The image form rounds features to the store's dtype, as the
+        cache does. The name of the last layer contains the class names; the name of the model contains
+        conv base, head and the first digits of the store's fingerprint.
 
     Raises
     ------
     HeadError
-        There is no such head, or Keras has no layers for it (knn, forest; for the slides' form
-        anything but dense).
+        There is no such head, Keras has no layers for it (knn, forest), or the slides' form is asked
+        for a head other than dense.
     StoreMismatch
-        The head was trained on other features or classes; or see `load_stored_conv_base`.
+        The head was trained on other features or classes, or the conv base has changed; see
+        `load_stored_conv_base`.
     SpecError
         See `load_stored_conv_base`.
 
     Notes
     -----
-    Resizing inside the model is `tf.image.resize`, to which stage one's own is equal within 1e-4 of
-    a grey level, for `bilinear` and `antialias`. Turning by EXIF, 16 bits to 8 and the choice of a
-    frame remain with whoever decodes the file.
+    The model resizes with `tf.image.resize`, which gives the values of stage one within 1e-4 of a grey
+    level, for `bilinear` and `antialias`. The caller's decoder must apply the EXIF orientation, convert
+    16 bits to 8, and choose a frame of an animation.
     """
     if form not in FORMS:
         raise HeadError(f"form {form!r} is not one of {', '.join(FORMS)}")
@@ -85,35 +85,34 @@ def assemble_model(
 
 
 def find_head(store: FeatureStore, head: Any) -> Any:
-    """A saved head by name, or a fitted one, after a check that it belongs to the store.
+    """Load a saved head by its name, or take a fitted head, and check that it was trained on the store.
 
     Raises
     ------
     HeadError
-        There is no such head, it is damaged, or not trained yet.
+        There is no such head, or it is damaged or not trained.
     StoreMismatch
-        It was trained on other classes, or on other features.
+        The head was trained on other classes or features.
     """
     if isinstance(head, str):
         name = choose_head(store, head).name
         head = load_head(store.heads_directory / name, fingerprint=store.fingerprint)
     if not hasattr(head, "classes_"):
         raise HeadError(f"the {head.name} head is not trained yet; call fit first")
-    labels, shape = head.classes_, tuple(head.feature_shape_)
-    names = getattr(head, "class_names_", list(store.classes))
+    labels, names = head.classes_, getattr(head, "class_names_", list(store.classes))
     if labels.dtype.kind not in "iu":
         raise HeadError(f"the {head.name} head was trained on labels {labels.tolist()}, not on numbers of classes")
-    numbers = labels[0] >= 0 and labels[-1] < len(names)
-    for what, its, the_stores in (
-        ("classes", names if numbers else labels.tolist(), list(store.classes)),
-        ("features of shape", shape, tuple(store.feature_shape)),
+    are_indices = labels[0] >= 0 and labels[-1] < len(names)
+    for what, of_head, of_store in (
+        ("classes", names if are_indices else labels.tolist(), list(store.classes)),
+        ("features of shape", tuple(head.feature_shape_), tuple(store.feature_shape)),
         ("fingerprint", getattr(head, "fingerprint_", store.fingerprint), store.fingerprint),
     ):
-        if its != the_stores:
+        if of_head != of_store:
             raise StoreMismatch(
-                f"the {head.name} head was trained on {what} {its}, {store.directory} has {the_stores}; train it "
+                f"the {head.name} head was trained on {what} {of_head}, {store.directory} has {of_store}; train it "
                 f"again with `python -m pipeline heads {store.directory}`",
-                [(what, the_stores, its)],
+                [(what, of_store, of_head)],
             )
     return head
 
@@ -123,7 +122,7 @@ def _image_model(store: FeatureStore, conv_base: ConvBase, head: Any) -> keras.M
 
     keras, spec = import_keras(), conv_base.spec
     images = keras.Input((None, None, 3), dtype="float32", name="images")
-    antialias = {"antialias": True} if spec.resize == "antialias" else {}  # old versions of Keras lack the word
+    antialias = {"antialias": True} if spec.resize == "antialias" else {}  # old versions of Keras lack this argument
     resize = keras.layers.Resizing(*spec.height_width, "bilinear", dtype="float32", name="resize", **antialias)
     features = conv_base.model(resize(images))
     if spec.store_dtype != "float32":
@@ -137,11 +136,11 @@ def _slides_model(store: FeatureStore, conv_base: ConvBase, head: Any) -> keras.
     from pipeline.heads.keras_layers import head_layers
 
     keras = import_keras()
-    (base,) = (layer for layer in conv_base.model.layers if isinstance(layer, keras.Model))  # within is preprocessing
+    (base,) = (layer for layer in conv_base.model.layers if isinstance(layer, keras.Model))  # without preprocessing
     layers = [keras.Input((*conv_base.spec.height_width, 3), name="images"), base, *head_layers(head, store.classes)]
     return keras.Sequential(layers, name=_model_name(store, conv_base, head))
 
 
 def _model_name(store: FeatureStore, conv_base: ConvBase, head: Any) -> str:
-    base = re.sub(r"[^A-Za-z0-9_-]", "_", conv_base.model.name)  # TensorFlow takes few characters
+    base = re.sub(r"[^A-Za-z0-9_-]", "_", conv_base.model.name)  # TensorFlow allows few characters
     return f"{base}-{head.name}-{store.fingerprint[:12]}"

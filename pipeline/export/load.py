@@ -18,45 +18,47 @@ Shape = tuple[int | None, ...]  # as Keras writes it, None for any number
 
 
 def load_exported(path: Path, format: str, shapes: tuple[Shape, Shape] | None = None) -> Predict:
-    """A function from one batch of images to probabilities, (1, h, w, 3) float32 -> (1, columns).
+    """Load an exported model as a function from images of shape (1, h, w, 3), float32, to probabilities (1, columns).
 
-    Only a `.keras` file may come from a stranger, after `read_record` has checked it.
+    Only a `.keras` file may be untrusted, and only after `read_record` has checked it.
 
     Parameters
     ----------
     path : Path
     format : {"keras", "savedmodel", "tflite", "onnx"}
     shapes : tuple of two tuples of int or None, optional
-        What a `.keras` file must take and give: (batch, height, width, channels) and (batch, columns).
+        The shapes of the arrays that a `.keras` file must take and give: (batch, height, width,
+        channels) and (batch, columns).
 
     Raises
     ------
     ExportError
-        The file cannot be loaded or has other shapes, or, when it is called, cannot be run; CannotBeTried
-        where a package for it is missing.
+        The file cannot be loaded or has other shapes. The function raises it if the model cannot run.
+        It is a CannotBeTried if a package is missing.
     """
     disable_tensor_float_32()
-    with _refusing(path):
+    with _export_errors(path):
         predict = _LOADERS[format](path) if shapes is None else _load_keras(path, shapes)
 
-    def refusing(images: np.ndarray) -> np.ndarray:
-        with _refusing(path):
+    def predict_or_raise(images: np.ndarray) -> np.ndarray:
+        with _export_errors(path):
             return predict(images)
 
-    return refusing
+    return predict_or_raise
 
 
 class CannotBeTried(ExportError):
-    """A package that would run the file is not installed; the file may be good."""
+    """A package that is needed to run the file is not installed."""
 
 
 @contextlib.contextmanager
-def _refusing(path: Path) -> Iterator[None]:
+def _export_errors(path: Path) -> Iterator[None]:
+    """Raise any error as an ExportError."""
     try:
         yield
     except ImportError as error:
         raise CannotBeTried(f"{path} cannot be run here: pip install onnxruntime ({one_line(error)})") from None
-    except Exception as error:  # the libraries raise anything over a malformed file
+    except Exception as error:  # the libraries raise errors of any type for a malformed file
         raise ExportError(f"{path} is refused: {one_line(error)}") from error
 
 
@@ -64,10 +66,10 @@ def _load_keras(path: Path, shapes: tuple[Shape, Shape] | None = None) -> Predic
     import tensorflow as tf
 
     model = import_keras().models.load_model(path, compile=False, safe_mode=True)
-    found = model.input_shape, model.output_shape
-    for does, its, expected in zip(("takes", "gives"), found, shapes or found, strict=True):
-        if its != expected:
-            raise ValueError(f"its model {does} arrays of shape {its}, not {expected}; export it anew")
+    actual = model.input_shape, model.output_shape
+    for verb, shape, expected in zip(("takes", "gives"), actual, shapes or actual, strict=True):
+        if shape != expected:
+            raise ValueError(f"its model {verb} arrays of shape {shape}, not {expected}; export it again")
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]  # one trace for images of any size
     forward = tf.function(lambda images: model(images, training=False), input_signature=signature, autograph=False)
     return lambda images: forward(images).numpy()
@@ -84,14 +86,14 @@ def _load_tflite(path: Path) -> Predict:
     import tensorflow as tf
 
     interpreter = tf.lite.Interpreter(model_path=str(path))
-    (takes,), (gives,) = interpreter.get_input_details(), interpreter.get_output_details()
+    (model_input,), (model_output,) = interpreter.get_input_details(), interpreter.get_output_details()
 
     def predict(images: np.ndarray) -> np.ndarray:
-        interpreter.resize_tensor_input(takes["index"], images.shape)
+        interpreter.resize_tensor_input(model_input["index"], images.shape)
         interpreter.allocate_tensors()
-        interpreter.set_tensor(takes["index"], images)
+        interpreter.set_tensor(model_input["index"], images)
         interpreter.invoke()
-        return interpreter.get_tensor(gives["index"])
+        return interpreter.get_tensor(model_output["index"])
 
     return predict
 

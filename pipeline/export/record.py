@@ -1,8 +1,8 @@
-"""An exported model from outside: what its file says of itself, and how it is asked.
+"""The record inside an exported model file: which store and head it was made from, and what it takes and gives.
 
-Each format has a place for what a file says of itself, which readers that do not know it pass over:
-`metadata.json` inside a `.keras` file, `assets.extra/` of a SavedModel, a zip at the end of a
-`.tflite` file (as TensorFlow Lite's own metadata has it), `metadata_props` of an ONNX model.
+Each format keeps the record where readers that do not know it ignore it: `metadata.json` of a `.keras`
+file, `assets.extra/` of a SavedModel, a zip archive at the end of a `.tflite` file (as the metadata of
+TensorFlow Lite), `metadata_props` of an ONNX model.
 """
 
 from __future__ import annotations
@@ -19,30 +19,32 @@ from pipeline.errors import ExportError
 from pipeline.files.untrusted import check_untrusted_keras
 
 KEY = "cached_feature_pipeline"
-METADATA = "metadata.json"  # inside a .keras file; Keras writes its version there
+METADATA = "metadata.json"  # the file inside a .keras file that holds Keras' version
 RECORD_FILE = f"{KEY}.json"
-EXTRAS = "assets.extra"  # of a SavedModel: where TensorFlow leaves room for others' files
-FORMAT = 1  # of the record
+EXTRAS = "assets.extra"  # the directory of a SavedModel that TensorFlow reserves for files of others
+FORMAT = 1  # version of the record
 
 
 @dataclass(frozen=True)
 class ExportRecord:
-    """What an exported file says of itself, as JSON.
+    """The origin, the input and the output of an exported model, stored in its file as JSON.
 
     Attributes
     ----------
     form : {"image", "slides"}
+        The form of the model; see `assemble_model`.
     head : str
         The name of the head.
     head_sha256 : str or None
-        Of the saved head's model; None where the head was never saved.
+        The sha256 of the saved head's model; None if the head was never saved.
     classes : tuple of str
-        The names of the columns; of two classes the one column is that of the second.
+        The names of the output's columns. For two classes, the only column is that of the second.
     fingerprint : str
-        Of the store's spec.
+        The fingerprint of the store's spec.
     input, output : str
-        For people.
+        Descriptions of the arrays that the model takes and gives.
     format : int
+        The version of the record.
     """
 
     form: str
@@ -55,12 +57,12 @@ class ExportRecord:
     format: int = FORMAT
 
     def to_json(self) -> str:
-        """The text that goes into the file."""
+        """Return the record as JSON."""
         return json.dumps(asdict(self), indent=1)
 
 
 def with_record(keras_file: bytes, record: ExportRecord) -> bytes:
-    """A `.keras` file with the record in its metadata."""
+    """Return the bytes of a `.keras` file with the record added to its metadata."""
     packed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(keras_file)) as source, zipfile.ZipFile(packed, "w") as target:
         for member in source.infolist():
@@ -72,35 +74,34 @@ def with_record(keras_file: bytes, record: ExportRecord) -> bytes:
 
 
 def read_record(path: Path) -> ExportRecord:
-    """What a `.keras` file says of itself, after the file was checked for anything that could run code.
+    """Read the record of a `.keras` file, after a check that nothing in the file can run code.
 
     Raises
     ------
     ExportError
-        The file is missing or hostile, or was not written by `export`, or Keras has saved it anew since.
+        The file is missing or untrusted, was not written by `export`, or was saved again by Keras.
     """
     try:
         check_untrusted_keras(path)
         with zipfile.ZipFile(path) as archive:
-            found = json.loads(archive.read(METADATA))[KEY]
-        record = ExportRecord(**{**found, "classes": _names(found["classes"])})
+            values = json.loads(archive.read(METADATA))[KEY]
+        record = ExportRecord(**{**values, "classes": _as_names(values["classes"])})
     except (KeyError, TypeError) as error:
         raise ExportError(
-            f"{path} does not say which store and head it was made of ({one_line(error)}); it was not written by "
-            "`python -m pipeline export`, or Keras has saved it again: export it anew"
+            f"{path} has no record of the store and head it was made of ({one_line(error)}); it was not written by "
+            "`python -m pipeline export`, or Keras has saved it again: export it again"
         ) from None
     except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise ExportError(f"{path} is refused: {one_line(error)}") from error
-    wrong = [name for name, kind in _KINDS.items() if not isinstance(getattr(record, name), kind)]
+    wrong = [name for name, type_ in _TYPES.items() if not isinstance(getattr(record, name), type_)]
     if wrong or record.format != FORMAT:
-        problem = f"garbles {', '.join(wrong)}" if wrong else f"is of format {record.format}, not {FORMAT}"
-        raise ExportError(f"{path}: what it says of itself {problem}; export it anew")
+        problem = f"has wrong values of {', '.join(wrong)}" if wrong else f"is of format {record.format}, not {FORMAT}"
+        raise ExportError(f"{path}: its record {problem}; export it again")
     return record
 
 
-_KINDS = {"form": str, "head": str, "head_sha256": str | None, "classes": tuple, "fingerprint": str}
+_TYPES = {"form": str, "head": str, "head_sha256": str | None, "classes": tuple, "fingerprint": str}
 
 
-def _names(classes: Any) -> Any:
-    whole = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    return tuple(classes) if whole else None
+def _as_names(classes: Any) -> tuple[str, ...] | None:
+    return tuple(classes) if isinstance(classes, list) and all(isinstance(name, str) for name in classes) else None

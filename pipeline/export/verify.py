@@ -1,4 +1,4 @@
-"""Does an exported model say what cache and head say?"""
+"""Verify that an exported model gives the probabilities that the cached features and the head give."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ from pipeline.files.durable import sha256_of
 from pipeline.images.decode import DecodeError, decode_image
 from pipeline.store import FeatureStore
 
-# Of the largest difference. Resizing in the model and in stage one differ by 1e-5 of a grey level, which
-# now and then rounds to another bfloat16: up to 0.02 was seen on 785 photos, and 2e-5 in float32.
+# Bounds of the largest difference by the store's precision. The model resizes images to within 1e-5 of a grey
+# level of stage one, which sometimes rounds to another bfloat16: the largest difference on 785 photos was 0.02
+# in bfloat16 and 2e-5 in float32.
 BOUNDS = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.01}
-OTHER_PRECISION = 0.2  # a model in float32 against features in bfloat16: up to 0.07 was seen on 100 photos
+OTHER_PRECISION_BOUND = 0.2  # a model in float32 and features in bfloat16 differed by up to 0.07 on 100 photos
 
 
 class Agreement(NamedTuple):
-    """How far two ways to a probability lie apart.
+    """Differences between the probabilities of a model and those of features and head.
 
     Attributes
     ----------
     images : int
+        The number of images compared.
     largest, median : float
-        Of the images' largest difference in the probability of a class.
+        The largest and the median over images of the largest difference of a class's probability.
     other_labels : int
-        Images to which they give different labels.
+        The number of images that get different labels.
     bound : float
-        What the largest may be.
+        The allowed value of `largest`.
     """
 
     images: int
@@ -46,7 +48,7 @@ class Agreement(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the largest difference is within the bound, and the median within a tenth of it."""
+        """Whether `largest` is within the bound and `median` within a tenth of it."""
         return self.largest <= self.bound and self.median <= self.bound / 10
 
 
@@ -57,31 +59,33 @@ def verify_model(
     images: int = COMPARED,
     callbacks: Callbacks = SILENT,
 ) -> Agreement:
-    """Compare an exported `.keras` file with the features and the saved head that it was made of.
+    """Compare an exported `.keras` file with the features and the saved head from which it was made.
 
     Parameters
     ----------
     store : FeatureStore
     file : path
-        A stranger's, for all that is known: it is checked, and loaded in safe mode.
+        The file is not trusted: it is checked, and loaded in safe mode.
     images : int
-        How many validation images, spread over all of them; all images where there are none. Each is
-        decoded at its own size, as a user would, and resized by the model.
+        The number of validation images to compare, evenly spaced over all validation images; over all
+        images if no image is for validation. Each image is decoded at its own size and resized by the
+        model.
     callbacks : Callbacks, optional
 
     Raises
     ------
     ExportError
-        The file is missing, hostile or no `.keras` file of `export_model`, its model takes or gives
-        other shapes than it says, or its head was never saved.
+        The file is missing, untrusted or not a `.keras` file of `export_model`; the shapes of its
+        model's arrays are not those of its record; or its head was never saved.
     StoreMismatch
-        It was made of another store's features, other classes, or another head than is saved there now.
+        The file was made from the features of another store, for other classes, or with another head
+        than the one saved in the store.
     HeadError
-        The head is gone or damaged.
+        The head is missing or damaged.
     ImagesError
-        An image is gone or was changed.
+        An image is missing or was changed.
     StoreDamaged
-        A row is not what was written.
+        A row of the store is damaged.
     """
     file = Path(file)
     record = check_record(store, file)
@@ -104,48 +108,48 @@ def compare_with_store(
     in_float32: bool = False,
     callbacks: Callbacks = SILENT,
 ) -> Agreement:
-    """Compare what `predict` says of images with what the head says of their features.
+    """Compare the probabilities that `predict` gives for images with those that the head gives for their features.
 
     Parameters
     ----------
     store : FeatureStore
     head : Head
     predict : callable
-        Of `load_exported`.
+        A function returned by `load_exported`.
     form : {"image", "slides"}
-        What `predict` takes.
+        The form of the model behind `predict`.
     in_float32 : bool
-        Whether `predict` computes in float32 whatever the store's precision, as TensorFlow Lite and
+        Whether `predict` computes in float32 for any precision of the store, as TensorFlow Lite and
         ONNX do.
     images, callbacks
         See `verify_model`.
     """
     if store.spec.view is not None:
-        raise ExportError(f"{store.directory} holds features of augmented images; compare with those of the images")
-    precision = store.spec.precision
+        raise ExportError(f"{store.directory} holds features of augmented images; give the store of the images")
     members = store.members("validation") if len(store.members("validation")) else store.members()
     if not len(members):
         raise StoreError(f"{store.directory} has no images with features to compare with")
     chosen = members[np.linspace(0, len(members) - 1, min(images, len(members))).astype(int)]
     expected = np.zeros((len(chosen), len(store.classes)))
     expected[:, head.classes_] = head.predict_proba(store.read_rows(store.index.rows[chosen]))
-    found = np.empty_like(expected)
-    for done, member in enumerate(chosen.tolist()):
-        probabilities = predict(_input(store, member, form)[None])[0]
-        found[done] = [1 - probabilities[0], probabilities[0]] if len(store.classes) == 2 else probabilities
-        callbacks.progress("comparing", done + 1, len(chosen), "images")
-    differences = np.abs(found - expected).max(axis=1)
+    predicted = np.empty_like(expected)
+    for i, image_index in enumerate(chosen.tolist()):
+        probabilities = predict(_model_input(store, image_index, form)[None])[0]
+        predicted[i] = [1 - probabilities[0], probabilities[0]] if len(store.classes) == 2 else probabilities
+        callbacks.progress("comparing", i + 1, len(chosen), "images")
+    differences = np.abs(predicted - expected).max(axis=1)
+    precision = store.spec.precision
     return Agreement(
         images=len(chosen),
         largest=float(differences.max()) if np.isfinite(differences).all() else float("inf"),
         median=float(np.median(differences)),
-        other_labels=int(np.count_nonzero(found.argmax(axis=1) != expected.argmax(axis=1))),
-        bound=OTHER_PRECISION if in_float32 and precision != "float32" else BOUNDS[precision],
+        other_labels=int(np.count_nonzero(predicted.argmax(axis=1) != expected.argmax(axis=1))),
+        bound=OTHER_PRECISION_BOUND if in_float32 and precision != "float32" else BOUNDS[precision],
     )
 
 
 def check_record(store: FeatureStore, file: Path) -> ExportRecord:
-    """What an exported `.keras` file says of itself, which must be of this store; its model is not loaded.
+    """Read the record of an exported `.keras` file and check that it is of this store, without loading the model.
 
     Raises
     ------
@@ -153,16 +157,16 @@ def check_record(store: FeatureStore, file: Path) -> ExportRecord:
         See `verify_model`.
     """
     suffix = FORMATS["keras"]
-    export = f"python -m pipeline export {store.directory}"
+    command = f"python -m pipeline export {store.directory}"
     if file.suffix != suffix:
         raise ExportError(
-            f"{file}: only a {suffix} file can be verified; write one of the same head with `{export} FILE{suffix}`"
+            f"{file}: only a {suffix} file can be verified; write one of the same head with `{command} FILE{suffix}`"
         )
     if not file.is_file():
-        raise ExportError(f"{file} is not a file; write it with `{export} {file}`")
+        raise ExportError(f"{file} is not a file; write it with `{command} {file}`")
     record = read_record(file)
     if record.head_sha256 is None:
-        raise ExportError(f"{file} was made of a {record.head} head that was never saved; save it and export it anew")
+        raise ExportError(f"{file} was made of a {record.head} head that was never saved; save it and export it again")
     if record.fingerprint != store.fingerprint:
         raise _mismatch(file, store, "features", record.fingerprint, store.fingerprint)
     if record.classes != tuple(store.classes):
@@ -171,24 +175,24 @@ def check_record(store: FeatureStore, file: Path) -> ExportRecord:
 
 
 def _mismatch(file: Path, store: FeatureStore, what: str, of_file: Any, of_store: Any) -> StoreMismatch:
-    short = [str(text)[:12] if len(str(text)) == 64 else str(text) for text in (of_file, of_store)]
+    short = [str(value)[:12] if len(str(value)) == 64 else str(value) for value in (of_file, of_store)]
     return StoreMismatch(
-        f"{file} was made of {what} {short[0]}, {store.directory} has {short[1]}; export it anew, or give the store "
+        f"{file} was made of {what} {short[0]}, {store.directory} has {short[1]}; export it again, or give the store "
         "that it was made of",
         [(what, of_store, of_file)],
     )
 
 
-def _input(store: FeatureStore, member: int, form: str) -> np.ndarray:
-    """An image of the store as the model takes it, float32: at its own size, or preprocessed for the slides' form."""
-    path, spec = Path(store.images.root, store.images.ids[member]), store.spec
-    again = f"run `python -m pipeline features IMAGES --cache {store.directory}` again"
+def _model_input(store: FeatureStore, image_index: int, form: str) -> np.ndarray:
+    """Return an image of the store as the model takes it, float32: at its own size, or preprocessed for slides."""
+    path, spec = Path(store.images.root, store.images.ids[image_index]), store.spec
+    remedy = f"run `python -m pipeline features IMAGES --cache {store.directory}` again"
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ImagesError(f"{path} cannot be read ({error.strerror}); put it back, or {again}") from None
-    if sha256_of(data) != store.images.contents[member].tobytes().hex():
-        raise ImagesError(f"{path} is not the image that its features were made from; {again}")
+        raise ImagesError(f"{path} cannot be read ({error.strerror}); restore it, or {remedy}") from None
+    if sha256_of(data) != store.images.contents[image_index].tobytes().hex():
+        raise ImagesError(f"{path} is not the image that its features were made from; {remedy}")
     try:
         if form == "slides":
             return preprocess(spec, decode_image(data, spec.height_width, spec.resize))

@@ -1,4 +1,4 @@
-"""`export_model`: conv base and head as one file for those who have nothing of this package."""
+"""Write conv base and head as one model file of any of four formats."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pipeline.files.durable import is_replaceable, make_directory, replace_direc
 from pipeline.store import FeatureStore
 
 ONNX_PACKAGES = ("onnx", "tf2onnx")
-SAVED_MODEL = "saved_model.pb"  # in every SavedModel
-PARTS = {SAVED_MODEL, "fingerprint.pb", "keras_metadata.pb", "variables", "assets", EXTRAS}  # that it may have
-STARTS = {"keras": rb"PK\x03\x04", "tflite": rb".{4}TFL3", "onnx": rb"\x08"}  # of files, for `is_replaceable`
+SAVED_MODEL = "saved_model.pb"  # a file of every SavedModel
+PARTS = {SAVED_MODEL, "fingerprint.pb", "keras_metadata.pb", "variables", "assets", EXTRAS}  # of a SavedModel
+FIRST_BYTES = {"keras": rb"PK\x03\x04", "tflite": rb".{4}TFL3", "onnx": rb"\x08"}
 
 
 def export_model(
@@ -36,38 +36,38 @@ def export_model(
     format: str | None = None,
     callbacks: Callbacks = SILENT,
 ) -> ExportRecord:
-    """Write conv base and head as one model, whole or not at all.
+    """Write conv base and head as one model file; after an error, an older file is still complete.
 
     Parameters
     ----------
     store : FeatureStore
     head : str or Head
-        The name of a saved head, or a fitted one.
+        The name of a saved head, or a fitted head.
     file : path
-        Replaced if it is a model of this format; a directory for a SavedModel.
+        The file to write, a directory for a SavedModel. An older model of the same format is replaced.
     form : {"image", "slides"}
         See `assemble_model`.
     format : {"keras", "savedmodel", "tflite", "onnx"}, optional
-        By the file's extension if not given; without one it is a SavedModel. A `.keras` file needs
-        TensorFlow with Keras to run, the others less. TensorFlow Lite and ONNX compute in float32,
-        whatever the store's precision, and do not round features to the store's dtype.
+        By default it follows from the file's suffix; no suffix means a SavedModel. Running a `.keras`
+        file takes TensorFlow with Keras, the other formats take less. TensorFlow Lite and ONNX compute
+        in float32 for any precision of the store, and do not round features to the store's dtype.
     callbacks : Callbacks, optional
 
     Returns
     -------
     ExportRecord
-        What the file says of itself.
+        The record stored in the file.
 
     Raises
     ------
     ExportError
-        The format is unknown or does not fit the name, something else stands there, the format
-        cannot express the store's resizing or the model, or packages are missing (`onnx` and
-        `tf2onnx`, which are optional).
+        The format is unknown or does not fit the file's name, the path exists and is not a model of
+        this format, the format cannot express the store's resizing or the model, or the optional
+        packages `onnx` and `tf2onnx` are missing.
     HeadError, StoreMismatch, SpecError
         See `assemble_model`.
     OSError
-        The disk is full, say; what was at `file` is still there.
+        The file cannot be written, for instance because the disk is full.
     """
     file = Path(file)
     format = check_request(store, file, form=form, format=format)
@@ -79,8 +79,8 @@ def export_model(
         head_sha256=getattr(trained, "model_sha256_", None),
         classes=tuple(store.classes),
         fingerprint=store.fingerprint,
-        input=input_words(store, form, format),
-        output=output_words(store.classes),
+        input=_describe_input(store, form, format),
+        output=_describe_output(store.classes),
     )
     make_directory(file.parent)
     _WRITERS[format](model, record, file)
@@ -88,7 +88,7 @@ def export_model(
 
 
 def check_request(store: FeatureStore, file: Path, *, form: str, format: str | None) -> str:
-    """The format to write a file in, after every check that needs no head and no conv base.
+    """Return the format of a file to be written, after every check that needs no head and no conv base.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def check_request(store: FeatureStore, file: Path, *, form: str, format: str | N
     format = format_of(file, format)
     if form == "image" and format in ("tflite", "onnx") and store.spec.resize == "antialias":
         raise ExportError(
-            f"{file}: {format} has no antialiased resizing, with which {store.directory} was made; write a .keras file "
+            f"{file}: {format} has no antialiased resizing, which {store.directory} was made with; write a .keras file "
             "or a SavedModel, or make a store with --resize bilinear"
         )
     if format == "onnx" and None in map(find_spec, ONNX_PACKAGES):
@@ -107,7 +107,7 @@ def check_request(store: FeatureStore, file: Path, *, form: str, format: str | N
 
 
 def format_of(file: Path, format: str | None = None) -> str:
-    """The format to write a file in, after a look at its name and at what stands there.
+    """Return the format of a file to be written, after checks of its name and of an existing file.
 
     Raises
     ------
@@ -116,8 +116,8 @@ def format_of(file: Path, format: str | None = None) -> str:
     """
     names = {suffix: name for name, suffix in FORMATS.items()}
     if format is None and file.suffix not in names:
-        ways = ", ".join(suffix for suffix in names if suffix)
-        raise ExportError(f"{file}: no format is called {file.suffix}; end the name in {ways}, or in nothing")
+        suffixes = ", ".join(suffix for suffix in names if suffix)
+        raise ExportError(f"{file}: no format has the suffix {file.suffix}; use {suffixes}, or no suffix")
     format = format or names[file.suffix]
     if format not in FORMATS:
         raise ExportError(f"format {format!r} is not one of {', '.join(FORMATS)}")
@@ -125,35 +125,33 @@ def format_of(file: Path, format: str | None = None) -> str:
         raise ExportError(f"{file}: Keras loads a model only from a name that ends in .keras")
     if format != "savedmodel" and file.is_dir():
         raise ExportError(f"{file} is a directory; give the name of a file")
-    if not (_gives_way(file) if format == "savedmodel" else is_replaceable(file, STARTS[format])):
-        kind = "SavedModel alone" if format == "savedmodel" else f"{format} model"
-        raise ExportError(f"{file} exists and is no {kind}; give another name, or remove it")
+    if not (_is_replaceable_directory(file) if format == "savedmodel" else is_replaceable(file, FIRST_BYTES[format])):
+        kind = "SavedModel without other files" if format == "savedmodel" else f"{format} model"
+        raise ExportError(f"{file} exists and is not a {kind}; give another name, or remove it")
     return format
 
 
-def _gives_way(directory: Path) -> bool:
-    """Whether nothing is there but a SavedModel."""
+def _is_replaceable_directory(directory: Path) -> bool:
+    """Return whether a path does not exist, or is a directory that holds a SavedModel and nothing else."""
     if not directory.is_dir():
         return not directory.exists()
     names = {path.name for path in directory.iterdir()}
     return SAVED_MODEL in names and names <= PARTS
 
 
-def input_words(store: FeatureStore, form: str, format: str = "keras") -> str:
-    """What the model takes, for people."""
+def _describe_input(store: FeatureStore, form: str, format: str) -> str:
     if form == "image":
         numbers = "uint8 or float" if format == "keras" else "float32"
         return f"RGB images of any size, (batch, height, width, 3), {numbers} in 0..255, upright"
     spec = store.spec
     height, width = spec.height_width
-    done = f"preprocess_input of {spec.conv_base}" if spec.preprocessing == "own" else f"{spec.preprocessing!r}"
-    return f"RGB images of {height}x{width} after preprocessing by {done}, (batch, {height}, {width}, 3), float32"
+    method = f"preprocess_input of {spec.conv_base}" if spec.preprocessing == "own" else f"{spec.preprocessing!r}"
+    return f"RGB images of {height}x{width} after preprocessing by {method}, (batch, {height}, {width}, 3), float32"
 
 
-def output_words(classes: tuple[str, ...]) -> str:
-    """What the model gives, for people."""
+def _describe_output(classes: tuple[str, ...]) -> str:
     if len(classes) == 2:
-        return f"the probability of {classes[1]}, (batch, 1); that of {classes[0]} is the rest to 1"
+        return f"the probability of {classes[1]}, (batch, 1); that of {classes[0]} is 1 minus it"
     return f"the probability of each class, (batch, {len(classes)}), in the order {', '.join(classes)}"
 
 
@@ -179,7 +177,7 @@ def _write_tflite(model: Any, record: ExportRecord, file: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         run_isolated(with_precision, model, "float32").export(directory, format="tf_saved_model", verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(directory)
-        data = _converted("TensorFlow Lite", converter.convert)
+        data = _convert("TensorFlow Lite", converter.convert)
         with_extras = Path(directory, "model.tflite")
         with_extras.write_bytes(data)
         with zipfile.ZipFile(with_extras, "a") as extras:
@@ -191,26 +189,28 @@ def _write_tflite(model: Any, record: ExportRecord, file: Path) -> None:
 def _write_onnx(model: Any, record: ExportRecord, file: Path) -> None:
     try:
         import onnx
-        import tf2onnx  # noqa: F401  # Keras imports it late and says less
+        import tf2onnx  # noqa: F401  # Keras imports it later, with a less clear error
     except ImportError as error:
         raise ExportError(
             f"{file}: the packages of ONNX cannot be loaded: pip install {' '.join(ONNX_PACKAGES)} ({one_line(error)})"
         ) from None
-    plain = run_isolated(with_precision, model, "float32")
+    in_float32 = run_isolated(with_precision, model, "float32")
     with tempfile.TemporaryDirectory() as directory:
         saved = str(Path(directory, "model.onnx"))
-        plain(np.zeros([side or 1 for side in plain.input_shape], np.float32))  # Keras wants it to have been called
-        _converted("ONNX", lambda: plain.export(saved, format="onnx", verbose=False))
+        in_float32(
+            np.zeros([side or 1 for side in in_float32.input_shape], np.float32)
+        )  # Keras exports only a model that was called
+        _convert("ONNX", lambda: in_float32.export(saved, format="onnx", verbose=False))
         graph = onnx.load(saved)
     onnx.helper.set_model_props(graph, {KEY: record.to_json()})
     write_durably(file, graph.SerializeToString())
 
 
-def _converted(what: str, convert: Callable[[], Any]) -> Any:
+def _convert(target: str, convert: Callable[[], Any]) -> Any:
     try:
         return convert()
-    except Exception as error:  # a converter meets an operation it does not know with anything
-        raise ExportError(f"the converter to {what} cannot express this model: {one_line(error)}") from error
+    except Exception as error:  # a converter raises errors of any type for an unknown operation
+        raise ExportError(f"the converter to {target} cannot express this model: {one_line(error)}") from error
 
 
 _WRITERS: dict[str, Callable[[Any, ExportRecord, Path], None]] = {

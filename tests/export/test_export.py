@@ -161,10 +161,10 @@ def test_onnx_agrees_where_its_packages_are_installed(store, tmp_path):
 @pytest.mark.parametrize(
     ("name", "format", "words"),
     [
-        ("model.h5", None, "no format is called .h5"),
+        ("model.h5", None, "no format has the suffix .h5"),
         ("model", "keras", "ends in .keras"),
         ("model.keras", "pickle", "format 'pickle' is not one of"),
-        ("taken", None, "is no SavedModel"),
+        ("taken", None, "is not a SavedModel"),
         ("taken.keras", None, "is a directory"),
     ],
 )
@@ -182,7 +182,7 @@ def test_what_is_no_model_of_the_format_is_never_replaced(store, tmp_path, name)
         export_model(store, "ridge", notes)
         notes /= "notes.txt"
     notes.write_text("mine")
-    with pytest.raises(ExportError, match=r"exists and is no .*; give another name, or remove it"):
+    with pytest.raises(ExportError, match=r"exists and is not a .*; give another name, or remove it"):
         export_model(store, "no such head", tmp_path / name)
     assert notes.read_text() == "mine"
 
@@ -255,7 +255,7 @@ def test_a_file_that_keras_saved_again_has_lost_its_record(store, tmp_path):
 
     export_model(store, "ridge", tmp_path / "model.keras")
     keras.models.load_model(tmp_path / "model.keras").save(tmp_path / "again.keras")
-    with pytest.raises(ExportError, match="export it anew"):
+    with pytest.raises(ExportError, match=r"has no record.*export it again"):
         verify_model(store, tmp_path / "again.keras")
 
 
