@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.store.manifest import ShardEntry
-from pipeline.store.shard_file import is_run
 from pipeline.store.shard_reader import ShardReader, open_shards
 
 
@@ -85,10 +84,5 @@ class FeatureRows:
         shards = open_shards([self._shards[number] for number in numbers.tolist()])
         features = np.empty((len(rows), *self.shape[1:]), dtype or self.dtype)
         for number, shard, part in zip(numbers.tolist(), shards, parts, strict=True):
-            features[_as_slice(part)] = shard.read(rows[part] - self._starts[number])
+            features[part] = shard.read(rows[part] - self._starts[number])
         return features
-
-
-def _as_slice(rows: np.ndarray) -> slice | np.ndarray:
-    """Return the slice that selects consecutive rows, which numpy copies faster; other rows as they are."""
-    return slice(rows[0], rows[-1] + 1) if is_run(rows) else rows

@@ -93,11 +93,6 @@ def row_crc32(features: np.ndarray) -> np.ndarray:
     return np.fromiter((zlib.crc32(row.data) for row in rows), np.uint32, len(rows))
 
 
-def is_run(rows: np.ndarray) -> bool:
-    """Whether rows follow one another without a gap."""
-    return bool(len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all())
-
-
 class Shard:
     """A shard that was checked when it was opened.
 
@@ -166,7 +161,8 @@ class Shard:
         with self._errors_as_damage():
             self._check_unchanged()
             if self.offset is not None:
-                return self._map()[slice(rows[0], rows[-1] + 1) if is_run(rows) else rows]
+                is_run = len(rows) and (np.diff(rows) == 1).all()
+                return self._map()[rows[0] : rows[-1] + 1] if is_run else self._map()[rows]
             needed, inverse = np.unique(rows, return_inverse=True)
             runs = np.split(needed, np.flatnonzero(np.diff(needed) > 1) + 1)
             with h5py.File(self.path, "r") as file:  # h5py reads runs four times as fast as a list of rows
