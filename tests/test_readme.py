@@ -1,4 +1,4 @@
-"""What the README shows is what the code does."""
+"""The README agrees with the code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_every_head_is_explained():
         assert f"| `{name}` |" in (ROOT / "docs/heads.md").read_text()
 
 
-def test_nothing_is_left_to_fill_in():
+def test_no_placeholder_is_left():
     assert "@@" not in README
 
 

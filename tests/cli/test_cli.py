@@ -1,4 +1,4 @@
-"""The command line: words, exit statuses, and nothing lost."""
+"""The command line: what it prints, its exit statuses, and that nothing is lost."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def test_features_then_heads_then_info(run, photos, tmp_path):
     assert status == 0 and document["with_features"] == 60 and len(document["heads"]) == 2
 
 
-def test_the_plan_is_said_first(run, photos, tmp_path):
+def test_the_plan_is_printed_first(run, photos, tmp_path):
     _, out, _ = run("features", photos, "--cache", tmp_path / "cache", "--size", "8")
     words = ("images     20", "cats", "dogs", "train", "validation", "20 forward passes to make", "480 bytes to write")
     for word in words:
         assert word in out
 
 
-def test_random_weights_are_said_loudly(run, photos, tmp_path):
+def test_random_weights_are_warned_of(run, photos, tmp_path):
     status, _, err = run("features", photos, "--cache", tmp_path / "cache", "--size", "8", "--weights", "random")
     assert status == 0 and "RANDOM WEIGHTS" in err
     status, out, err = run("heads", tmp_path / "cache", "--heads", "ridge")
@@ -80,7 +80,7 @@ def test_fault_35_too_many_bad_images_stop_before_the_heads(run, photos, tmp_pat
 
 
 def one_line(err: str) -> str:
-    """The last line of standard error, which must be the complaint."""
+    """Return the last line of standard error, which must be the error."""
     assert "Traceback" not in err
     line = err.strip().splitlines()[-1]
     assert line.startswith(("pipeline: ", "python -m pipeline"))
@@ -88,17 +88,17 @@ def one_line(err: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("make", "complaint"),
+    ("make", "errors"),
     [
         (lambda folder: folder / "nothing", "no such folder"),
         (lambda folder: folder / "cats" / "000.png", "is a file"),
         (lambda folder: folder / "cats", "no label in its name|one class only|no images"),
     ],
 )
-def test_bad_images_end_one_line_errors_and_status_2(run, photos, tmp_path, make, complaint):
+def test_bad_images_end_one_line_errors_and_status_2(run, photos, tmp_path, make, errors):
     status, _, err = run("features", make(photos), "--cache", tmp_path / "cache")
     assert status == 2
-    assert any(words in one_line(err) for words in complaint.split("|"))
+    assert any(words in one_line(err) for words in errors.split("|"))
     assert not (tmp_path / "cache").exists()
 
 
@@ -136,7 +136,7 @@ def test_fault_04_a_full_disk_is_one_line(run, photos, tmp_path, monkeypatch):
     assert status != 0 and "No space left on device" in one_line(err)
 
 
-def test_odd_names_cannot_break_the_output(run, photos, tmp_path):
+def test_control_characters_in_file_names_are_escaped(run, photos, tmp_path):
     (photos / "cats" / "bad\x1b[31m\nline.jpg").write_bytes(b"")
     (photos / "cats" / os.fsdecode(b"latin\xe9.jpg")).write_bytes(b"")
     _, _, err = run("features", photos, "--cache", tmp_path / "cache", "--size", "8")
@@ -211,13 +211,13 @@ def test_help_shows_defaults_and_choices_of_the_spec_and_the_augmentation(run):
         assert words in text
 
 
-def test_an_image_that_is_no_photo_is_named(run, photos, tmp_path):
+def test_a_truncated_photo_is_named(run, photos, tmp_path):
     (photos / "cats" / "cut.jpg").write_bytes(photo(1, format="JPEG", size=(90, 90))[:2000])
     _, _, err = run("features", photos, "--cache", tmp_path / "cache", "--size", "8")
     assert "without features: cats/cut.jpg" in err
 
 
-def test_what_changed_is_summed_up(run, photos, tmp_path):
+def test_changes_of_the_images_are_summed_up(run, photos, tmp_path):
     cache = tmp_path / "cache"
     run("features", photos, "--cache", cache, "--size", "8")
     (photos / "cats" / "000.png").unlink()
