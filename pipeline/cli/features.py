@@ -63,7 +63,7 @@ def _add_view_options(views: argparse._ArgumentGroup) -> None:
 def run(options: argparse.Namespace) -> int:
     """Fill or update a store; return 1 if too many images have no features."""
     from pipeline.cli.display.callbacks import ConsoleCallbacks
-    from pipeline.cli.display.tables import show_images
+    from pipeline.cli.display.tables import print_classes
     from pipeline.errors import PipelineError, WeightsUnavailable
     from pipeline.extraction.extract import extract_features
     from pipeline.images.scan import scan_images
@@ -80,7 +80,9 @@ def run(options: argparse.Namespace) -> int:
             known=None if stored is None or options.rebuild else stored.images,
             on_read=lambda done, total: callbacks.progress("reading", done, total, "files"),
         )
-        show_images(images, options.images)
+        console.say(f"images     {len(images)} in {options.images}")
+        print_classes(images)
+        console.list_some("skipped", [f"{path} {reason}" for path, reason in images.skipped])
         extract = functools.partial(
             extract_features,
             images,

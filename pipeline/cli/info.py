@@ -71,7 +71,7 @@ def _describe(store: FeatureStore, heads: list[SavedHead]) -> dict[str, Any]:
 
 def _show(document: dict[str, Any], store: FeatureStore) -> None:
     from pipeline.cli.display.leaderboard import print_leaderboard
-    from pipeline.cli.display.tables import show_classes
+    from pipeline.cli.display.tables import print_classes
     from pipeline.cli.display.words import describe_duplicates, describe_precision, warn_of_random_weights
     from pipeline.images.augment import View
     from pipeline.text import counted, format_size
@@ -92,6 +92,6 @@ def _show(document: dict[str, Any], store: FeatureStore) -> None:
         console.warn(f"{pending} images wait for features: run `features` again")
     warn_of_random_weights(store)
     console.list_some("without features", [f"{image['id']}: {image['reason']}" for image in document["bad"]])
-    show_classes(document["classes"])
+    print_classes(store.images)
     if document["heads"]:
         print_leaderboard("heads, on validation images", [head for head in document["heads"] if "accuracy" in head])

@@ -72,16 +72,20 @@ def run(options: argparse.Namespace) -> int:
         predictor = _load_predictor(store, options, callbacks)
         header = columns(predictor.classes, distances=options.unknown is not None)
         # Lines that appear on a terminal show the progress themselves.
-        counts = PredictionCounts(total, None if options.out is None and sys.stdout.isatty() else callbacks)
-        paths = find_images(_sources(options.images))
+        bar = options.out is not None or not sys.stdout.isatty()
+        counts, paths = PredictionCounts(), find_images(_sources(options.images))
         with (
             _open_output(options.out, header, predictor.made_by, paths, counts) as (paths, write),
             contextlib.closing(predictor.predict(paths)) as predictions,
         ):
-            counts.start_progress()
-            for prediction in predictions:
+            remaining = None if total is None else total - counts.done
+            if bar:
+                callbacks.progress("predict", 0, remaining, "images")
+            for n, prediction in enumerate(predictions, start=1):
                 write(prediction)
                 counts.add(cells_of(prediction, header))
+                if bar:
+                    callbacks.progress("predict", n, remaining, "images")
     if options.out is None:
         console.note(counts.summary())
     else:
