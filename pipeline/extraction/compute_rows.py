@@ -14,7 +14,7 @@ from pipeline.images.status import Status
 if TYPE_CHECKING:
     from pipeline.conv_base.load import ConvBase
 
-MAX_WAITING = 8  # batches of images, most of them without pixels, that wait for a batch to fill
+MAX_WAITING = 8  # batches: so many images, most of them without pixels, wait for one batch to be full
 
 
 class Row(NamedTuple):
@@ -44,8 +44,8 @@ def compute_rows(
 ) -> Iterator[Row]:
     """Compute decoded images in full batches, the last one padded with zeros; the order stays.
 
-    A batch is also padded if `MAX_WAITING` batches of images have not filled it: images without
-    pixels do not wait for ever.
+    A batch is also padded if `MAX_WAITING` batches of images have not filled it, so that images
+    without pixels do not wait for ever.
 
     Parameters
     ----------

@@ -1,10 +1,11 @@
-"""Stage one on a fake conv base: what is computed, what is kept, what is refused."""
+"""Stage one on a fake conv base: what it computes, what it keeps, and which requests are errors."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -44,11 +45,11 @@ def expected(path: Path) -> np.ndarray:
 
 
 def check_rows(store, photos: Path) -> None:
-    """Every image's features are its own."""
+    """Check that each image has its own features and label."""
     X, y = store.load()
-    for at, id in enumerate(store.ids()):
-        assert X[at] == pytest.approx(expected(photos / id), abs=1e-4)
-        assert store.classes[y[at]] == id.split("/")[0]
+    for row, label, id in zip(X, y, store.ids(), strict=True):
+        assert row == pytest.approx(expected(photos / id), abs=1e-4)
+        assert store.classes[label] == id.split("/")[0]
 
 
 @pytest.fixture(autouse=True)
@@ -161,24 +162,24 @@ def test_fault_36_features_that_do_not_fit_are_never_stored_as_good(photos, cach
 
 
 class Interrupt(Callbacks):
-    """Stops the run at its nth image."""
+    """Interrupts the run after some images."""
 
-    def __init__(self, at: int, error: BaseException):
-        self.left, self.error = at, error
+    def __init__(self, images: int):
+        self.images = images
 
     def progress(self, step, done, total, unit) -> None:
-        if done > self.left:
-            raise self.error
+        if done > self.images:
+            raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("at", [0, 1, 7, 8, 9, 15, 17, 19])
-def test_fault_01_02_an_interrupted_run_goes_on_and_ends_with_the_same_shards(photos, tmp_path, at):
+@pytest.mark.parametrize("images", [0, 1, 7, 8, 9, 15, 17, 19])
+def test_fault_01_02_an_interrupted_run_goes_on_and_ends_with_the_same_shards(photos, tmp_path, images):
     extract_features(scan_images(photos), tmp_path / "whole")
     FakeConvBase.seen = 0
     with pytest.raises(KeyboardInterrupt):
-        extract_features(scan_images(photos), tmp_path / "cache", callbacks=Interrupt(at, KeyboardInterrupt()))
+        extract_features(scan_images(photos), tmp_path / "cache", callbacks=Interrupt(images))
     kept = len(open_features(tmp_path / "cache").members())
-    assert kept >= max(0, at // 8 * 8 - 8 * (at % 8 == 0))
+    assert kept >= max(0, images // 8 * 8 - 8 * (images % 8 == 0))
     FakeConvBase.seen = 0
     store = extract_features(scan_images(photos), tmp_path / "cache")
     assert FakeConvBase.seen == 20 - kept
@@ -186,7 +187,7 @@ def test_fault_01_02_an_interrupted_run_goes_on_and_ends_with_the_same_shards(ph
     check_rows(store, photos)
 
 
-def test_shards_that_were_written_but_not_listed_are_taken_in(photos, cache):
+def test_shards_that_were_written_but_not_listed_are_not_computed_again(photos, cache):
     extract_features(scan_images(photos), cache)
     with open_for_writing(cache) as writer:
         manifest = replace(writer.current.manifest, shards=writer.current.manifest.shards[:1])
@@ -204,9 +205,9 @@ def test_an_unlisted_shard_with_one_wrong_byte_is_computed_again(photos, cache):
         replace(writer.current.manifest, shards=writer.current.manifest.shards[:1]).write(cache)
     path = sorted((cache / "shards").iterdir())[1]
     with h5py.File(path, "r") as file:
-        at = file["features"].id.get_offset()
+        offset = file["features"].id.get_offset()
     data = bytearray(path.read_bytes())
-    data[at + 5] ^= 1
+    data[offset + 5] ^= 1
     path.write_bytes(data)
     FakeConvBase.seen = 0
     extract_features(scan_images(photos), cache)
@@ -231,20 +232,20 @@ def test_fault_09_a_flipped_bit_is_never_read_as_a_number(photos, cache):
     extract_features(scan_images(photos), cache)
     path = sorted((cache / "shards").iterdir())[0]
     whole = path.read_bytes()
-    for at in np.random.default_rng(0).integers(0, len(whole), 60):
+    for position in np.random.default_rng(0).integers(0, len(whole), 60):
         data = bytearray(whole)
-        data[at] ^= 4
+        data[position] ^= 4
         path.write_bytes(data)
         with pytest.raises(StoreDamaged, match="sha256"):
             open_features(cache).load()
 
 
-def test_fault_10_swapped_shards_are_refused(photos, cache):
+def test_fault_10_swapped_shards_are_an_error(photos, cache):
     extract_features(scan_images(photos), cache)
     first, second, _ = sorted((cache / "shards").iterdir())
-    one, two = first.read_bytes(), second.read_bytes()
-    first.write_bytes(two)
-    second.write_bytes(one)
+    contents = first.read_bytes(), second.read_bytes()
+    second.write_bytes(contents[0])
+    first.write_bytes(contents[1])
     with pytest.raises(StoreDamaged):
         open_features(cache).load()
 
@@ -263,7 +264,7 @@ OTHER_SPECS = {
 
 
 @pytest.mark.parametrize("field", OTHER_SPECS)
-def test_fault_12_13_another_spec_is_refused_naming_the_field(photos, cache, field):
+def test_fault_12_13_another_spec_is_an_error_that_names_the_field(photos, cache, field):
     extract_features(scan_images(photos), cache)
     shards = shards_of(cache)
     changed = {"weights": "random"} if field == "weights_sha256" else {field: OTHER_SPECS[field]}
@@ -273,7 +274,7 @@ def test_fault_12_13_another_spec_is_refused_naming_the_field(photos, cache, fie
     assert "--rebuild" in str(caught.value) and shards_of(cache) == shards
 
 
-def test_fault_12_a_weights_file_that_changed_in_place_is_refused(photos, cache, tmp_path):
+def test_fault_12_a_weights_file_that_changed_in_place_is_an_error(photos, cache, tmp_path):
     weights = tmp_path / "weights.h5"
     weights.write_text("abc")
     spec = replace(SPEC, weights=str(weights))
@@ -291,7 +292,7 @@ def test_rebuild_starts_over_with_the_new_spec(photos, cache):
     check_rows(store, photos)
 
 
-def test_a_shorter_float_leaves_its_error_on_the_first_images_in_the_manifest(photos, cache):
+def test_the_error_of_bfloat16_on_the_first_images_is_in_the_manifest(photos, cache):
     (photos / "cats" / "000.png").write_bytes(b"no image")
     store = extract_features(scan_images(photos), cache, replace(SPEC, precision="bfloat16"))
     rows = sorted(zip(store.index.rows[store.members()].tolist(), store.ids(), strict=True))
@@ -307,7 +308,7 @@ def test_a_shorter_float_leaves_its_error_on_the_first_images_in_the_manifest(ph
     ("error", "asked", "settled"),
     [(0.04, "auto", "bfloat16"), (0.06, "auto", "float32"), (0.06, "bfloat16", "bfloat16")],
 )
-def test_auto_takes_float32_where_a_shorter_float_changes_too_much(error, asked, settled, photos, cache, monkeypatch):
+def test_auto_takes_float32_if_the_error_of_bfloat16_is_too_large(error, asked, settled, photos, cache, monkeypatch):
     monkeypatch.setattr(FakeConvBase, "auto", "bfloat16")
     monkeypatch.setattr(FakeConvBase, "error", error)
     store = extract_features(scan_images(photos), cache, replace(SPEC, precision=asked))
@@ -320,17 +321,17 @@ def test_auto_takes_float32_where_a_shorter_float_changes_too_much(error, asked,
     assert FakeConvBase.loads == loads
 
 
-def test_float32_has_no_error_to_keep(photos, cache):
+def test_float32_has_no_precision_error(photos, cache):
     assert extract_features(scan_images(photos), cache).manifest.precision_error == {}
 
 
-def test_auto_precision_is_settled_once(photos, cache):
+def test_auto_precision_is_chosen_once(photos, cache):
     extract_features(scan_images(photos), cache, replace(SPEC, precision="bfloat16"))
     photo_folder(photos, 12)
     assert extract_features(scan_images(photos), cache).spec.precision == "bfloat16"
 
 
-def test_fault_14_another_store_format_is_refused(photos, cache, monkeypatch):
+def test_fault_14_another_store_format_is_an_error(photos, cache, monkeypatch):
     extract_features(scan_images(photos), cache)
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.store.manifest.FORMAT", 2)
@@ -338,7 +339,7 @@ def test_fault_14_another_store_format_is_refused(photos, cache, monkeypatch):
             open_features(cache)
 
 
-def test_fault_05_a_cache_that_is_a_file_is_refused_before_anything_is_loaded(photos, cache):
+def test_fault_05_a_cache_that_is_a_file_is_an_error_before_anything_is_loaded(photos, cache):
     cache.write_text("mine")
     with pytest.raises(StoreError, match="not a directory"):
         extract_features(scan_images(photos), cache)
@@ -355,7 +356,7 @@ def test_a_run_that_fails_before_anything_is_computed_leaves_no_directory(photos
     assert cache.is_dir()  # it was the user's
 
 
-def test_a_store_without_its_manifest_is_rebuilt_whatever_else_the_verbs_put_there(photos, cache):
+def test_a_store_without_its_manifest_is_rebuilt_beside_files_of_other_verbs(photos, cache):
     extract_features(scan_images(photos), cache)
     (cache / "manifest.json").unlink()
     for name in ("duplicates.json", "report.html"):
@@ -365,7 +366,7 @@ def test_a_store_without_its_manifest_is_rebuilt_whatever_else_the_verbs_put_the
 
 def test_groups_of_a_csv_file_are_kept_in_the_store(photos, cache, tmp_path):
     def fill(group):
-        rows = [f"photos/{name}/{at:03d}.png,{name},{group}{at % 5}" for name in ("cats", "dogs") for at in range(10)]
+        rows = [f"photos/{name}/{i:03d}.png,{name},{group}{i % 5}" for name in ("cats", "dogs") for i in range(10)]
         (tmp_path / "list.csv").write_text("\n".join(["path,label,group", *rows]))
         return extract_features(scan_images(tmp_path / "list.csv"), cache)
 
@@ -375,7 +376,7 @@ def test_groups_of_a_csv_file_are_kept_in_the_store(photos, cache, tmp_path):
     assert open_features(cache).images.groups.tolist().count(-1) == 3 and FakeConvBase.loads == 1
 
 
-def test_a_directory_with_something_else_in_it_is_refused(photos, tmp_path):
+def test_a_directory_with_other_files_is_an_error(photos, tmp_path):
     with pytest.raises(StoreError, match="holds cats and no store"):
         extract_features(scan_images(photos), photos)
 
@@ -467,10 +468,8 @@ def test_a_shard_can_be_read_by_any_hdf5_reader(photos, cache):
         assert file.attrs["fingerprint"] == store.fingerprint
 
 
-def test_too_little_disk_is_said_before_the_computing(photos, cache, monkeypatch):
-    import shutil
-
-    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+def test_too_little_disk_space_is_an_error_before_anything_is_computed(photos, cache, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10))
     with pytest.raises(StoreError, match=r"needs 0\.0 GB for 20 images"):
         extract_features(scan_images(photos), cache)
     assert FakeConvBase.seen == 0
@@ -493,13 +492,13 @@ def test_a_rebuild_that_cannot_begin_leaves_the_store_as_it_was(photos, cache):
 
 
 def test_fault_30_a_file_without_permission_is_status_3_and_is_tried_again(photos, cache, monkeypatch):
-    def open_but_for_one(path, *arguments, **options):  # root, who may run this, is refused nothing
+    def open_with_one_denied(path, *arguments, **options):  # root, who may run this test, may read every file
         if str(path).endswith("cats/004.png"):
             raise PermissionError(13, "Permission denied")
         return open(path, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.images.content_hashes.open", open_but_for_one, raising=False)
+        patch.setattr("pipeline.images.content_hashes.open", open_with_one_denied, raising=False)
         store = extract_features(scan_images(photos), cache)
     assert [(bad.id, bad.status) for bad in store.bad] == [("cats/004.png", Status.UNREADABLE)]
     assert len(store.load()[0]) == 19
@@ -509,7 +508,7 @@ def test_fault_30_a_file_without_permission_is_status_3_and_is_tried_again(photo
 
 
 @pytest.mark.parametrize("fault", ["one too few", "one twice"])
-def test_a_row_that_nothing_is_said_of_is_an_error_and_no_zeros(photos, tmp_path, fake_conv_base, monkeypatch, fault):
+def test_a_row_without_a_result_is_an_error_and_not_zeros(photos, tmp_path, fake_conv_base, monkeypatch, fault):
     real = pipeline.extraction.compute_shards.compute_rows
 
     def compute_rows(*args, **options):

@@ -1,4 +1,4 @@
-"""The plan of stage one, tested by what must hold for any images and any history."""
+"""The plan of stage one, tested by what must hold for any images and any earlier runs."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def table(contents: dict[str, int], classes=("a", "b")) -> ImageTable:
 
 
 def check(plan, images):
-    """What every plan must satisfy."""
+    """Check the invariants of a plan."""
     ranges = plan.index.ranges
     assert ranges[0, 0] == 0 and ranges[-1, 1] == len(plan.index.contents)
     assert (ranges[1:, 0] == ranges[:-1, 1]).all()
-    for at, row in enumerate(plan.index.rows):
+    for row, readable, content in zip(plan.index.rows, images.readable, images.contents, strict=True):
         if row == NO_ROW:
-            assert not images.readable[at]
+            assert not readable
         else:
-            assert (plan.index.contents[row] == images.contents[at]).all()
+            assert (plan.index.contents[row] == content).all()
 
 
 def test_random_histories_keep_every_finished_row_and_compute_no_content_twice():
@@ -54,8 +54,7 @@ def test_random_histories_keep_every_finished_row_and_compute_no_content_twice()
         if index is not None:
             for start, stop in finished:
                 assert (plan.index.contents[start:stop] == index.contents[start:stop]).all()
-        some = plan.pending[: rng.integers(0, len(plan.pending) + 1)].tolist()
-        for start, stop in some:
+        for start, stop in plan.pending[: rng.integers(0, len(plan.pending) + 1)].tolist():
             keys = {plan.index.contents[row].tobytes() for row in range(start, stop)}
             assert len(keys) == stop - start and not keys & computed
             computed |= keys
@@ -108,8 +107,8 @@ def test_fault_19_equal_images_share_a_row():
 
 
 def test_fault_20_a_renamed_class_relabels():
-    one = table({"a1": 1, "b2": 2})
-    assert compare_images(one, replace(one, classes=("a", "c"))).relabelled == 1
+    images = table({"a1": 1, "b2": 2})
+    assert compare_images(images, replace(images, classes=("a", "c"))).relabelled == 1
 
 
 def test_an_image_that_came_back_is_not_computed_again():
@@ -133,5 +132,5 @@ def test_a_shard_fits_into_memory(shape, rows):
     assert rows * bytes_per_row <= MAX_BYTES
 
 
-def test_a_row_larger_than_a_shard_should_be_still_gets_one():
+def test_a_row_that_is_larger_than_a_shard_gets_a_shard_of_its_own():
     assert rows_per_shard(MAX_BYTES * 3) == 1

@@ -1,4 +1,4 @@
-"""One file that any HDF5 reader opens, whole or absent."""
+"""A packed store is one file that any HDF5 reader opens; it is complete or not there at all."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_rows_follow_the_index_and_not_the_shards(photos, tmp_path):
     check_same(tmp_path / "photos.h5", cache)
 
 
-def test_images_that_wait_for_features_are_left_out(cache, tmp_path):
+def test_images_without_features_are_left_out(cache, tmp_path):
     manifest = read_manifest(cache)
     replace(manifest, shards=manifest.shards[1:]).write(cache)
     assert 0 < pack_store(cache, tmp_path / "photos.h5") < 25
@@ -103,7 +103,7 @@ def test_images_that_wait_for_features_are_left_out(cache, tmp_path):
     assert not (tmp_path / "none.h5").exists()
 
 
-def test_a_file_that_is_no_packed_store_is_refused_and_kept(cache, tmp_path):
+def test_a_file_that_is_no_packed_store_is_an_error_and_stays(cache, tmp_path):
     notes, other = tmp_path / "notes.txt", tmp_path / "other.h5"
     notes.write_text("mine")
     with h5py.File(other, "w") as file:
@@ -126,21 +126,21 @@ def test_a_file_that_is_no_packed_store_is_refused_and_kept(cache, tmp_path):
         ("none/photos.h5", "make it first"),
     ],
 )
-def test_a_file_that_cannot_be_there_is_refused(cache, tmp_path, file, words):
+def test_a_path_where_no_file_can_be_written_is_an_error(cache, tmp_path, file, words):
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(StoreError, match=words):
         pack_store(cache, tmp_path / file)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def an_older_one(path):
+def write_older_file(path):
     with h5py.File(path, "w") as packed:
         packed.attrs["fingerprint"] = "old"
     return path.read_bytes()
 
 
 def test_fault_09_a_damaged_shard_is_never_packed_and_the_old_file_stays(cache, tmp_path):
-    old = an_older_one(tmp_path / "photos.h5")
+    old = write_older_file(tmp_path / "photos.h5")
     shard = sorted((cache / "shards").iterdir())[2]
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     with pytest.raises(StoreDamaged, match="sha256"):
@@ -184,7 +184,7 @@ assert file.read_bytes() == whole
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limit for the size of files")
-def test_fault_04_a_full_disk_is_an_os_error_wherever_it_strikes_and_no_crash_at_exit(cache, tmp_path):
+def test_fault_04_a_full_disk_is_an_os_error_at_any_write_and_no_crash_at_exit(cache, tmp_path):
     (tmp_path / "packed").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, cache, tmp_path / "packed" / "photos.h5"],
@@ -198,7 +198,7 @@ def test_fault_04_a_full_disk_is_an_os_error_wherever_it_strikes_and_no_crash_at
 
 def test_the_verb_packs_and_replaces(cache, tmp_path, capsys):
     packed = tmp_path / "photos.h5"
-    an_older_one(packed)
+    write_older_file(packed)
     assert main(["pack", str(cache), str(packed)]) == 0
     assert "packed 25 of 26 images" in capsys.readouterr().out
     check_same(packed, cache)

@@ -1,4 +1,4 @@
-"""What is wrong with a store is found and named; repair redoes that and nothing else."""
+"""`verify` finds and names what is wrong with a store; `repair` computes exactly that again."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def contents_of(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def flip(path: Path, at: int) -> None:
+def flip(path: Path, position: int) -> None:
     data = bytearray(path.read_bytes())
-    data[at] ^= 1
+    data[position] ^= 1
     path.write_bytes(data)
 
 
 def forge(path: Path, change) -> None:
-    """Change a shard and make the manifest agree, as a stranger or a wrong program might."""
+    """Change a shard and the manifest with it, as an attacker or a wrong program might."""
     with h5py.File(path, "r+") as file:
         change(file)
     relist(path)
@@ -94,7 +94,7 @@ def add_head(cache: Path, **changes) -> Path:
 
 
 def problem(findings: list[Finding], what: str) -> str:
-    """The one finding there is, about `what`."""
+    """Return the problem of the only finding, which must be about `what`."""
     assert [finding.what for finding in findings] == [what]
     return findings[0].problem
 
@@ -142,29 +142,29 @@ def test_fault_09_a_missing_or_short_shard_is_found_by_the_quick_check(cache):
 def test_fault_09_every_flipped_bit_is_found_by_the_full_check(cache):
     path = shards_of(cache)[1]
     whole = path.read_bytes()
-    for at in np.random.default_rng(1).integers(0, len(whole), 40).tolist():
-        flip(path, at)
+    for position in np.random.default_rng(1).integers(0, len(whole), 40).tolist():
+        flip(path, position)
         assert "sha256" in problem(verify_store(cache, full=True), f"shards/{path.name}")
         path.write_bytes(whole)
 
 
 def test_fault_10_swapped_shards_are_found_by_the_quick_check(photos, cache, tmp_path):
     first, second, third = shards_of(cache)
-    one, two = first.read_bytes(), second.read_bytes()
-    first.write_bytes(two)
-    second.write_bytes(one)
+    contents = first.read_bytes(), second.read_bytes()
+    second.write_bytes(contents[0])
+    first.write_bytes(contents[1])
     findings = verify_store(cache)
     assert [finding.what for finding in findings] == [f"shards/{path.name}" for path in (first, second)]
     assert "start is 8, not 0" in findings[0].problem or "bytes" in findings[0].problem
-    first.write_bytes(one)
-    second.write_bytes(two)
+    first.write_bytes(contents[0])
+    second.write_bytes(contents[1])
     extract_features(photos, tmp_path / "other", replace(SPEC, weights="random"))
     shutil.copy(tmp_path / "other" / "shards" / third.name, third)
     assert "its fingerprint is" in problem(verify_store(cache), f"shards/{third.name}")
 
 
 def test_wrong_rows_under_a_right_sha256_are_found(cache):
-    """A shard that is what the manifest lists and yet is no honest shard."""
+    """The manifest agrees with the shard, but the rows of the shard contradict one another."""
 
     def damage(file):
         file["features"][2] += 1
@@ -279,7 +279,7 @@ def test_recomputing_leaves_damaged_shards_to_the_other_checks(cache):
     assert {finding.what for finding in verify_store(cache, recompute=100)} == {f"shards/{path.name}"}
 
 
-def test_a_weights_file_that_is_gone_or_another_is_a_finding_and_stops_repair(photos, tmp_path):
+def test_a_weights_file_that_changed_is_a_finding_and_stops_repair(photos, tmp_path):
     weights, cache = tmp_path / "weights.h5", tmp_path / "cache"
     weights.write_text("abc")
     extract_features(photos, cache, replace(SPEC, weights=str(weights)))
@@ -292,7 +292,7 @@ def test_a_weights_file_that_is_gone_or_another_is_a_finding_and_stops_repair(ph
     assert contents_of(cache) == before
 
 
-def test_a_conv_base_that_cannot_be_made_is_a_finding(cache, monkeypatch):
+def test_a_conv_base_that_cannot_be_loaded_is_a_finding(cache, monkeypatch):
     def fail(spec):
         raise SpecError("no such file")
 
@@ -321,7 +321,7 @@ def test_missing_images_are_found_by_sources(photos, cache):
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
-def test_fault_09_repair_redoes_only_the_bad_shard_to_the_same_bytes(photos, tmp_path, compression):
+def test_fault_09_repair_computes_only_the_bad_shard_again_and_writes_the_same_bytes(photos, tmp_path, compression):
     cache = tmp_path / "cache"
     extract_features(photos, cache, compression=compression)
     whole, damaged = contents_of(cache), shards_of(cache)[1]
@@ -429,7 +429,7 @@ def test_an_image_that_comes_back_after_its_row_was_lost_is_computed(photos, cac
     assert "cats/004.png" in store.ids() and store.pending == 0
 
 
-def test_fault_07_repair_waits_for_no_other_writer(cache):
+def test_fault_07_repair_does_not_wait_for_another_writer(cache):
     with open_for_writing(cache), pytest.raises(StoreBusy):
         repair_store(cache)
 
@@ -445,7 +445,7 @@ def test_a_damaged_manifest_or_index_is_named_and_rebuild_starts_over(photos, ca
     assert len(store.members()) == 20 and verify_store(cache, full=True) == []
 
 
-def test_the_verbs_say_what_is_wrong_and_what_to_do(cache, capsys):
+def test_verify_and_repair_print_what_is_wrong_and_what_to_do(cache, capsys):
     assert main(["verify", str(cache), "--full", "--recompute", "4", "--sources"]) == 0
     out = capsys.readouterr().out
     assert "checked 3 shards, 21 rows, 0 heads: nothing wrong" in out
@@ -464,10 +464,19 @@ def test_the_verbs_say_what_is_wrong_and_what_to_do(cache, capsys):
     assert main(["verify", str(cache / "nothing")]) == 2
 
 
-def test_names_that_no_terminal_can_show_are_found_and_shown(photos, tmp_path, capsys):
+def test_names_with_control_characters_are_escaped(photos, tmp_path, capsys):
     name = os.fsdecode(b"odd\n\x1b\xe9.png")
     (photos / "cats" / name).write_bytes(photo(77))
     extract_features(photo_folder(photos), tmp_path / "cache")
     (photos / "cats" / name).unlink()
     assert main(["verify", str(tmp_path / "cache"), "--sources"]) == 1
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_repaired_shard_has_the_versions_of_the_repair(cache, monkeypatch):
+    first = read_manifest(cache).made_with
+    shards_of(cache)[1].unlink()
+    monkeypatch.setattr("importlib.metadata.version", lambda package: "99.0")
+    repair_store(cache)
+    manifest = read_manifest(cache)
+    assert [manifest.maker_of(shard)["keras"] for shard in manifest.shards] == [first["keras"], "99.0", first["keras"]]
