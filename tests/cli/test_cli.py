@@ -238,6 +238,13 @@ def test_another_data_set_in_the_same_store_replaces_the_images_and_says_so(run,
     assert "changes    +0 ~10 -10" in out
 
 
+def test_the_time_for_views_is_estimated_from_computed_features_alone(run, photos, tmp_path):
+    options = ("features", photos, "--cache", tmp_path / "cache", "--size", "8")
+    assert ", about " in run(*options, "--views", "2")[1]
+    status, out, _ = run(*options, "--views", "3")  # the features are cached: only files are read before the views
+    assert status == 0 and "to write" in out and ", about " not in out
+
+
 def test_augmentation_without_views_is_an_error(run, photos, tmp_path):
     status, _, err = run("features", photos, "--cache", tmp_path / "cache", "--size", "8", "--augment", "rotation=5")
     assert status == 2 and "views" in one_line(err)

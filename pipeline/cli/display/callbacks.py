@@ -33,7 +33,7 @@ class ConsoleCallbacks(Callbacks):
     def __init__(self) -> None:
         self.passes = 0
         self._step: StepProgress | None = None
-        self._images_per_second = 0.0  # of the last step
+        self._images_per_second = 0.0  # of the step that computes the features
         self._views_announced = False
         self._rejected = 0
 
@@ -46,7 +46,8 @@ class ConsoleCallbacks(Callbacks):
     def close(self) -> None:
         """Close the bar of the running step."""
         if self._step is not None:
-            self._images_per_second = self._step.units_per_second()
+            if self._step.step == "features":
+                self._images_per_second = self._step.units_per_second()
             self._step.close()
             self._step = None
 
