@@ -1,4 +1,4 @@
-"""A tiny conv base in a file, and stores made with it, for the tests of models that are handed on."""
+"""A tiny conv base in a file, and stores made with it, for the tests of exported models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PARAMS = {"logistic": {"C": 1.0}, "svm": {"C": 0.01}, "mlp": {"epochs": 3}, "den
 
 
 def conv_base_file(path: Path) -> Path:
-    """A `.keras` file of two convolutions, random but the same each time."""
+    """Write a `.keras` file of two convolutions with seeded random weights."""
     import keras
 
     images = keras.Input((None, None, 3))
@@ -27,7 +27,7 @@ def conv_base_file(path: Path) -> Path:
 def tiny_store(
     root: Path, classes: tuple[str, ...] = ("cats", "dogs"), heads: tuple[str, ...] = KERAS_HEADS, **spec: object
 ) -> FeatureStore:
-    """Forty photos a class, their features (5, 4, 6), and trained heads."""
+    """Make a store of forty photos of each class, their features (5, 4, 6), and trained heads."""
     root.mkdir(parents=True, exist_ok=True)
     photos = photo_folder(root / "photos", 40, classes)
     settings = {"preprocessing": "rescale", "size": (24, 20), "precision": "float32", **spec}

@@ -1,4 +1,4 @@
-"""The slides' model to the last number: VGG16 at 150x150 with the dense head."""
+"""The slides' model, VGG16 at 150x150 with the dense head, has the slides' numbers of parameters."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_assembled_model_has_the_slides_parameters(vgg16, dense):
     assert model.output_shape == (None, 1)
 
 
-def test_both_stages_on_the_real_vgg16(tmp_path):
+def test_both_stages_run_on_the_real_vgg16(tmp_path):
     photo_folder(tmp_path / "photos", 12)
     images = scan_images(tmp_path / "photos", validation=0.3)
     store = extract_features(images, tmp_path / "cache", ConvBaseSpec("vgg16", weights="random"), batch_size=8)

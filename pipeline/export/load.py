@@ -39,12 +39,7 @@ def load_exported(path: Path, format: str, shapes: tuple[Shape, Shape] | None = 
     disable_tensor_float_32()
     with _export_errors(path):
         predict = _LOADERS[format](path) if shapes is None else _load_keras(path, shapes)
-
-    def predict_or_raise(images: np.ndarray) -> np.ndarray:
-        with _export_errors(path):
-            return predict(images)
-
-    return predict_or_raise
+    return _export_errors(path)(predict)
 
 
 class CannotBeTried(ExportError):

@@ -87,27 +87,8 @@ def export_model(
     return record
 
 
-def check_request(store: FeatureStore, file: Path, *, form: str, format: str | None) -> str:
+def check_request(store: FeatureStore, file: Path, *, form: str = "image", format: str | None = None) -> str:
     """Return the format of a file to be written, after every check that needs no head and no conv base.
-
-    Raises
-    ------
-    ExportError
-        See `export_model`.
-    """
-    format = format_of(file, format)
-    if form == "image" and format in ("tflite", "onnx") and store.spec.resize == "antialias":
-        raise ExportError(
-            f"{file}: {format} has no antialiased resizing, which {store.directory} was made with; write a .keras file "
-            "or a SavedModel, or make a store with --resize bilinear"
-        )
-    if format == "onnx" and None in map(find_spec, ONNX_PACKAGES):
-        raise ExportError(f"{file}: ONNX needs packages that are not installed: pip install {' '.join(ONNX_PACKAGES)}")
-    return format
-
-
-def format_of(file: Path, format: str | None = None) -> str:
-    """Return the format of a file to be written, after checks of its name and of an existing file.
 
     Raises
     ------
@@ -123,11 +104,16 @@ def format_of(file: Path, format: str | None = None) -> str:
         raise ExportError(f"format {format!r} is not one of {', '.join(FORMATS)}")
     if format == "keras" and file.suffix != FORMATS["keras"]:
         raise ExportError(f"{file}: Keras loads a model only from a name that ends in .keras")
-    if format != "savedmodel" and file.is_dir():
-        raise ExportError(f"{file} is a directory; give the name of a file")
     if not (_is_replaceable_directory(file) if format == "savedmodel" else is_replaceable(file, FIRST_BYTES[format])):
         kind = "SavedModel without other files" if format == "savedmodel" else f"{format} model"
         raise ExportError(f"{file} exists and is not a {kind}; give another name, or remove it")
+    if form == "image" and format in ("tflite", "onnx") and store.spec.resize == "antialias":
+        raise ExportError(
+            f"{file}: {format} has no antialiased resizing, which {store.directory} was made with; write a .keras file "
+            "or a SavedModel, or make a store with --resize bilinear"
+        )
+    if format == "onnx" and None in map(find_spec, ONNX_PACKAGES):
+        raise ExportError(f"{file}: ONNX needs packages that are not installed: pip install {' '.join(ONNX_PACKAGES)}")
     return format
 
 

@@ -1,4 +1,4 @@
-"""Weights from anywhere, and a user's own `.keras` file: taken when right, refused in one line when not."""
+"""Weights from a file or a download, and a user's own `.keras` file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load(**fields: object) -> ConvBase:
     return load_conv_base(ConvBaseSpec(**{"precision": "float32", **SMALL, **fields}))
 
 
-def refusal(**fields: object) -> str:
+def error_of(**fields: object) -> str:
     with pytest.raises(SpecError) as caught:
         load(**fields)
     assert "\n" not in str(caught.value)
@@ -36,7 +36,7 @@ def images(size: int = 32) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def trained():
-    """MobileNetV2 with weights that are not its initial ones, biases and normalisations included."""
+    """MobileNetV2 whose biases and normalisations, too, do not have their initial values."""
     import keras
 
     model = keras.applications.MobileNetV2(include_top=False, weights=None, alpha=0.35, input_shape=(32, 32, 3))
@@ -46,7 +46,7 @@ def trained():
 
 
 def save(model, path: Path) -> Path:
-    """Keras takes the format from the name."""
+    """Save a model in the format that its file name asks for."""
     if path.name.endswith(".weights.h5"):
         model.save_weights(path)
     else:
@@ -56,7 +56,7 @@ def save(model, path: Path) -> Path:
 
 class TestWeights:
     @pytest.mark.parametrize("name", ["it.weights.h5", "it.h5", "whole.weights.h5"])
-    def test_both_formats_are_told_apart_by_content(self, name: str, trained, tmp_path: Path) -> None:
+    def test_both_formats_are_recognised_by_their_content(self, name: str, trained, tmp_path: Path) -> None:
         import tensorflow as tf
 
         saved = save(trained, tmp_path / ("it.weights.h5" if "it" in name else "whole.h5"))
@@ -66,7 +66,7 @@ class TestWeights:
         assert conv_base.sources["weights"] == str(tmp_path / name)
         assert len(conv_base.sources["weights_file_sha256"]) == 64
 
-    def test_the_same_numbers_from_another_file_have_the_same_sha256(self, trained, tmp_path: Path) -> None:
+    def test_the_same_weights_from_another_file_have_the_same_sha256(self, trained, tmp_path: Path) -> None:
         files = [save(trained, tmp_path / name) for name in ("a.weights.h5", "b.h5")]
         shas = {load(weights=str(file)).spec.weights_sha256 for file in files}
         first, *rest = trained.get_weights()
@@ -76,50 +76,52 @@ class TestWeights:
         assert len(shas) == 1 and other not in shas
 
     @pytest.mark.parametrize("name", ["it.weights.h5", "it.h5"])
-    def test_fault_41_another_architecture_is_refused_at_its_first_mismatch(self, name, trained, tmp_path) -> None:
+    def test_fault_41_another_architecture_is_an_error_that_names_the_first_mismatch(
+        self, name, trained, tmp_path
+    ) -> None:
         path = save(trained, tmp_path / name)
-        reason = refusal(weights=str(path), conv_base_args={})
+        reason = error_of(weights=str(path), conv_base_args={})
         assert f"{path} does not fit mobilenet_v2: layer Conv1 takes (3, 3, 3, 32)" in reason
         assert "the file has (3, 3, 3, 16) of float32 at /" in reason
-        assert "layer block1_conv1 takes (3, 3, 3, 64)" in refusal(
+        assert "layer block1_conv1 takes (3, 3, 3, 64)" in error_of(
             weights=str(path), conv_base="vgg16", conv_base_args={}
         )
 
     @pytest.mark.parametrize("name", ["top.weights.h5", "top.h5"])
-    def test_fault_41_a_file_with_the_top_is_told_from_one_without(self, name: str, tmp_path: Path) -> None:
+    def test_fault_41_a_file_with_the_top_is_an_error_that_says_so(self, name: str, tmp_path: Path) -> None:
         import keras
 
         whole = keras.applications.MobileNetV2(weights=None, alpha=0.35, input_shape=(32, 32, 3), classes=7)
-        reason = refusal(weights=str(save(whole, tmp_path / name)))
+        reason = error_of(weights=str(save(whole, tmp_path / name)))
         assert "it holds 2 weights more" in reason and "(1280, 7)" in reason and "without the top" in reason
 
-    def test_fault_41_a_truncated_file_or_no_hdf5_is_named(self, trained, tmp_path: Path) -> None:
+    def test_fault_41_a_truncated_file_and_a_file_of_another_type_are_errors(self, trained, tmp_path: Path) -> None:
         path = save(trained, tmp_path / "it.weights.h5")
         whole = path.read_bytes()
         for damaged in (whole[: len(whole) // 2], b"<html>", b""):
             path.write_bytes(damaged)
-            assert f"weights file {path} is refused: it is not an HDF5 file" in refusal(weights=str(path))
+            assert f"weights file {path} is refused: it is not an HDF5 file" in error_of(weights=str(path))
 
-    def test_fault_41_an_hdf5_file_of_something_else_is_named(self, tmp_path: Path) -> None:
+    def test_fault_41_an_hdf5_file_of_something_else_is_an_error(self, tmp_path: Path) -> None:
         path = tmp_path / "other.h5"
         with h5py.File(path, "w") as file:
             file["features"] = np.zeros(3)
-        assert "layer Conv1 takes (3, 3, 3, 16) of float32, the file has nothing at" in refusal(weights=str(path))
+        assert "layer Conv1 takes (3, 3, 3, 16) of float32, the file has nothing at" in error_of(weights=str(path))
         with h5py.File(path, "w") as file:
             file.attrs["layer_names"] = 3
-        assert "is refused" in refusal(weights=str(path))
+        assert "is refused" in error_of(weights=str(path))
 
-    def test_fault_40_a_hostile_weights_file_is_refused(self, trained, tmp_path: Path) -> None:
+    def test_fault_40_a_weights_file_with_an_external_link_is_an_error(self, trained, tmp_path: Path) -> None:
         path = save(trained, tmp_path / "it.weights.h5")
         with h5py.File(path, "r+") as file:
             del file["layers/conv2d/vars/0"]
             file["layers/conv2d/vars/0"] = h5py.ExternalLink("/etc/other.h5", "/secret")
-        assert "/layers/conv2d/vars/0 is a link to another place" in refusal(weights=str(path))
+        assert "/layers/conv2d/vars/0 is a link to another place" in error_of(weights=str(path))
 
-    def test_weights_that_are_no_file_are_answered_with_the_choices(self) -> None:
-        assert refusal(weights="imagent") == "weights 'imagent' are neither imagenet, nor random, nor a file"
+    def test_an_unknown_word_for_weights_is_an_error_that_gives_the_choices(self) -> None:
+        assert error_of(weights="imagent") == "weights 'imagent' are neither imagenet, nor random, nor a file"
 
-    def test_efficientnet_from_a_file_equals_the_one_keras_downloads(self, monkeypatch, tmp_path: Path) -> None:
+    def test_efficientnet_from_a_file_equals_the_one_that_keras_downloads(self, monkeypatch, tmp_path: Path) -> None:
         import keras
 
         model = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))
@@ -141,7 +143,7 @@ class TestImagenet:
     @pytest.mark.parametrize(
         "error", [urllib.error.URLError("no route"), TimeoutError("timed out"), ConnectionResetError()]
     )
-    def test_fault_42_no_network_is_answered_with_three_ways_on(self, error, monkeypatch, tmp_path, capfd) -> None:
+    def test_fault_42_without_network_the_error_gives_three_ways_out(self, error, monkeypatch, tmp_path, capfd) -> None:
         def fail(*arguments: object) -> None:
             assert socket.getdefaulttimeout() == 30
             raise error
@@ -179,7 +181,7 @@ class TestUserFile:
     def load(self, path: Path, **fields: object) -> ConvBase:
         return load(**{"conv_base": str(path), "conv_base_args": {}, "size": 16, "preprocessing": "rescale", **fields})
 
-    def refusal(self, path: Path, **fields: object) -> str:
+    def error_of(self, path: Path, **fields: object) -> str:
         with pytest.raises(SpecError) as caught:
             self.load(path, **fields)
         assert "\n" not in str(caught.value)
@@ -198,33 +200,33 @@ class TestUserFile:
         if expected is not None:
             np.testing.assert_allclose(conv_base.compute(images(16)), expected, rtol=1e-4, atol=1e-5)
 
-    def test_its_last_layer_is_no_cut(self, path: Path) -> None:
+    def test_a_cut_at_its_last_layer_is_the_same_as_no_cut(self, path: Path) -> None:
         self.write(path)
         assert self.load(path, cut="top").spec == self.load(path).spec
 
-    def test_any_size_is_taken_where_the_file_leaves_it_open(self, path: Path) -> None:
+    def test_a_model_without_a_fixed_size_takes_any_size(self, path: Path) -> None:
         self.write(path, size=None)
         assert self.load(path, size=(20, 24), cut="inner").feature_shape == (18, 22, 4)
-        assert "2x2" in self.refusal(path, size=2)
+        assert "2x2" in self.error_of(path, size=2)
 
-    def test_what_does_not_go_with_a_file_is_refused(self, path: Path) -> None:
-        assert "is not a file" in self.refusal(path)
+    def test_settings_that_do_not_fit_a_keras_file_are_errors(self, path: Path) -> None:
+        assert "is not a file" in self.error_of(path)
         self.write(path)
-        assert "--preprocessing rescale, tf, torch, caffe or none" in self.refusal(path, preprocessing="own")
-        assert "takes images of 16x16, not 20x20" in self.refusal(path, size=20)
-        assert "contains its weights" in self.refusal(path, weights="random")
-        assert "it has inner, pool, top" in self.refusal(path, cut="poll")
+        assert "--preprocessing rescale, tf, torch, caffe or none" in self.error_of(path, preprocessing="own")
+        assert "takes images of 16x16, not 20x20" in self.error_of(path, size=20)
+        assert "contains its weights" in self.error_of(path, weights="random")
+        assert "it has inner, pool, top" in self.error_of(path, cut="poll")
 
-    def test_a_model_that_takes_no_single_rgb_image_is_refused(self, path: Path) -> None:
+    def test_a_model_that_does_not_map_one_rgb_image_to_one_output_is_an_error(self, path: Path) -> None:
         import keras
 
         self.write(path, channels=1, layers=[keras.layers.Flatten()])
-        assert "takes (None, 16, 16, 1) of float32, not RGB images" in self.refusal(path)
+        assert "takes (None, 16, 16, 1) of float32, not RGB images" in self.error_of(path)
         one, two = keras.Input((16, 16, 3)), keras.Input((16, 16, 3))
         keras.Model([one, two], keras.layers.Add()([one, two])).save(path)
-        assert "has 2 inputs and 1 outputs" in self.refusal(path)
+        assert "has 2 inputs and 1 outputs" in self.error_of(path)
         keras.Model(one, [keras.layers.Flatten()(one), keras.layers.ReLU()(one)]).save(path)
-        assert "has 1 inputs and 2 outputs" in self.refusal(path)
+        assert "has 1 inputs and 2 outputs" in self.error_of(path)
 
     def test_fault_39_a_lambda_does_not_run(self, path: Path, tmp_path: Path) -> None:
         import keras
@@ -232,10 +234,10 @@ class TestUserFile:
         witness = str(tmp_path / "witness")
         self.write(path, layers=[keras.layers.Lambda(lambda x: (open(witness, "w").close(), x)[1])])
         Path(witness).unlink(missing_ok=True)
-        assert "is refused: it holds a Lambda, whose code would run here" in self.refusal(path)
+        assert "is refused: it holds a Lambda, whose code would run here" in self.error_of(path)
         assert not Path(witness).exists()
 
-    def test_fault_39_custom_objects_are_refused(self, path: Path) -> None:
+    def test_fault_39_custom_objects_are_an_error(self, path: Path) -> None:
         import keras
 
         @keras.saving.register_keras_serializable("stranger")
@@ -244,11 +246,11 @@ class TestUserFile:
                 return inputs
 
         self.write(path, layers=[Custom()])
-        assert "it holds stranger>Custom" in self.refusal(path)
+        assert "it holds stranger>Custom" in self.error_of(path)
         self.rewrite(path, "config.json", lambda data: data.replace(b"stranger>Custom", b"x"))
-        assert f"it holds x of module {__name__}, which is not a class of Keras" in self.refusal(path)
+        assert f"it holds x of module {__name__}, which is not a class of Keras" in self.error_of(path)
 
-    def test_fault_39_hostile_weights_inside_are_refused(self, path: Path, tmp_path: Path) -> None:
+    def test_fault_39_an_external_link_inside_the_archive_is_an_error(self, path: Path, tmp_path: Path) -> None:
         def link_outside(data: bytes) -> bytes:
             (tmp_path / "inside.h5").write_bytes(data)
             with h5py.File(tmp_path / "inside.h5", "r+") as file:
@@ -257,25 +259,25 @@ class TestUserFile:
 
         self.write(path)
         self.rewrite(path, "model.weights.h5", link_outside)
-        assert "/stolen is a link to another place" in self.refusal(path)
+        assert "/stolen is a link to another place" in self.error_of(path)
 
-    def test_a_damaged_archive_is_refused(self, path: Path) -> None:
+    def test_a_damaged_archive_is_an_error(self, path: Path) -> None:
         self.write(path)
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-        assert f"conv base {path} is refused: File is not a zip file" in self.refusal(path)
+        assert f"conv base {path} is refused: File is not a zip file" in self.error_of(path)
         path.write_bytes(whole)
         self.rewrite(path, "config.json", lambda data: data[:-9])
-        assert "is refused" in self.refusal(path)
+        assert "is refused" in self.error_of(path)
         self.rewrite(
             path, "config.json", lambda data: json.dumps({"class_name": "Flatten", "module": "keras"}).encode()
         )
-        assert "is refused" in self.refusal(path)
+        assert "is refused" in self.error_of(path)
 
-    def test_an_archive_that_unpacks_to_far_more_is_refused(self, path: Path) -> None:
+    def test_an_archive_that_unpacks_to_far_more_than_its_size_is_an_error(self, path: Path) -> None:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("config.json", b" " * 2**24)
-        assert "config.json unpacks to 16,777,216 bytes" in self.refusal(path)
+        assert "config.json unpacks to 16,777,216 bytes" in self.error_of(path)
 
     def rewrite(self, path: Path, member: str, change) -> None:
         with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""The spec: what counts as the same features."""
+"""The spec: which settings change the fingerprint, and how two specs are compared."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ OTHER = {
 
 
 @pytest.mark.parametrize("field", OTHER)
-def test_fault_12_13_every_field_changes_the_fingerprint_and_is_named(field):
+def test_fault_12_13_a_change_of_any_field_changes_the_fingerprint_and_is_reported(field):
     other = replace(RESOLVED, **{field: OTHER[field]})
     assert other.fingerprint != RESOLVED.fingerprint
     assert [difference.field for difference in compare(RESOLVED.identity(), other.identity())] == [field]
 
 
-def test_every_field_but_the_place_of_the_weights_is_covered():
+def test_every_field_except_the_path_of_the_weights_is_tested():
     assert {field.name for field in fields(ConvBaseSpec)} - {"weights"} == set(OTHER)
 
 
-def test_the_same_weights_from_another_place_are_the_same_spec():
+def test_the_path_of_the_weights_does_not_change_the_fingerprint():
     assert replace(RESOLVED, weights="other.h5").fingerprint == RESOLVED.fingerprint
 
 
-def test_views_differ_in_the_settings_that_differ():
+def test_two_views_are_compared_setting_by_setting():
     one, other = (replace(RESOLVED, view=View(n, Augmentation(seed=n, zoom=0.1 * n))).identity() for n in (1, 2))
     named = {difference.field for difference in compare(one, other, settled=False)}
     assert named == {"view.number", "view.seed", "view.zoom"}
 
 
-def test_a_view_is_never_taken_for_a_value_that_is_not_known_yet():
+def test_a_missing_view_is_not_a_value_that_is_not_known_yet():
     view = replace(RESOLVED, view=View(1)).identity()
     assert [difference.field for difference in compare(view, ConvBaseSpec().identity(), settled=False)][-1:] == ["view"]
 
@@ -64,7 +64,7 @@ def test_a_spec_that_is_not_resolved_has_no_fingerprint():
         _ = ConvBaseSpec().fingerprint
 
 
-def test_what_is_not_known_yet_differs_from_nothing():
+def test_values_that_are_not_known_yet_are_not_compared():
     stored = RESOLVED.identity()
     asked = ConvBaseSpec(size=224, conv_base_args={"alpha": 0.35}, cut="somewhere").identity()
     assert compare(stored, asked, settled=False) == []
@@ -80,7 +80,7 @@ def test_a_difference_shows_both_values():
     "wrong",
     [{"size": 0}, {"size": (1, 2, 3)}, {"size": "150"}, {"size": True}, {"precision": "int8"}, {"resize": "cubic"}],
 )
-def test_values_out_of_range_are_refused(wrong):
+def test_values_out_of_range_are_errors(wrong):
     with pytest.raises(SpecError, match=next(iter(wrong))):
         ConvBaseSpec(**wrong)
 

@@ -1,4 +1,4 @@
-"""Heads as Keras layers, and conv base and head as one model."""
+"""Heads as Keras layers, and `assemble_model`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def three(tmp_path_factory):
 
 
 def fitted(name, labels, row=ROW, **params):
-    """A head on features of very different means and spreads, some of them constant."""
+    """Fit a head on features with very different means and deviations, some of them constant."""
     rng = np.random.default_rng(0)
     y = rng.choice(labels, 120)
     scales = np.geomspace(1e-3, 1e3, row[-1])
@@ -91,7 +91,7 @@ def test_every_way_of_pooling_rows_of_any_shape(pool, row):
     np.testing.assert_allclose(through_layers(head, NAMES[:3], X), head.predict_proba(X), atol=1e-4)
 
 
-def test_the_dense_head_keeps_its_dropout_and_it_sleeps():
+def test_the_layers_of_a_dense_head_include_its_dropout_switched_off():
     head, X = fitted("dense", [0, 1], dropout=0.5)
     from pipeline.heads.keras_layers import head_layers
 
@@ -111,7 +111,7 @@ def test_the_layers_are_copies():
 
 
 @pytest.mark.parametrize("names", [["cats", "dogs"], ["a b", "a_b", "ü.x/y", "_20_", "\udcff"], ["1", "-"]])
-def test_class_names_come_back_from_the_name_of_a_layer(names):
+def test_class_names_are_read_back_from_the_name_of_a_layer(names):
     from pipeline.heads.keras_layers import read_class_names, write_class_names
 
     safe = write_class_names(names)
@@ -120,7 +120,7 @@ def test_class_names_come_back_from_the_name_of_a_layer(names):
 
 
 @pytest.mark.parametrize("name", KERAS_HEADS)
-def test_the_model_says_of_an_image_of_any_size_what_cache_and_head_say(store, name):
+def test_the_model_gives_for_an_image_of_any_size_the_probabilities_of_features_and_head(store, name):
     model = assemble_model(store, name)
     head, (X, _) = load_head(store.heads_directory / name), store.load()
     for number in range(0, len(X), 13):
@@ -147,7 +147,7 @@ def test_only_the_head_is_trainable_and_features_pass_through_the_stores_dtype(s
     assert store.fingerprint[:12] in model.name and "svm" in model.name
 
 
-def test_a_fitted_head_that_was_never_saved_will_do(store):
+def test_a_fitted_head_need_not_be_saved(store):
     X, y = store.load("train")
     head = make_head("ridge").fit(X, y)
     image = photo_of(store, 0)
@@ -155,7 +155,7 @@ def test_a_fitted_head_that_was_never_saved_will_do(store):
     assert found == pytest.approx(head.predict_proba(store.load()[0][:1])[0, 1], abs=1e-5)
 
 
-def test_the_callers_dtype_policy_plays_no_part(store):
+def test_the_callers_dtype_policy_has_no_effect(store):
     import keras
 
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -167,13 +167,13 @@ def test_the_callers_dtype_policy_plays_no_part(store):
 
 
 @pytest.mark.parametrize("name", ["knn", "forest"])
-def test_heads_that_keras_has_no_layers_for_are_refused_with_a_way_out(store, name):
+def test_heads_without_keras_layers_are_errors_that_give_an_alternative(store, name):
     X, y = store.load("train")
     with pytest.raises(HeadError, match=f"{name} head cannot be expressed.*predict.*logistic"):
         assemble_model(store, make_head(name).fit(X, y))
 
 
-def test_heads_that_do_not_belong_are_refused(store, three):
+def test_heads_that_do_not_belong_to_the_store_are_errors(store, three):
     with pytest.raises(HeadError, match="no head 'forest'"):
         assemble_model(store, "forest")
     with pytest.raises(HeadError, match="not trained yet"):
@@ -196,7 +196,7 @@ def test_heads_that_do_not_belong_are_refused(store, three):
     assert caught.value.differences == [("fingerprint", store.fingerprint, "0" * 64)]
 
 
-def test_a_finetuned_head_brings_the_layers_above_the_cut(tmp_path):
+def test_a_model_with_a_finetuned_head_includes_the_layers_above_the_cut(tmp_path):
     from pipeline.finetune import finetune_head
     from tests.finetune.test_finetune import DENSE, TUNED, tiny_conv_base, tiny_spec
 

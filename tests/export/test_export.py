@@ -1,4 +1,4 @@
-"""Models that are handed on: written, read in a process without this package, and compared."""
+"""Exported models: written, read in a process without this package, and verified."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ import pytest
 
 from pipeline import ExportError, HeadError, ImagesError, StoreMismatch, export_model, load_head, make_head, train_heads
 from pipeline.cli.main import main
-from pipeline.export import load as load_module
 from pipeline.export.assemble import find_head
 from pipeline.export.load import load_exported
 from pipeline.export.record import KEY, read_record, with_record
 from pipeline.export.verify import compare_with_store, verify_model
-from pipeline.export.write import format_of
+from pipeline.export.write import check_request
 from pipeline.images.decode import decode_image
 from tests.exporting import KERAS_HEADS, tiny_store
 
-STRANGER = """
+WITHOUT_PACKAGE = """
 import sys, json
 import numpy as np
 import keras
@@ -44,14 +43,14 @@ def store(tmp_path_factory):
 
 @pytest.fixture
 def own_store(tmp_path):
-    """A store that a test may spoil."""
+    """A store that a test may change."""
     return tiny_store(tmp_path / "own", heads=("ridge",))
 
 
 def same_size(store, count=5):
-    """Some photos at their own size, uint8, and what cache and ridge say of them."""
+    """Return some photos at their own size, of shape (count, height, width, 3), uint8."""
     data = [(store.images.root / id).read_bytes() for id in store.images.ids[:count]]
-    return np.stack([decode_image(one, lambda height, width: (height, width)) for one in data]).astype(np.uint8)
+    return np.stack([decode_image(photo, lambda height, width: (height, width)) for photo in data]).astype(np.uint8)
 
 
 def test_a_process_without_this_package_gets_the_same_probabilities(store, tmp_path):
@@ -60,7 +59,7 @@ def test_a_process_without_this_package_gets_the_same_probabilities(store, tmp_p
     for file, one in stores.items():
         export_model(one, "ridge", file)
     np.save(tmp_path / "photos.npy", same_size(store))
-    command = [sys.executable, "-I", "-c", STRANGER, tmp_path / "photos.npy", *stores]
+    command = [sys.executable, "-I", "-c", WITHOUT_PACKAGE, tmp_path / "photos.npy", *stores]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     for one, (found, last_layer, name) in zip(stores.values(), json.loads(done.stdout.splitlines()[-1]), strict=True):
         expected = load_head(one.heads_directory / "ridge").predict_proba(one.load()[0][:5])[:, 1:]
@@ -69,14 +68,14 @@ def test_a_process_without_this_package_gets_the_same_probabilities(store, tmp_p
 
 
 @pytest.mark.parametrize("head", KERAS_HEADS)
-def test_every_head_in_a_keras_file_agrees_with_cache_and_head(store, head, tmp_path):
+def test_a_keras_file_of_every_head_agrees_with_features_and_head(store, head, tmp_path):
     export_model(store, head, tmp_path / "model.keras")
     agreement = verify_model(store, tmp_path / "model.keras")
     assert agreement.holds and agreement.largest < 1e-5 and agreement.other_labels == 0
     assert agreement.images == len(store.members("validation"))
 
 
-def test_nothing_in_a_keras_file_is_ours_and_it_says_what_it_is(store, tmp_path):
+def test_a_keras_file_needs_no_class_of_this_package_and_has_a_record(store, tmp_path):
     record = export_model(store, "svm", tmp_path / "model.keras")
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
         config, metadata = archive.read("config.json").decode(), json.loads(archive.read("metadata.json"))
@@ -87,7 +86,7 @@ def test_nothing_in_a_keras_file_is_ours_and_it_says_what_it_is(store, tmp_path)
 
 
 @pytest.mark.parametrize("format", ["savedmodel", "tflite"])
-def test_other_formats_agree_and_say_what_they_are(store, format, tmp_path):
+def test_other_formats_agree_and_have_a_record(store, format, tmp_path):
     file = tmp_path / {"savedmodel": "model", "tflite": "model.tflite"}[format]
     export_model(store, "logistic", file)
     head = load_head(store.heads_directory / "logistic")
@@ -108,14 +107,14 @@ def test_the_slides_form_takes_preprocessed_images(store, tmp_path):
     assert "24x20" in read_record(tmp_path / "slides.keras").input
 
 
-def test_onnx_without_its_packages_says_what_to_install_before_anything_is_loaded(store, tmp_path, monkeypatch):
+def test_without_the_packages_of_onnx_the_error_gives_them_before_anything_is_loaded(store, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ExportError, match="pip install onnx tf2onnx"):
         export_model(store, "no such head", tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_converter_cannot_do_is_one_line_and_no_file(store, tmp_path, monkeypatch):
+def test_an_error_of_a_converter_is_one_line_and_leaves_no_file(store, tmp_path, monkeypatch):
     import keras
 
     def fail(*arguments, **options):
@@ -132,14 +131,14 @@ def test_what_a_converter_cannot_do_is_one_line_and_no_file(store, tmp_path, mon
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "model.onnx"])
-def test_formats_without_antialiased_resizing_say_so(tmp_path, name):
+def test_formats_without_antialiased_resizing_are_an_error(tmp_path, name):
     store = tiny_store(tmp_path / "antialias", heads=("ridge",), resize="antialias")
     with pytest.raises(ExportError, match=r"no antialiased resizing.*write a \.keras file"):
         export_model(store, "ridge", tmp_path / name)
     assert not (tmp_path / name).exists()
 
 
-def test_a_float32_model_of_short_features_may_differ_by_what_the_precision_costs(tmp_path):
+def test_the_bound_is_larger_if_features_and_model_differ_in_precision(tmp_path):
     store = tiny_store(tmp_path / "short", heads=("ridge",), precision="bfloat16")
     assert main(["export", str(store.directory), str(tmp_path / "model.tflite")]) == 0
     head, predict = load_head(store.heads_directory / "ridge"), load_exported(tmp_path / "model.tflite", "tflite")
@@ -165,10 +164,10 @@ def test_onnx_agrees_where_its_packages_are_installed(store, tmp_path):
         ("model", "keras", "ends in .keras"),
         ("model.keras", "pickle", "format 'pickle' is not one of"),
         ("taken", None, "is not a SavedModel"),
-        ("taken.keras", None, "is a directory"),
+        ("taken.keras", None, "is not a keras model"),
     ],
 )
-def test_names_that_fit_no_format_are_refused_before_anything_is_loaded(store, tmp_path, name, format, words):
+def test_names_that_fit_no_format_are_errors_before_anything_is_loaded(store, tmp_path, name, format, words):
     for taken in ("taken", "taken.keras"):
         (tmp_path / taken).mkdir()
     with pytest.raises(ExportError, match=words):
@@ -176,7 +175,7 @@ def test_names_that_fit_no_format_are_refused_before_anything_is_loaded(store, t
 
 
 @pytest.mark.parametrize("name", ["model.keras", "model.tflite", "model"])
-def test_what_is_no_model_of_the_format_is_never_replaced(store, tmp_path, name):
+def test_a_file_that_is_not_a_model_of_the_format_is_never_replaced(store, tmp_path, name):
     notes = tmp_path / name
     if name == "model":
         export_model(store, "ridge", notes)
@@ -187,14 +186,15 @@ def test_what_is_no_model_of_the_format_is_never_replaced(store, tmp_path, name)
     assert notes.read_text() == "mine"
 
 
-def test_an_empty_file_and_models_of_the_format_may_be_replaced(tmp_path):
+def test_an_empty_file_and_models_of_the_format_may_be_replaced(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.export.write.find_spec", lambda package: package)  # as if ONNX were installed
     for name, start in (("a.keras", b"PK\x03\x04"), ("a.tflite", b"\x1c\0\0\0TFL3"), ("a.onnx", b"\x08\x08\x12\x07")):
         for content in (b"", start + b"more"):
             (tmp_path / name).write_bytes(content)
-            assert format_of(tmp_path / name) == name[2:]
+            assert check_request(store, tmp_path / name) == name[2:]
 
 
-def test_a_file_and_a_savedmodel_are_replaced_whole_or_not_at_all(store, tmp_path, monkeypatch):
+def test_an_error_while_writing_leaves_the_older_model_complete(store, tmp_path, monkeypatch):
     import keras
 
     for name in ("model.keras", "model"):
@@ -213,7 +213,7 @@ def test_a_file_and_a_savedmodel_are_replaced_whole_or_not_at_all(store, tmp_pat
     assert json.loads((tmp_path / "model/assets.extra" / f"{KEY}.json").read_text())["head"] == "svm"
 
 
-def test_a_model_of_another_store_or_of_another_head_is_refused(store, own_store, tmp_path):
+def test_a_model_of_another_store_or_of_another_head_is_an_error(store, own_store, tmp_path):
     file = tmp_path / "model.keras"
     export_model(own_store, "ridge", file)
     other = tiny_store(tmp_path / "other", heads=("ridge",), size=(32, 32))
@@ -232,7 +232,7 @@ def test_a_head_that_was_never_saved_cannot_be_verified(store, tmp_path):
         verify_model(store, tmp_path / "model.keras")
 
 
-def test_a_hostile_or_foreign_file_is_refused(store, tmp_path):
+def test_an_untrusted_file_and_a_file_of_another_type_are_errors(store, tmp_path):
     import keras
 
     file = tmp_path / "model.keras"
@@ -243,14 +243,14 @@ def test_a_hostile_or_foreign_file_is_refused(store, tmp_path):
         verify_model(store, file)
     file.unlink()
     record = export_model(store, "ridge", file)
-    hostile = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Lambda(lambda x: x)])
-    hostile.save(tmp_path / "hostile.keras")
-    file.write_bytes(with_record((tmp_path / "hostile.keras").read_bytes(), record))
+    lambda_model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Lambda(lambda x: x)])
+    lambda_model.save(tmp_path / "lambda.keras")
+    file.write_bytes(with_record((tmp_path / "lambda.keras").read_bytes(), record))
     with pytest.raises(ExportError, match=r"refused.*[Ll]ambda"):
         verify_model(store, file)
 
 
-def test_a_file_that_keras_saved_again_has_lost_its_record(store, tmp_path):
+def test_a_file_that_keras_saved_again_has_no_record(store, tmp_path):
     import keras
 
     export_model(store, "ridge", tmp_path / "model.keras")
@@ -260,7 +260,7 @@ def test_a_file_that_keras_saved_again_has_lost_its_record(store, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model", "model.tflite", "model.onnx", "."])
-def test_only_keras_files_can_be_verified_and_that_is_said_with_the_way_to_one(store, tmp_path, name):
+def test_verifying_another_format_is_an_error_that_gives_the_command_for_a_keras_file(store, tmp_path, name):
     with pytest.raises(ExportError, match=rf"only a \.keras file.*pipeline export {store.directory} FILE\.keras`"):
         verify_model(store, tmp_path / name)
 
@@ -272,7 +272,7 @@ def test_only_keras_files_can_be_verified_and_that_is_said_with_the_way_to_one(s
         ((8, 8), 1, r"takes arrays of shape \(None, 8, 8, 3\), not \(None, None, None, 3\)"),
     ],
 )
-def test_a_model_of_other_shapes_than_its_record_says_is_refused(store, tmp_path, sides, columns, words):
+def test_a_model_whose_shapes_are_not_those_of_its_record_is_an_error(store, tmp_path, sides, columns, words):
     import keras
 
     file = tmp_path / "model.keras"
@@ -288,7 +288,7 @@ def test_a_model_of_other_shapes_than_its_record_says_is_refused(store, tmp_path
 @pytest.mark.parametrize(
     "change", [{"format": 2}, {"head": 5}, {"classes": None}, {"classes": [1, 2]}, {"classes": "ab"}, {"surprise": 1}]
 )
-def test_a_garbled_record_is_refused(store, tmp_path, change):
+def test_a_record_with_wrong_values_is_an_error(store, tmp_path, change):
     file = tmp_path / "model.keras"
     export_model(store, "ridge", file)
     with zipfile.ZipFile(file) as source, zipfile.ZipFile(tmp_path / "garbled.keras", "w") as target:
@@ -301,7 +301,7 @@ def test_a_garbled_record_is_refused(store, tmp_path, change):
         read_record(tmp_path / "garbled.keras")
 
 
-def test_an_image_that_changed_or_is_gone_is_named(own_store, tmp_path):
+def test_an_image_that_was_changed_or_is_missing_is_an_error_that_names_it(own_store, tmp_path):
     export_model(own_store, "ridge", tmp_path / "model.keras")
     first = own_store.ids("validation")[0]
     path = own_store.images.root / first
@@ -313,7 +313,7 @@ def test_an_image_that_changed_or_is_gone_is_named(own_store, tmp_path):
         verify_model(own_store, tmp_path / "model.keras")
 
 
-def test_the_command_line_takes_the_best_head_writes_and_checks(store, tmp_path, capsys):
+def test_the_command_exports_the_best_head_and_tests_the_file(store, tmp_path, capsys):
     file = tmp_path / "new" / "model.keras"
     assert main(["export", str(store.directory), str(file)]) == 0
     said = " ".join(capsys.readouterr().out.split())
@@ -327,7 +327,7 @@ def test_the_command_line_takes_the_best_head_writes_and_checks(store, tmp_path,
     assert "on 3 images" in capsys.readouterr().out
 
 
-def test_the_command_line_refuses_with_status_2(store, tmp_path, capsys):
+def test_the_command_ends_with_status_2_for_a_missing_head_or_file(store, tmp_path, capsys):
     assert main(["export", str(store.directory), str(tmp_path / "m.keras"), "--head", "knn"]) == 2
     assert "no head 'knn'" in capsys.readouterr().err
     gone = str(tmp_path / "gone.keras")
@@ -337,33 +337,51 @@ def test_the_command_line_refuses_with_status_2(store, tmp_path, capsys):
     assert out == ""  # refused before the store is checked
 
 
-@pytest.mark.parametrize("when", ["loading", "calling"])
-def test_a_written_file_that_does_not_run_makes_the_status_1(store, tmp_path, capsys, monkeypatch, when):
-    def broken(*args):
+class BrokenModel:
+    """A model that cannot be called."""
+
+    input_shape = output_shape = (None, 1)
+
+    def __call__(self, *inputs, **options):
         raise RuntimeError("bad operation")
 
-    monkeypatch.setitem(load_module._LOADERS, "keras", broken if when == "loading" else lambda path: broken)
-    assert main(["export", str(store.directory), str(tmp_path / "m.keras"), "--head", "logistic"]) == 1
+
+def load_instead(monkeypatch, file, load):
+    """Call `load` where Keras would load `file`."""
+    import keras
+
+    load_model = keras.models.load_model
+    monkeypatch.setattr(
+        keras.models, "load_model", lambda path, **options: load() if path == file else load_model(path, **options)
+    )
+
+
+@pytest.mark.parametrize("load", [BrokenModel, BrokenModel()], ids=["calling", "loading"])
+def test_a_written_file_that_does_not_run_gives_status_1(store, tmp_path, capsys, monkeypatch, load):
+    file = tmp_path / "model.keras"
+    load_instead(monkeypatch, file, load)
+    assert main(["export", str(store.directory), str(file), "--head", "logistic"]) == 1
     assert "does not run" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_written_file_that_nothing_here_can_run_is_said_to_be_untried(store, tmp_path, capsys, monkeypatch):
-    def missing(path):
+def test_a_written_file_that_nothing_installed_can_run_is_reported_as_not_tested(store, tmp_path, capsys, monkeypatch):
+    def load():
         raise ImportError("no onnxruntime")
 
-    monkeypatch.setitem(load_module._LOADERS, "keras", missing)
-    assert main(["export", str(store.directory), str(tmp_path / "m.keras"), "--head", "logistic"]) == 0
+    file = tmp_path / "model.keras"
+    load_instead(monkeypatch, file, load)
+    assert main(["export", str(store.directory), str(file), "--head", "logistic"]) == 0
     assert "could not be tested" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_head_trained_on_names_is_refused(store):
+def test_a_head_trained_on_class_names_is_an_error(store):
     X, y = store.load("train")
     head = make_head("logistic").fit(X, np.array(store.classes)[y])
     with pytest.raises(HeadError, match="not on numbers of classes"):
         find_head(store, head)
 
 
-def test_a_model_that_says_something_else_is_found(store, tmp_path, capsys):
+def test_a_model_with_other_probabilities_gives_status_1(store, tmp_path, capsys):
     import keras
 
     file = tmp_path / "model.keras"
@@ -376,7 +394,7 @@ def test_a_model_that_says_something_else_is_found(store, tmp_path, capsys):
     assert "is more than float32 explains: 0.001" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_written_file_is_not_lost_when_the_images_to_try_it_on_are(own_store, tmp_path, capsys):
+def test_a_written_file_stays_if_the_images_to_test_it_on_are_missing(own_store, tmp_path, capsys):
     for id in own_store.images.ids:
         (own_store.images.root / id).unlink()
     file = tmp_path / "model.keras"
