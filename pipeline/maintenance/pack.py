@@ -81,25 +81,42 @@ class _Sink:
     """A file for HDF5 to write to, which reports no failed write to HDF5.
 
     HDF5 does not survive a write that fails: its caches stay dirty and the process may crash at
-    exit. So every write seems to succeed, and `check` raises the first error.
+    exit. So every write seems to succeed, what could not be written is kept in memory for HDF5 to
+    read again, and `check` raises the first error.
     """
 
     def __init__(self, file: io.FileIO, path: Path):
         self._file, self._path = file, path
         self._error: OSError | None = None
+        self._unwritten: list[tuple[int, bytes]] = []  # positions and data
 
-    def __getattr__(self, name: str) -> Any:  # reading and seeking, which HDF5 does too
+    def __getattr__(self, name: str) -> Any:  # seeking
         return getattr(self._file, name)
 
     def write(self, data: Any) -> int:
-        """Write all of `data`, or nothing after the first error."""
+        """Write all of `data` to the file, or to memory after the first error."""
+        position, left = self._file.tell(), memoryview(data)
         try:
-            left = memoryview(data)
             while left and self._error is None:
                 left = left[self._file.write(left) :]
         except OSError as error:
             self._error = error
+        if left:
+            self._unwritten.append((position, bytes(data)))
+            self._file.seek(position + len(data))
         return len(data)
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer with what was written at this position, and with zeros where nothing was."""
+        view, position = memoryview(buffer), self._file.tell()
+        size = self._file.readinto(view)
+        view[size:] = bytes(len(view) - size)
+        for start, data in self._unwritten:
+            first, last = max(start, position), min(start + len(data), position + len(view))
+            if first < last:
+                view[first - position : last - position] = data[first - start : last - start]
+        self._file.seek(position + len(view))
+        return len(view)
 
     def truncate(self, size: int | None = None) -> int:
         """Change the size of the file."""
