@@ -1,4 +1,4 @@
-"""`finetune_head`: fine-tuning as one call."""
+"""`finetune_head`: train the layers above a store's cut together with a head."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pipeline.errors import StoreError
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import remove_temporaries
 from pipeline.files.lock import lock_directory
-from pipeline.finetune.tuning import CHECKPOINT, FinetunedResult, Tuning, read_maps
+from pipeline.finetune.plan import open_maps
+from pipeline.finetune.result import FinetunedResult
+from pipeline.finetune.tuning import CHECKPOINT, Tuning
 from pipeline.heads import make_head
 from pipeline.store import FeatureStore, count_views
 from pipeline.training.save_trained_head import save_trained_head
@@ -26,79 +28,81 @@ def finetune_head(
     views: int | None = None,
     callbacks: Callbacks = SILENT,
 ) -> FinetunedResult:
-    """Fine-tune the layers above a store's cut, score the result on its validation images, save it.
+    """Fine-tune the layers above a store's cut, score the result on its validation images and save it.
+
+    Interrupted and called again, it continues after the last complete epoch.
 
     Parameters
     ----------
     store : FeatureStore
-        Cut at a layer whose output is all that the layers above need: `--cut top1`.
+        A store that was cut at a layer on whose output alone the layers above depend: `--cut top1`.
     params : mapping, optional
-        Of `FinetunedHead`: `{"learning_rate": 1e-5}`.
+        Parameters of `FinetunedHead`: `{"learning_rate": 1e-5}`.
     dense : mapping, optional
-        Of the `DenseHead` that is trained on frozen features first, with the same patience if it is
-        not given: a head that knows its training images by heart leaves nothing to tune.
+        Parameters of the `DenseHead` that is trained on frozen features first. Its patience is that of
+        `FinetunedHead` by default, as an overfitted head leaves nothing to tune.
     max_bad : float
-        The largest fraction of images without features.
+        The largest accepted fraction of images without features.
     views : int, optional
-        Views of each train image to train on, view 0 among them; all that the store has if not
-        given. Each epoch of either step draws one of them an image.
+        Number of views of each train image to train on, view 0 included; all views of the store if
+        not given. Each epoch draws one view of each image.
     callbacks : Callbacks, optional
+        `finetune_planned`, `progress`, `epoch_done`, `frozen_head_trained` and `finetune_resumed` are called.
 
     Returns
     -------
     FinetunedResult
-        Saved under `store.heads_directory / "finetuned"`.
+        The head, saved under `store.heads_directory / "finetuned"`, and its scores.
 
     Raises
     ------
     StoreError
-        The store has no cut, is not finished, has fewer views, or no train or no validation images;
-        StoreBusy where another process is fine-tuning.
+        The store has no cut, is not complete, has fewer views, or no train or no validation images.
+    StoreBusy
+        Another process is fine-tuning on this store.
     SpecError, StoreMismatch
         See `load_top_layers`.
     HeadError
-        An unknown parameter, or one out of range.
+        A parameter is unknown or out of range.
     TooManyBadImages
-    KeyboardInterrupt
-        The same call goes on after the last epoch that was finished.
+        More images than `max_bad` have no features.
 
     Notes
     -----
     Memory is bounded: maps are read from the store in shuffled blocks, and the features of the
-    frozen layers are kept in a temporary file where they would take more than half of what is free.
+    frozen layers are written to a temporary file if they take more than half of the free memory.
     """
     check_cut(store)
     check_ready(store, max_bad)
     head = make_head("finetuned", **(params or {}))
-    first = make_head("dense", **{"patience": head.patience, **(dense or {})})
+    dense_head = make_head("dense", **{"patience": head.patience, **(dense or {})})
     head.check_params()
-    first.check_params()
+    dense_head.check_params()
     from pipeline.conv_base.top_layers import load_top_layers  # imports TensorFlow
 
-    maps = read_maps(store, count_views(store.directory) if views is None else views)
+    maps = open_maps(store, count_views(store.directory) if views is None else views)
     tuning = Tuning(store, maps, load_top_layers(store.spec), callbacks)
     callbacks.finetune_planned(tuning.plan, store)
     with lock_directory(store.finetuning_directory):
         remove_temporaries(store.finetuning_directory)
-        frozen = tuning.frozen_head(first)
-        result = tuning.tune(head, *frozen)
+        result = tuning.tune(head, *tuning.train_frozen_head(dense_head))
         save_trained_head(result, store)
         (store.finetuning_directory / CHECKPOINT).unlink(missing_ok=True)
     return result
 
 
 def check_cut(store: FeatureStore) -> None:
-    """Whether a store was cut below its conv base's end.
+    """Check that a store was cut below the end of its conv base.
 
     Raises
     ------
     StoreError
-        It was not; the message names the command that makes one that is.
+        It was not; the message names the command that makes such a store.
     """
     if store.spec.cut is None:
         source, conv_base = store.images.root, store.manifest.sources["conv_base"]
         raise StoreError(
-            f"{store.directory} holds features from the end of the conv base, above which there is nothing to tune; "
+            f"{store.directory} holds features from the end of the conv base, above which there are no layers to tune; "
             f"make a store that is cut lower: `python -m pipeline features {source} --cache {store.directory}-top1 "
-            f"--conv-base {conv_base} --cut top1` with the other options as they were"
+            f"--conv-base {conv_base} --cut top1` with the other options unchanged"
         )

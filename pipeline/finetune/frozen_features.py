@@ -1,4 +1,4 @@
-"""Features at the end of a conv base, of a store that was cut lower: kept while a head is trained on them."""
+"""Compute the features at the end of a conv base from the maps of a store that was cut lower."""
 
 from __future__ import annotations
 
@@ -15,74 +15,82 @@ from pipeline.errors import StoreError
 from pipeline.heads.rows_on_demand import ArrayRows
 from pipeline.store import FeatureStore
 
-Labelled = tuple[Any, np.ndarray]  # rows (an array, or `Rows`) and their labels
+RowsAndLabels = tuple[Any, np.ndarray]  # rows are an array or `Rows`
 
 
 @contextmanager
-def frozen_features(
+def compute_frozen_features(
     top_layers: Any,
     store: FeatureStore,
-    maps: Mapping[str, Labelled],
+    maps: Mapping[str, RowsAndLabels],
     *,
     on_disk: bool,
     on_rows: Callable[[int, int], None],
 ) -> Iterator[dict[str, tuple[ArrayRows, np.ndarray]]]:
-    """What the layers above a cut make of a store's maps, all of it, as long as the block runs.
+    """Run the layers above a cut over all maps of a store; the features exist until the block ends.
 
     Parameters
     ----------
     top_layers : keras.Model
-        Of `load_top_layers`.
+        The layers above the cut; see `load_top_layers`.
     store : FeatureStore
-        Features are kept in its dtype.
+        The features have its dtype.
     maps : mapping of str to (rows, labels)
+        Maps and labels of each split.
     on_disk : bool
-        Whether to keep them in temporary files below the store, rather than in memory; a head that is
-        trained on them is the same either way.
+        Whether the features are written to temporary files below the store instead of memory. It
+        changes nothing in a head that is trained on them.
     on_rows : callable
-        Called with how many rows are done, and of how many.
+        Called with the number of rows done and the total.
+
+    Yields
+    ------
+    dict of str to (ArrayRows, labels)
+        Features and labels of each split.
 
     Raises
     ------
     StoreError
-        Features are not finite in that dtype.
+        Features are not finite in the dtype of the store.
     OSError
-        The disk is too small.
+        The disk is full.
     """
     from pipeline.heads import dense_network
 
     total, done = sum(len(y) for _, y in maps.values()), 0
-    at_a_time = dense_network.rows_per_batch(top_layers)
+    batch_rows = dense_network.rows_per_batch(top_layers)
     with ExitStack() as files:
         features = {}
         for split, (rows, y) in maps.items():
             shape = (len(y), *top_layers.output_shape[1:])
-            room = _in_file(store.finetuning_directory, shape, store.dtype) if on_disk else None
-            array = np.empty(shape, store.dtype) if room is None else files.enter_context(room)
-            for start in range(0, len(rows), at_a_time):
-                block = dense_network.predict_outputs(top_layers, rows[start : start + at_a_time])
-                with np.errstate(over="ignore"):  # it is looked for in the next line
+            if on_disk:
+                array = files.enter_context(_open_array_on_disk(store.finetuning_directory, shape, store.dtype))
+            else:
+                array = np.empty(shape, store.dtype)
+            for start in range(0, len(rows), batch_rows):
+                block = dense_network.predict_outputs(top_layers, rows[start : start + batch_rows])
+                with np.errstate(over="ignore"):  # the check two lines below finds it
                     array[start : start + len(block)] = block
-                _refuse_other_than_finite(array[start : start + len(block)], split, store)
+                _check_finite(array[start : start + len(block)], split, store)
                 done += len(block)
                 on_rows(done, total)
             features[split] = ArrayRows(array), y
         yield features
 
 
-def _refuse_other_than_finite(features: np.ndarray, split: str, store: FeatureStore) -> None:
+def _check_finite(features: np.ndarray, split: str, store: FeatureStore) -> None:
     if bad := sum(not np.isfinite(row).all() for row in features):
         other = "another --cut" if features.dtype == np.float32 else "--store-dtype float32"
         raise StoreError(
-            f"{store.directory}: above {store.spec.cut}, features of {bad} of {len(features)} {split} images in a "
-            f"row are not finite in {features.dtype}, which they must be to train on them; make a store with {other}"
+            f"{store.directory}: above {store.spec.cut}, features of {bad} of {len(features)} consecutive {split} "
+            f"images are not finite in {features.dtype}; no head can be trained on them; make a store with {other}"
         )
 
 
 @contextmanager
-def _in_file(directory: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
-    """An array in a nameless file, which is gone with its process."""
+def _open_array_on_disk(directory: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
+    """Open an array in a file without a name, which disappears with the process."""
     with tempfile.TemporaryFile(dir=directory) as file:
-        if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and not a crash when a page is written
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a crash while pages are written
             os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * np.dtype(dtype).itemsize)
         yield np.memmap(file, dtype, "w+", shape=shape)

@@ -1,27 +1,69 @@
-"""`FinetunePlan`: what fine-tuning is about to do, and the room that it takes."""
+"""`FinetunePlan`: what fine-tuning will train on, and the memory it takes."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.heads.memory import available_memory
+from pipeline.images.table import SPLITS
+from pipeline.store import FeatureStore, stack_views
+
+
+class Maps(NamedTuple):
+    """The feature maps of a store, read from disk on demand.
+
+    Attributes
+    ----------
+    splits : dict of str to (rows, labels)
+        Maps and labels of each split that has images.
+    images : ndarray of shape (n,), int64, optional
+        Equal where train rows are views of one image; None without views.
+    views : int
+        Views of each train image.
+    """
+
+    splits: dict[str, tuple[Any, np.ndarray]]
+    images: np.ndarray | None
+    views: int
+
+
+def open_maps(store: FeatureStore, views: int) -> Maps:
+    """Open the maps of a store, those of its train images in `views` views.
+
+    Raises
+    ------
+    StoreError
+        The store has fewer views.
+    """
+    splits: dict[str, tuple[Any, np.ndarray]] = {
+        split: store.on_demand(split) for split in SPLITS if len(store.members(split))
+    }
+    images = None
+    if views > 1:
+        X, y, images = stack_views(store, "train", views)
+        splits["train"] = X, y
+    return Maps(splits, images, views)
 
 
 class FinetunePlan(NamedTuple):
-    """What is about to be done.
+    """What fine-tuning is about to do.
 
     Attributes
     ----------
     parameters : int
-        Weights above the cut that will be trained.
+        Number of weights above the cut that are trained.
     images : int
-        To train on in an epoch.
+        Number of train images in an epoch.
     views : int
-        Of each train image, of which an epoch draws one.
+        Views of each train image; an epoch draws one of them.
     feature_shape : tuple of int
-        Of one image, where the top layers end.
+        Shape of the features of one image at the end of the conv base.
     feature_bytes : int
-        Of the features of all images there, kept while the head is trained on them.
+        Size of these features of all train and validation images, which the first step needs.
     on_disk : bool
-        Whether they are kept in a temporary file, as memory is short.
+        Whether they are written to a temporary file because memory is short.
     """
 
     parameters: int
@@ -30,3 +72,19 @@ class FinetunePlan(NamedTuple):
     feature_shape: tuple[int, ...]
     feature_bytes: int
     on_disk: bool
+
+
+def make_plan(store: FeatureStore, maps: Maps, top_layers: Any) -> FinetunePlan:
+    """Plan the fine-tuning of `top_layers`, a model of `load_top_layers`."""
+    shape = tuple(top_layers.output_shape[1:])
+    rows = {split: len(maps.splits[split][1]) for split in ("train", "validation")}
+    feature_bytes = sum(rows.values()) * int(np.prod(shape)) * store.dtype.itemsize
+    free = available_memory()
+    return FinetunePlan(
+        parameters=sum(int(np.prod(weight.shape)) for weight in top_layers.trainable_weights),
+        images=rows["train"] if maps.images is None else len(np.unique(maps.images)),
+        views=maps.views,
+        feature_shape=shape,
+        feature_bytes=feature_bytes,
+        on_disk=free is not None and feature_bytes > free / 2,
+    )

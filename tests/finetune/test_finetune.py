@@ -19,8 +19,9 @@ from pipeline.errors import HeadError, SpecError, StoreBusy, StoreError, StoreMi
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.lock import lock_directory
 from pipeline.finetune import finetune_head
-from pipeline.finetune.frozen_features import frozen_features
-from pipeline.finetune.tuning import Tuning, read_maps
+from pipeline.finetune.frozen_features import compute_frozen_features
+from pipeline.finetune.plan import open_maps
+from pipeline.finetune.tuning import Tuning
 from pipeline.heads import batches, compiled_network, dense_network, head_names, make_head
 from pipeline.heads.rows_on_demand import is_read_on_demand
 from pipeline.heads.saved_metrics import read_metrics
@@ -85,20 +86,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(folder: Path, tmp_path: Path):
-    """A copy of that store, without heads."""
+    """A copy of the store in `folder`, without heads."""
     return open_features(shutil.copytree(folder / "store", tmp_path / "store"))
 
 
 @pytest.fixture(scope="module")
 def done(folder: Path):
-    """What came of fine-tuning a copy of it, and the copy."""
+    """The result of fine-tuning a copy of the store, and the copy."""
     store = open_features(shutil.copytree(folder / "store", folder / "tuned"))
     return tune(store), store
 
 
 @pytest.fixture(scope="module")
 def stopped(folder: Path) -> Path:
-    """A copy on which fine-tuning was interrupted after its first epoch."""
+    """A copy of the store on which fine-tuning was interrupted after its first epoch."""
     store = open_features(shutil.copytree(folder / "store", folder / "stopped"))
     with pytest.raises(KeyboardInterrupt):
         tune(store, callbacks=Interrupting(after=1))
@@ -116,17 +117,17 @@ def tune(store, *, callbacks=SILENT, views=None, **changes):
 
 
 def tune_identity(store) -> str:
-    return Tuning(store, read_maps(store, 1), load_top_layers(store.spec), SILENT).identity_of(make_head("dense"))
+    return Tuning(store, open_maps(store, 1), load_top_layers(store.spec), SILENT).hash_training(make_head("dense"))
 
 
 class Interrupting(Callbacks):
-    """Ctrl-C after an epoch."""
+    """Interrupts after an epoch, as Ctrl-C does; records after how many epochs a run resumed."""
 
     def __init__(self, after: int):
-        self.after, self.went_on_after = after, None
+        self.after, self.resumed_after = after, None
 
     def finetune_resumed(self, epochs):
-        self.went_on_after = epochs
+        self.resumed_after = epochs
 
     def epoch_done(self, name, epoch, epochs, scores):
         if name == "finetuned" and epoch == self.after:
@@ -158,7 +159,7 @@ def end_to_end(spec: ConvBaseSpec, cut: str, head: keras.Sequential) -> keras.Mo
     return keras.Sequential([whole, copy])
 
 
-class TestItIsTheSameComputation:
+class TestEqualToTrainingEndToEnd:
     @pytest.mark.parametrize("spec", [VGG, MOBILENET], ids=["vgg16", "mobilenet_v2"])
     def test_steps_of_gradient_descent_give_the_weights_of_training_end_to_end(self, spec, monkeypatch):
         monkeypatch.setattr(compiled_network, "Adam", Sgd)
@@ -203,7 +204,7 @@ class TestItIsTheSameComputation:
 
 
 class TestTraining:
-    def test_normalisations_keep_their_statistics_and_other_weights_move(self, done):
+    def test_normalisations_do_not_change_and_other_weights_do(self, done):
         result, store = done
         before = {weight.path: weight.numpy() for weight in load_top_layers(store.spec).weights}
         top_layers = result.head.model_.get_layer("upper")
@@ -214,7 +215,7 @@ class TestTraining:
         assert {path for path in before if "bn" in path} <= still
         assert {path for path in before if path.endswith("kernel")}.isdisjoint(still)
 
-    def test_the_dropout_of_the_conv_base_stays_asleep(self, store):
+    def test_the_dropout_of_the_conv_base_is_off(self, store):
         X, y = store.load("train")
         losses = []
         for rate in (0.0, 0.99):
@@ -234,7 +235,7 @@ class TestTraining:
         assert all(history[epoch - 1] == min(history) for epoch in kept)
         assert -np.log(p).mean() <= min(history) * (1 + 1e-5)
 
-    def test_an_epoch_that_makes_it_worse_is_not_kept(self, store):
+    def test_weights_of_an_epoch_that_is_worse_are_not_kept(self, store):
         result = tune(store, learning_rate=5.0, patience=1)
         assert result.kept_epoch == 0
         assert len(result.head.history_["loss"]) == 1
@@ -246,7 +247,9 @@ class TestTraining:
         store.finetuning_directory.mkdir()
 
         def features(on_disk):
-            return frozen_features(top_layers, store, maps, on_disk=on_disk, on_rows=lambda *done: counts.append(done))
+            return compute_frozen_features(
+                top_layers, store, maps, on_disk=on_disk, on_rows=lambda *done: counts.append(done)
+            )
 
         with features(False) as in_memory, features(True) as on_disk:
             X, y = on_disk["train"]
@@ -255,26 +258,26 @@ class TestTraining:
         assert counts == 2 * [(len(y), len(y))]
         assert not list(store.finetuning_directory.iterdir())
 
-    def test_how_much_memory_is_free_changes_nothing_but_where_features_are_kept(self, folder, tmp_path, monkeypatch):
+    def test_free_memory_changes_only_where_features_are_stored(self, folder, tmp_path, monkeypatch):
         monkeypatch.setattr(batches, "RUN_BYTES", 256)  # of more than one row, and fewer than all
         plans, weights = [], []
         watch = Callbacks()
         watch.finetune_planned = lambda plan, store: plans.append(plan)
         for free in (10**9, 0):
-            monkeypatch.setattr("pipeline.finetune.tuning.available_memory", lambda free=free: free)
+            monkeypatch.setattr("pipeline.finetune.plan.available_memory", lambda free=free: free)
             store = open_features(shutil.copytree(folder / "store", tmp_path / str(free)))
             weights.append(tune(store, epochs=1, callbacks=watch).head.model_.get_weights())
         assert [plan.on_disk for plan in plans] == [False, True]
         for one, two in zip(*weights, strict=True):
             np.testing.assert_array_equal(one, two)
 
-    def test_maps_go_through_the_upper_layers_a_few_bytes_at_a_time(self, store, monkeypatch):
+    def test_maps_go_through_the_top_layers_in_small_batches(self, store, monkeypatch):
         top_layers, maps = load_top_layers(store.spec), {"train": store.on_demand("train")}
-        with frozen_features(top_layers, store, maps, on_disk=False, on_rows=lambda *done: None) as features:
+        with compute_frozen_features(top_layers, store, maps, on_disk=False, on_rows=lambda *done: None) as features:
             expected = features["train"][0][:]
         monkeypatch.setattr(dense_network, "MAX_BYTES", 5 * 4 * np.prod(store.feature_shape))
         counts = []
-        with frozen_features(
+        with compute_frozen_features(
             top_layers, store, maps, on_disk=False, on_rows=lambda *done: counts.append(done)
         ) as features:
             np.testing.assert_allclose(features["train"][0][:], expected, rtol=1e-5)
@@ -286,9 +289,9 @@ class TestTraining:
         maps = {"train": store.on_demand("train")}
         with (
             pytest.raises(
-                StoreError, match=r"store: above block_1_add, features of 15 of 15 train images in a row are not"
+                StoreError, match=r"store: above block_1_add, features of 15 of 15 consecutive train images are not"
             ),
-            frozen_features(top_layers, store, maps, on_disk=False, on_rows=lambda *done: None),
+            compute_frozen_features(top_layers, store, maps, on_disk=False, on_rows=lambda *done: None),
         ):
             pass
 
@@ -312,20 +315,20 @@ class TestTraining:
 
 
 class TestInterruptions:
-    def test_an_interrupted_training_ends_as_if_it_had_not_been(self, done, interrupted):
+    def test_a_resumed_training_gives_the_result_of_one_without_interruption(self, done, interrupted):
         whole, watch = done[0].head, Interrupting(after=99)
-        gone_on = tune(interrupted, callbacks=watch).head
-        assert watch.went_on_after == 1
-        for one, two in zip(whole.model_.get_weights(), gone_on.model_.get_weights(), strict=True):
+        resumed = tune(interrupted, callbacks=watch).head
+        assert watch.resumed_after == 1
+        for one, two in zip(whole.model_.get_weights(), resumed.model_.get_weights(), strict=True):
             np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-7)
-        assert gone_on.history_["loss"] == pytest.approx(whole.history_["loss"], rel=1e-5)
+        assert resumed.history_["loss"] == pytest.approx(whole.history_["loss"], rel=1e-5)
         assert not list(interrupted.finetuning_directory.glob("*.npz"))
 
-    def test_another_learning_rate_goes_on_from_the_head_on_frozen_features(self, done, interrupted, monkeypatch):
-        monkeypatch.setattr("pipeline.finetune.tuning.frozen_features", None)
+    def test_another_learning_rate_reuses_the_head_on_frozen_features(self, done, interrupted, monkeypatch):
+        monkeypatch.setattr("pipeline.finetune.tuning.compute_frozen_features", None)
         watch = Interrupting(after=99)
         result = tune(interrupted, learning_rate=1e-4, epochs=1, callbacks=watch)
-        assert watch.went_on_after is None
+        assert watch.resumed_after is None
         assert result.frozen["accuracy"] == done[0].frozen["accuracy"]
 
     def test_other_labels_are_another_training(self, interrupted):
@@ -333,13 +336,15 @@ class TestInterruptions:
         interrupted.images.labels[0] ^= 1
         assert tune_identity(interrupted) != before
 
-    def test_fewer_or_more_epochs_are_the_same_training(self, interrupted):
+    def test_a_training_is_resumed_with_another_number_of_epochs(self, interrupted):
         watch = Interrupting(after=99)
         assert len(tune(interrupted, epochs=2, callbacks=watch).head.history_["loss"]) == 2
-        assert watch.went_on_after == 1
+        assert watch.resumed_after == 1
 
-    @pytest.mark.parametrize("rate", [1e-3, 5.0], ids=["the last epoch is the best", "none is better than before"])
-    def test_fewer_epochs_than_were_done_give_what_so_many_would_have_given(self, folder, tmp_path, rate):
+    @pytest.mark.parametrize(
+        "rate", [1e-3, 5.0], ids=["the last epoch is the best", "no epoch is better than the start"]
+    )
+    def test_fewer_epochs_than_are_done_give_the_result_of_that_many(self, folder, tmp_path, rate):
         once, twice = (open_features(shutil.copytree(folder / "store", tmp_path / name)) for name in ("one", "two"))
         with pytest.raises(KeyboardInterrupt):
             tune(twice, learning_rate=rate, callbacks=Interrupting(after=3))
@@ -350,17 +355,17 @@ class TestInterruptions:
         for one, two in zip(expected.head.model_.get_weights(), fewer.head.model_.get_weights(), strict=True):
             np.testing.assert_array_equal(one, two)
 
-    def test_a_damaged_checkpoint_is_passed_over(self, interrupted, caplog):
+    def test_a_damaged_checkpoint_is_ignored(self, interrupted, caplog):
         path = interrupted.finetuning_directory / "checkpoint.npz"
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
         watch = Interrupting(after=99)
         tune(interrupted, epochs=1, callbacks=watch)
-        assert watch.went_on_after is None
+        assert watch.resumed_after is None
         assert "damaged" in caplog.text
 
-    def test_two_at_a_time_are_refused(self, store):
+    def test_two_runs_at_a_time_are_an_error(self, store):
         with lock_directory(store.finetuning_directory), pytest.raises(StoreBusy):
             tune(store)
 
@@ -374,27 +379,28 @@ class TestTheResult:
         assert loaded.count_parameters() == result.parameters
         assert type(loaded) is type(result.head)
 
-    def test_its_metrics_say_what_it_cost_and_what_it_was_before(self, done):
+    def test_the_metrics_hold_the_time_and_the_scores_before_tuning(self, done):
         result, store = done
         metrics = read_metrics(store.heads_directory / "finetuned")
         assert metrics["way"] == "fine-tuned"
         assert metrics["cut"] == "block_1_add"
+        assert metrics["epoch_chosen_on"] == "validation"
         assert metrics["accuracy"] == result.evaluation.accuracy
         assert metrics["frozen"]["accuracy"] == result.frozen["accuracy"]
         assert metrics["seconds_per_epoch"] > 0
         assert len(metrics["history"]["val_loss"]) == 3
 
-    def test_a_hostile_file_in_its_place_is_refused(self, done, tmp_path):
+    def test_an_untrusted_file_in_its_place_is_an_error(self, done, tmp_path):
         _, store = done
         directory = shutil.copytree(store.heads_directory / "finetuned", tmp_path / "finetuned")
         maps = keras.Input(store.feature_shape)
         flat = keras.layers.Flatten()(keras.layers.Lambda(lambda x: x + 0.0)(maps))
-        keras.Model(maps, keras.layers.Dense(1)(flat)).save(tmp_path / "hostile.keras")
-        plant(directory, (tmp_path / "hostile.keras").read_bytes())
+        keras.Model(maps, keras.layers.Dense(1)(flat)).save(tmp_path / "untrusted.keras")
+        plant(directory, (tmp_path / "untrusted.keras").read_bytes())
         with pytest.raises(HeadError, match="Lambda"):
             load_head(directory)
 
-    def test_a_head_for_other_maps_in_its_place_is_refused(self, done, tmp_path):
+    def test_a_head_for_other_maps_in_its_place_is_an_error(self, done, tmp_path):
         _, store = done
         directory = shutil.copytree(store.heads_directory / "finetuned", tmp_path / "finetuned")
         keras.Sequential([keras.Input((3, 3, 8)), keras.layers.Flatten(), keras.layers.Dense(1)]).save(
@@ -414,44 +420,45 @@ class TestTheResult:
             outputs = layer(outputs)
         np.testing.assert_allclose(outputs.numpy()[:, 0], head.predict_proba(X)[:, 1], rtol=1e-4, atol=1e-6)
 
-    def test_it_is_no_head_to_train_on_features(self, store):
+    def test_it_cannot_be_trained_on_features(self, store):
         assert "finetuned" not in head_names()
         with pytest.raises(HeadError, match="finetune"):
             make_head("finetuned").fit(*store.load("train"))
 
 
-class TestRefusals:
-    def test_a_store_without_a_cut_is_refused_with_the_command_that_makes_one(self, photos, tmp_path, fake_conv_base):
+class TestErrors:
+    def test_a_store_without_a_cut_names_the_command_that_makes_one_with_a_cut(self, photos, tmp_path, fake_conv_base):
         store = extract_features(scan_images(photos), tmp_path / "store", ConvBaseSpec(size=8))
         with pytest.raises(StoreError, match="--cut top1"):
             finetune_head(store)
 
-    def test_a_cut_that_a_connection_skips_is_refused_with_those_that_none_does(self, folder):
+    def test_a_cut_that_a_connection_skips_lists_the_other_cuts(self, folder):
         spec = load_conv_base(tiny_spec(folder, "block_2_conv")).spec
         with pytest.raises(
             SpecError, match="from the top: block_3_bn, block_3_conv, block_2_drop, block_2_add, block_1"
         ):
             load_top_layers(spec)
 
-    def test_other_weights_than_the_store_s_are_refused(self, folder):
+    def test_other_weights_than_those_of_the_store(self, folder):
         spec = load_conv_base(tiny_spec(folder)).spec
         with pytest.raises(StoreMismatch, match="sha256"):
             load_top_layers(ConvBaseSpec(**{**vars(spec), "weights_sha256": "0" * 64}))
 
     @pytest.mark.parametrize("wrong", [{"learning_rate": 0}, {"epochs": 0}, {"patience": 0}])
-    def test_parameters_out_of_range_are_refused(self, store, wrong):
+    def test_parameters_out_of_range(self, store, wrong):
         with pytest.raises(HeadError, match=next(iter(wrong))):
             tune(store, **wrong)
 
 
 class TestTheCommand:
-    def test_it_prints_both_scores_and_goes_on_after_ctrl_c(self, store, capfd):
+    def test_it_prints_the_scores_before_and_after_tuning(self, store, capfd):
         options = ["--epochs", "1", "--head-epochs", "1", "--units", "5", "--batch-size", "8"]
         assert main(["finetune", str(store.directory), *options]) == 0
-        said = capfd.readouterr().out
-        assert "finetuned" in said
-        assert "before tuning" in said
-        assert "block_1_add" in said
+        output = capfd.readouterr().out
+        assert "finetuned" in output
+        assert "before tuning" in output
+        assert "block_1_add" in output
+        assert "finetuned, before tuning: the epoch was chosen on the validation images" in output
 
     def test_the_store_is_up_to_date_for_the_number_of_blocks_too(self, folder, store, monkeypatch):
         monkeypatch.setattr("pipeline.conv_base.load.load_conv_base", None)
@@ -460,7 +467,7 @@ class TestTheCommand:
         assert again.spec.cut == "block_1_add"
 
 
-# The input of the uppermost block of one conv base of each family; the message where there is none.
+# The input of the uppermost block of one conv base of each family.
 CUTS = {
     "vgg16": "block4_pool",
     "mobilenet": "conv_pw_12_relu",
@@ -494,7 +501,7 @@ def uppermost(name: str, cut: str = "top1") -> str:
 
 class TestCuts:
     @pytest.mark.parametrize("name", CUTS)
-    def test_the_uppermost_block_begins_after(self, name):
+    def test_the_uppermost_block_follows_this_layer(self, name):
         assert uppermost(name) == CUTS[name]
 
     def test_blocks_are_counted_from_the_top(self):

@@ -28,9 +28,14 @@ DROPPED_FIRST = ("parameters", "seconds", "balanced", "views", "test")
 
 
 def print_leaderboard(title: str, rows: Sequence[Row]) -> None:
-    """Print the leaderboard on standard output."""
+    """Print the leaderboard on standard output, and name the heads whose scores are optimistic."""
     out = console.stdout()
     out.print(leaderboard(title, rows, out.width))
+    if optimistic := [str(row["head"]) for row in rows if row.get("epoch_chosen_on") == "validation"]:
+        console.say(
+            f"{', '.join(optimistic)}: the epoch was chosen on the validation images, "
+            "so these scores are slightly optimistic"
+        )
 
 
 def leaderboard(title: str, rows: Sequence[Row], width: int) -> Table:
