@@ -123,9 +123,10 @@ class ConvBaseSpec:
     weights_sha256: str | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise SpecError(f"{name} {getattr(self, name)!r} is not one of {', '.join(choices)}")
+        for setting in fields(self):
+            value, choices = getattr(self, setting.name), setting.metadata.get("choices")
+            if choices and value not in choices:
+                raise SpecError(f"{setting.name} {value!r} is not one of {', '.join(choices)}")
         try:
             canonical_json(dict(self.conv_base_args))
         except (TypeError, ValueError):
@@ -177,10 +178,6 @@ class ConvBaseSpec:
         if not self.is_resolved:
             raise SpecError("this spec has no fingerprint: load its conv base first, which fills in what is unknown")
         return sha256_of(canonical_json(self.identity()).encode())
-
-
-CHOICES = {field.name: field.metadata["choices"] for field in fields(ConvBaseSpec) if "choices" in field.metadata}
-PREPROCESSINGS, _, PRECISIONS, STORE_DTYPES = CHOICES.values()
 
 
 def compare(stored: Mapping[str, Any], asked: Mapping[str, Any], *, settled: bool = True) -> list[Difference]:
