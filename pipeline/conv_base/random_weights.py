@@ -23,8 +23,8 @@ def draw_weights(model: keras.Model, images: np.ndarray) -> None:
     With independent kernels, each ReLU adds the same positive values to the activations of every
     image, and after thirteen layers the features of all images are nearly equal. Each layer is then
     scaled so that its output has a standard deviation near 1 (D. Mishkin and J. Matas, "All you need
-    is a good init", 2016). The factor is a power of two: rounding errors, which depend on the
-    machine, do not change it.
+    is a good init", 2016). The factor is rounded to a power of two, so that it does not depend on the
+    rounding errors of a machine. It does depend on the size and the preprocessing of the images.
 
     Parameters
     ----------
