@@ -1,7 +1,7 @@
-"""Kill, starve, flip, contradict and feed garbage to the pipeline, and look at what is left.
+"""Try to break the pipeline: kills, failing disks, flipped bits, other specs and bad images.
 
     python -m scripts.torture [--images FOLDER] [--n N] [--parts a,b,c,d,e,f]
 
-Runs from the root of the checkout, on Linux. Stage one runs as a user's would, in child processes,
-on a stand-in for the conv base; only the part that times the syncs can be asked to load VGG16.
+It runs on Linux, from the root of the checkout. Stage one runs in child processes, with a fast
+replacement for the conv base; only the part that times the syncs can load VGG16.
 """

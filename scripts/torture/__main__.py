@@ -1,4 +1,4 @@
-"""The command line of the torture: what to do, in which order, and the table at the end."""
+"""The command line of the torture tests: run the parts in order and print one table."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PARTS = "abcdef"
 
 @dataclass
 class Torture:
-    """The parts, each with what it needs.
+    """The parts by letter, and what they need.
 
     Attributes
     ----------
     whole, few : Sample
-        All the images; as many as fill one shard, or one and a half.
+        All drawn images; fewer images, which fill one shard or one and a half.
     """
 
     work: Path
@@ -37,34 +37,34 @@ class Torture:
     few: Sample
 
     def a(self) -> Iterator[Result]:
-        """Kills."""
+        """Kill stage one."""
         yield kills.kill_at_every_step(self.few, self.work)
         yield kills.kill_at_random(self.whole, self.work, self.options.kills, self.options.seed)
 
     def b(self) -> Iterator[Result]:
-        """Errors of the disk."""
+        """Let the disk fail."""
         yield disk_errors.inject_errors(self.whole, self.work, self.options.operations, 1 if self.options.quick else 3)
         yield disk_errors.starve(self.whole, self.work)
 
     def c(self) -> Iterator[Result]:
-        """Flipped bits."""
+        """Flip bits of a store."""
         yield flips.flip_bits(self.whole, self.work, self.options.flips, self.options.seed)
 
     def d(self) -> Iterator[Result]:
-        """Specs."""
+        """Change each field of the spec."""
         yield specs.change_every_field(self.few, self.work)
 
     def e(self) -> Iterator[Result]:
-        """Bad images."""
+        """Put bad images among good ones."""
         yield bad_images.send_bad_images(self.few, self.work, 5 if self.options.quick else 1)
 
     def f(self) -> Iterator[Result]:
-        """The cost of the syncs."""
+        """Measure the cost of the syncs."""
         yield durability.measure_syncs(self.whole.images, self.work, self.options.durability_with_vgg16)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the parts and print what they found; 1 if any promise is broken, 2 if the images do not fit."""
+    """Run the parts and print the table; return 1 if a promise is broken, 2 if the images cannot be used."""
     options = _parser().parse_args(arguments)
     print(f"seed {options.seed}", flush=True)
     stand_ins.put_in_place(options.rows_per_shard)
@@ -95,28 +95,28 @@ def _samples(options: argparse.Namespace, work: Path) -> tuple[Sample, Sample]:
     images = scan_images(source)
     order = list(range(len(images)))
     random.Random(options.seed).shuffle(order)
-    of_two_classes = [at for at in order if images.labels[at] < 2]  # so that no class has a single image
-    whole = _drawn(images, order, options.n, work / "whole")
+    of_two_classes = [i for i in order if images.labels[i] < 2]  # so that no class has a single image
+    whole = _copy_images(images, order, options.n, work / "whole")
     few_rows = options.rows_per_shard * (2 if options.quick else 3) // 2
-    few = _drawn(images, of_two_classes, few_rows, work / "few")
-    return _filled(whole, work), _filled(few, work)
+    few = _copy_images(images, of_two_classes, few_rows, work / "few")
+    return _fill_reference(whole, work), _fill_reference(few, work)
 
 
-def _drawn(images: ImageTable, order: Sequence[int], n: int, folder: Path) -> Sample:
-    """A copy of the first `n` usable images in this order: bad ones have a part of their own."""
-    taken = 0
-    for at in order:
-        path = Path(images.paths[at])
-        if taken < n and images.readable[at] and features_of(path) is not None:
-            place = folder / images.classes[images.labels[at]] / f"{taken:06d}{path.suffix}"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, place)
-            taken += 1
+def _copy_images(images: ImageTable, order: Sequence[int], n: int, folder: Path) -> Sample:
+    """Copy the first `n` usable images of this order; bad images have a part of their own."""
+    copied = 0
+    for i in order:
+        path = Path(images.paths[i])
+        if copied < n and images.readable[i] and features_of(path) is not None:
+            copy = folder / images.classes[images.labels[i]] / f"{copied:06d}{path.suffix}"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+            copied += 1
     return Sample.of(folder)
 
 
-def _filled(sample: Sample, work: Path) -> Sample:
-    """Make the store that every other one is compared with, and look at it as at any."""
+def _fill_reference(sample: Sample, work: Path) -> Sample:
+    """Fill the store that every other one is compared with, and check it like any other."""
     cache = work / f"uninterrupted-{sample.folder.name}"
     outcome = children.run(fill, sample, cache)
     sample.seconds = outcome.value or 0.0
@@ -140,9 +140,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--operations", type=int, default=50, help="file operations that fail, the first so many (%(default)s)")
     add("--flips", type=int, default=1000, help="bits flipped (%(default)s)")
     add("--quick", action="store_true", help="one error an operation, steps of one shard, every fifth bad image")
-    add("--rows-per-shard", type=int, default=64, help="several shards of few images (%(default)s)")
+    add(
+        "--rows-per-shard", type=int, default=64, help="a small number gives several shards of few images (%(default)s)"
+    )
     add("--durability-with-vgg16", action="store_true", help="time the syncs against VGG16 with random weights")
-    add("--seed", type=int, default=0, help="of all that is drawn (%(default)s)")
+    add("--seed", type=int, default=0, help="seed of all random choices (%(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the table as JSON too")
     return parser
 

@@ -1,4 +1,4 @@
-"""The corpus of bad and odd images, each one put among good ones and sent through stage one."""
+"""Put each image of the corpus of bad and odd images among good ones and run stage one on them."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ GOOD = 6  # images around each bad one, half of them before it
 
 
 def send_bad_images(sample: Sample, work: Path, every: int = 1) -> Result:
-    """Each bad image (or each `every`-th) in a child of its own; the status, the other rows and the memory."""
+    """Extract each bad image, or each `every`-th one, in a child; check its status, the other rows and the memory."""
     result, folder = Result("a bad image among good ones"), work / "bad"
     corpus = children.run(_write_corpus, work / "corpus").value
     names = list(corpus)[::every]
-    most, hungriest = 0, ""
-    for at, name in enumerate(names, 1):
+    max_bytes, max_name = 0, ""
+    for done, name in enumerate(names, 1):
         shutil.rmtree(folder, ignore_errors=True)
-        expected = _lay_out(sample, folder)
+        _copy_good_images(sample, folder)
         (folder / "photos" / "a").joinpath(f"5-{name}").write_bytes((work / "corpus" / name).read_bytes())
         outcome = children.run(_extract, folder, orderly=True)
         if result.ran(outcome, name):
             grown = outcome.peak - outcome.value["idle"]
-            most, hungriest = max((most, hungriest), (grown, name))
+            max_bytes, max_name = max((max_bytes, max_name), (grown, name))
             result.expect(grown <= MAX_MEMORY, f"{name} took {grown >> 20} MiB")
-            _check(name, corpus[name], outcome, folder, expected, result)
+            _check(name, corpus[name], outcome, folder, sample.expected, result)
         result.tried["images"] += 1
-        result.show(at, len(names))
+        result.show(done, len(names))
     result.expect(len(names) * every >= 50, f"the corpus has {len(names) * every} images only")
-    result.notes.append(f"the most memory took {hungriest}: {most >> 20} MiB")
+    result.notes.append(f"{max_name} took the most memory: {max_bytes >> 20} MiB")
     return result.done()
 
 
 def _write_corpus(folder: Path) -> dict[str, Status]:
-    """In a child: making the bombs takes memory."""
+    """Write the corpus; in a child, because making decompression bombs takes memory."""
     folder.mkdir()
     expected = {}
     for name, data, status in bad_images():
@@ -53,22 +53,21 @@ def _write_corpus(folder: Path) -> dict[str, Status]:
     return expected
 
 
-def _lay_out(sample: Sample, folder: Path) -> dict[bytes, bytes | None]:
-    """Good images in two classes, those of the first before and after the place of the bad one."""
+def _copy_good_images(sample: Sample, folder: Path) -> None:
+    """Copy good images into two classes, so that ids of the first come before and after the bad image."""
     paths = [Path(path) for path in dict(zip(sample.images.content_keys(), sample.images.paths, strict=True)).values()]
     for number, path in enumerate(paths[:GOOD]):
-        place = folder / "photos" / "ab"[number % 2] / f"{number * 2}{path.suffix}"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, place)
-    return sample.expected
+        copy = folder / "photos" / "ab"[number % 2] / f"{number * 2}{path.suffix}"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
 
 
 def _extract(folder: Path) -> dict[str, Any]:
-    """In a child: what the store says of each image, and the memory held before it."""
+    """Extract features in a child; return status and content by id, and the memory that was used before."""
     idle = children.peak_memory()
     images = scan_images(folder / "photos")
     store = extract_features(images, folder / "cache", SPEC, batch_size=4, workers=1)
-    skipped = {one.path: None for one in images.skipped}
+    skipped = {file.path: None for file in images.skipped}
     rows = dict(zip(images.ids, store.index.contents[store.index.rows].tolist(), strict=True))
     statuses = dict(zip(images.ids, map(int, store.status), strict=True))
     return {"status": {**skipped, **statuses}, "content": rows, "idle": idle}
@@ -79,7 +78,7 @@ def _check(
 ) -> None:
     id = f"a/5-{name}"
     got, content = outcome.value["status"].get(id, "gone"), outcome.value["content"].get(id)
-    passed_over = got is None and status == Status.UNDECODABLE  # not even by its name an image
+    passed_over = got is None and status == Status.UNDECODABLE  # it was skipped: neither name nor bytes are an image's
     result.expect(got == status or passed_over, f"{name}: status {got}, not {int(status)}")
     others = dict(expected)
     if content is not None:

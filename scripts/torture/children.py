@@ -1,7 +1,7 @@
-"""Child processes, forked from a parent that has no threads and has never imported TensorFlow.
+"""Run functions in child processes, forked from a parent without threads and without TensorFlow.
 
-Where a crash at exit is to be seen, a child leaves through the interpreter's ordinary exit: it raises
-SystemExit through the frames it inherited, in which only `Workspace` has anything to clean up.
+To show a crash at exit, a child can leave through the interpreter's ordinary exit: it raises
+SystemExit through the frames that it inherited, in which only `Workspace` has anything to clean up.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from typing import Any, NamedTuple
 
 
 class Outcome(NamedTuple):
-    """How a child ended.
+    """The end of a child.
 
     Attributes
     ----------
     status : int
-        The exit status, or minus the number of the signal that ended it.
+        Exit status, or minus the number of the signal that killed it.
     value : object
-        What the job returned, if it did.
+        Return value of the job; None if it did not return.
     errors : str
-        What it wrote to standard error.
+        Text of its standard error.
     peak : int
-        The most bytes of memory it held, pages shared with its parent included.
+        Maximum memory in bytes, pages shared with its parent included.
     """
 
     status: int
@@ -44,29 +44,29 @@ class Outcome(NamedTuple):
 
 @dataclass
 class Child:
-    """A job that runs in a process of its own."""
+    """A running child process."""
 
     pid: int
     errors: int  # file descriptors of pipes: no limit on file sizes keeps an error line from arriving
     value: int
 
     def halts(self) -> bool:
-        """Wait until it stopped or ended; whether it can still be killed."""
+        """Wait until it stops or ends; return whether it stopped, so that it can be killed."""
         found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
         return found is not None and found.si_code == os.CLD_STOPPED
 
     def freeze(self) -> bool:
-        """Stop it where it is; False if it ended first."""
+        """Stop it with SIGSTOP; return False if it ended before."""
         os.kill(self.pid, signal.SIGSTOP)
         return self.halts()
 
     def kill(self) -> None:
-        """`kill -9`."""
+        """Kill it with SIGKILL."""
         os.kill(self.pid, signal.SIGKILL)
         self.wait()
 
     def wait(self) -> Outcome:
-        """Until it ended."""
+        """Wait until it ends."""
         with os.fdopen(self.errors, "rb") as errors, os.fdopen(self.value, "rb") as pipe:
             text, data = errors.read().decode(errors="replace"), pipe.read()
         _, status, usage = os.wait4(self.pid, 0)
@@ -75,8 +75,8 @@ class Child:
 
 
 def start(job: Callable[..., Any], *args: Any, orderly: bool = False) -> Child:
-    """Run `job(*args)` in a child, which ends as a program does (`orderly`) or at once, which is far cheaper."""
-    gc.freeze()  # or every child looks at all the parent has when it ends
+    """Start `job(*args)` in a child; with `orderly` it ends as a program does, otherwise at once, which is faster."""
+    gc.freeze()  # otherwise every child visits all objects of the parent when it ends
     sys.stdout.flush()
     sys.stderr.flush()
     errors, errors_end = os.pipe()
@@ -105,12 +105,12 @@ def run(job: Callable[..., Any], *args: Any, orderly: bool = False) -> Outcome:
 
 
 def peak_memory() -> int:
-    """The most bytes of memory that this process has held."""
+    """Return the maximum memory of this process so far, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 class Workspace:
-    """A temporary folder that goes away with the process that made it, not with its children."""
+    """A temporary folder that is deleted by the process that made it, not by its children."""
 
     def __enter__(self) -> Path:
         self.owner, self.path = os.getpid(), Path(tempfile.mkdtemp(prefix="torture-"))

@@ -1,4 +1,4 @@
-"""Disks that fail: errors injected into file operations, limits on file sizes, file systems that are full."""
+"""Failing disks: errors in file operations, limits on file sizes, full file systems."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .stand_ins import SPEC, tally
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE, MS_REMOUNT = 0x20000, 0x10000000, 0x4000, 1 << 18, 0x20
-PAGE = 4096  # a tmpfs gives out whole ones
+PAGE = 4096  # a tmpfs allocates whole pages
 
 
 def inject_errors(sample: Sample, work: Path, operations: int, errors: int = len(ERRORS)) -> Result:
-    """Let each of the first file operations of a run fail, with each or some of `ERRORS` in turn."""
+    """Let each of the first file operations of a run fail, with `errors` different errors in turn."""
     result, cache = Result(f"an error in each of {operations} file operations"), work / "injected"
     for number in range(1, operations + 1):
         for code in (ERRORS * 2)[number % len(ERRORS) :][:errors]:
@@ -41,7 +41,7 @@ def inject_errors(sample: Sample, work: Path, operations: int, errors: int = len
 
 
 def starve(sample: Sample, work: Path) -> Result:
-    """Runs under `ulimit -f`, and on file systems without room for all of the store."""
+    """Run stage one under `ulimit -f`, and on file systems that are too small for the store."""
     result, cache = Result("ulimit -f and full disks"), work / "starved"
     largest = max(map(len, sample.whole.values()))
     for limit in (0, 1, 512, largest // 2, largest - 1):
@@ -60,17 +60,17 @@ def starve(sample: Sample, work: Path) -> Result:
 
 
 def _check(outcome: Outcome, sample: Sample, cache: Path, result: Result, when: str) -> None:
-    """One line, no crash, nothing broken under a final name, and the next run ends as if nothing had been."""
-    said = outcome.errors.splitlines()
-    complaints = [line for line in said if line.startswith("pipeline: ")]
+    """Check for one line and no crash, whole files under final names, and a next run that completes the store."""
+    lines = outcome.errors.splitlines()
+    errors = [line for line in lines if line.startswith("pipeline: ")]
     result.crashes += outcome.status < 0
     if outcome.status == 0:
-        result.tried["went on regardless"] += 1
+        result.tried["ended without an error"] += 1
     else:
         result.tried["ended with one line"] += 1
-        clear = len(complaints) == 1 and said[-1] == complaints[0] and "Traceback" not in outcome.errors
+        is_one_line = len(errors) == 1 and lines[-1] == errors[0] and "Traceback" not in outcome.errors
         result.expect(outcome.status in (1, 2), f"{when}: ended with {outcome.status}: {last_line(outcome.errors)}")
-        result.expect(clear, f"{when}: said {outcome.errors[-300:]!r}")
+        result.expect(is_one_line, f"{when}: printed {outcome.errors[-300:]!r}")
     result.add(examine(cache, sample), when)
     if result.ran(children.run(fill, sample, cache), f"{when}, the run after it"):
         for fault in faults_when_finished(cache, sample):
@@ -100,24 +100,21 @@ def _command_with_limit(sample: Sample, cache: Path, limit: int) -> None:
 
 
 def _on_a_small_disk(sample: Sample, mount_point: Path, room: int) -> Result:
-    """In a child: fill a file system of its own, then give it room."""
+    """Fill a small file system in a child, then enlarge it and run again."""
     result, cache = Result(""), mount_point / "cache"
     mount_point.mkdir(exist_ok=True)
-    make_room = _mount_tmpfs(mount_point, room)
+    enlarge = _mount_tmpfs(mount_point, room)
     outcome = children.run(_command, sample, cache, orderly=True)
     result.expect(outcome.status != 0, f"a disk of {room} bytes held all of the store")
     result.add(examine(cache, sample), f"a full disk of {room} bytes")
-    make_room()
+    enlarge()
     _check(outcome, sample, cache, result, f"a disk of {room} bytes")
     result.tried["full disks"] += 1
     return result
 
 
 def _mount_tmpfs(mount_point: Path, room: int) -> Callable[[], None]:
-    """Mount a file system that this process and its children see, and nobody else, and that ends with them.
-
-    Returns a function that gives it room.
-    """
+    """Mount a file system that only this process and its children see; return a function that enlarges it."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def must(status: int, what: str) -> None:

@@ -1,4 +1,4 @@
-"""What the syncs cost: the same extraction with and without them, by turns."""
+"""Measure what the syncs cost: run the same extraction with and without them, in turn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPEC = ConvBaseSpec("vgg16", weights="random", size=150)  # float16, so a full s
 
 
 class LargeFeatures(CountingConvBase):
-    """Features of the shape of VGG16's, for nothing."""
+    """Features in the shape of VGG16's, at almost no cost."""
 
     def __init__(self, spec: ConvBaseSpec):
         super().__init__(spec)
@@ -37,8 +37,8 @@ class LargeFeatures(CountingConvBase):
 
 
 def measure_syncs(images: ImageTable, work: Path, vgg16: bool) -> Result:
-    """Seconds of stage one with and without syncs, and the seconds inside them; a promise with VGG16 only."""
-    base = "VGG16" if vgg16 else "a conv base that costs nothing"
+    """Measure stage one with and without syncs; only with VGG16 their share of the time is a promise."""
+    base = "VGG16" if vgg16 else "a conv base at almost no cost"
     result, shares = Result(f"the syncs, with {base}"), []
     seconds: dict[bool, list[float]] = {True: [], False: []}
     turns = TURNS_WITH_VGG16 if vgg16 else TURNS
@@ -67,7 +67,7 @@ def measure_syncs(images: ImageTable, work: Path, vgg16: bool) -> Result:
 
 
 def _timed(images: ImageTable, cache: Path, vgg16: bool, with_syncs: bool) -> tuple[float, float, int]:
-    """In a child: seconds of the run, seconds inside fsync, shards."""
+    """Run stage one in a child; return its seconds, the seconds inside fsync and the number of shards."""
     mock.patch.stopall()
     if vgg16:
         _warm_up(images, cache)
@@ -90,6 +90,6 @@ def _timed(images: ImageTable, cache: Path, vgg16: bool, with_syncs: bool) -> tu
 
 
 def _warm_up(images: ImageTable, cache: Path) -> None:
-    """Import TensorFlow and trace the model before the clock runs."""
+    """Import TensorFlow and trace the model before the time is measured."""
     shutil.rmtree(cache, ignore_errors=True)
     extract_features(images.take(np.arange(2)), cache, SPEC)

@@ -1,4 +1,4 @@
-"""A hand on every file operation below a folder, in this process."""
+"""Intercept every file operation below a folder, in this process."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ BY_DESCRIPTOR = ("os.write", "os.fsync", "os.fstat", "os.close")
 
 @dataclass(frozen=True)
 class Operation:
-    """A call that is about to be made; calling this makes it.
+    """A file operation that is about to happen; calling the object performs it.
 
     Attributes
     ----------
     number : int
-        Counted from 1.
+        Number of the operation, counted from 1.
     name : str
-        Such as `os.write`.
+        Name of the function, such as `os.write`.
     path : str
-        Of the file it is about.
+        Path of the file.
     """
 
     number: int

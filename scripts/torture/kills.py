@@ -1,4 +1,4 @@
-"""`kill -9` at random moments and at every step, each time with a second writer at the door."""
+"""`kill -9` at random moments and at every step; before each kill a second writer tries to write."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ from .results import Result
 from .stand_ins import tally
 
 MAX_REDONE = 1.0  # shards that one kill may cost
-NOTHING_TO_DO = "it was not refused"
+NOTHING_TO_DO = "no error"
 STAGES = ("kills before the run", "kills in the run", "kills after the run")
 
 
 def kill_at_random(sample: Sample, work: Path, kills: int, seed: int) -> Result:
-    """Kill stage one, over and over, at moments drawn uniformly over what it has still to do.
+    """Kill stage one repeatedly, at moments drawn uniformly over the work that is left.
 
-    A store that has all its shards is looked at, and another one begun. Only kills that hit a run
-    count.
+    A store that is complete is checked, and a new one is started. Only kills that hit a run count.
     """
     result, cache, draw = Result("a kill -9 at random"), work / "random", random.Random(seed)
     kept, counted = 0, STAGES[1]
@@ -58,8 +57,8 @@ def kill_at_random(sample: Sample, work: Path, kills: int, seed: int) -> Result:
 def kill_at_every_step(sample: Sample, work: Path) -> Result:
     """Kill a run before each of its file operations, and halfway through each that writes.
 
-    What is on the disk after an operation is what is there before the next one; a file that is
-    written is closed, and a run gives up its lock, so there is always a next one.
+    The state after an operation is the state before the next one. There is always a next one: files
+    that were written are closed, and a run releases its lock.
     """
     result, number = Result("a kill -9 at every step"), 1
     while _kill_at(sample, work, number, result, halfway=False):
@@ -73,7 +72,7 @@ def kill_at_every_step(sample: Sample, work: Path) -> Result:
 
 
 def _kill_at(sample: Sample, work: Path, number: int, result: Result, *, halfway: bool) -> bool:
-    """One kill; False if the run has no such moment."""
+    """Kill one run; return False if the run has no such operation."""
     cache = work / "steps"
     shutil.rmtree(cache, ignore_errors=True)
     tally.clear()
@@ -100,7 +99,7 @@ def _fill_and_halt(sample: Sample, cache: Path, number: int, halfway: bool) -> N
 
 
 def _strike(child: Child, sample: Sample, cache: Path, kept: int, result: Result) -> int:
-    """Send a second writer to a frozen run, kill the run, and look at what is left; rows kept."""
+    """Let a second writer meet a frozen run, kill the run and check the store; return the rows that were kept."""
     _try_second_writer(child.pid, sample, cache, result)
     computed = tally.computed
     child.kill()
@@ -123,7 +122,7 @@ def _try_second_writer(holder: int, sample: Sample, cache: Path, result: Result)
     untouched = _contents(cache) == before and tally.computed == computed
     result.expect(untouched, f"a second writer touched the store of process {holder}")
     if outcome.value == NOTHING_TO_DO and not faults_when_finished(cache, sample):
-        result.tried["second writers with nothing to do"] += 1  # all is listed; the holder is about to leave
+        result.tried["second writers with nothing to do"] += 1  # all shards are listed, the holder is about to end
         return
     message = f"{outcome.value} {outcome.errors[-200:]}"
     named = f"process {holder} " in message or (_named_holder(cache) != holder and "another process" in message)
@@ -132,7 +131,7 @@ def _try_second_writer(holder: int, sample: Sample, cache: Path, result: Result)
 
 
 def _expect_refusals(result: Result) -> None:
-    """The lock was met often enough to have been tried: on a busy machine much of a run is its start."""
+    """Check that enough second writers met the lock; on a busy machine runs hold no lock for much of their time."""
     refused, kills = result.tried["second writers refused"], result.tried[STAGES[1]]
     result.expect(10 * refused >= kills, f"of {kills} runs only {refused} were found to refuse a second writer")
 
@@ -146,7 +145,7 @@ def _refusal(sample: Sample, cache: Path) -> str:
 
 
 def _is_locked(cache: Path) -> bool:
-    """Asked of the kernel, not of the package."""
+    """Ask the kernel, not the package, whether a store is locked."""
     try:
         descriptor = os.open(cache / ".lock", os.O_RDWR)
     except FileNotFoundError:
@@ -177,7 +176,7 @@ def _finish(sample: Sample, cache: Path, kept: int, result: Result) -> None:
 
 
 def _check_finished(child: Child, sample: Sample, cache: Path, kept: int, result: Result) -> None:
-    if result.ran(child.wait(), "a run that was left alone"):
+    if result.ran(child.wait(), "a run without a kill"):
         result.add(examine(cache, sample), "at the end")
         for fault in faults_when_finished(cache, sample):
             result.expect(False, f"at the end: {fault}")

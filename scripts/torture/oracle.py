@@ -1,4 +1,4 @@
-"""What a store has to hold, and what it does hold: found out with h5py and hashlib, not with the package's reader."""
+"""What a store must hold and what it holds, read with h5py and hashlib instead of the package's reader."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from pipeline.images.status import Status
 
 from .stand_ins import SIDE, SPEC, quarters, tally
 
-BATCH = 8  # divides the rows of a shard, so that none of the next one is computed with it
+BATCH = 8  # images per forward pass
 
 
 @dataclass
 class Sample:
-    """Images, and the store that an uninterrupted run makes of them.
+    """Images, and the store that an uninterrupted run makes from them.
 
     Attributes
     ----------
     folder : Path
-        Of the images.
+        Folder of the images.
     images : ImageTable
     expected : dict
-        For the sha256 of each image: its features as bytes, None if it has none.
+        Features as bytes by the sha256 of the image; None for an image without features.
     whole : dict
-        Name and bytes of each shard.
+        Bytes of each shard by its name.
     rows : int
-        In all shards.
+        Rows of all shards.
     shard_rows : int
-        In the first, the largest one.
+        Rows of the first shard, which is the largest.
     seconds : float
-        Of the uninterrupted run.
+        Duration of the uninterrupted run.
     """
 
     folder: Path
@@ -53,14 +53,14 @@ class Sample:
 
     @classmethod
     def of(cls, folder: Path) -> Sample:
-        """The images of a folder, each one's features computed by itself."""
+        """Scan a folder and compute the expected features of each image."""
         images = scan_images(folder)
         expected = {key: features_of(Path(path)) for key, path in zip(images.content_keys(), images.paths, strict=True)}
         return cls(folder, images, expected)
 
 
 def features_of(path: Path) -> bytes | None:
-    """The features of one image, by no more than the decoder."""
+    """Compute the features of one image with the decoder alone; None if it cannot be decoded."""
     try:
         return quarters(decode_image(path.read_bytes(), (SIDE, SIDE))[None])[0].tobytes()
     except DecodeError:
@@ -68,7 +68,7 @@ def features_of(path: Path) -> bytes | None:
 
 
 def fill(sample: Sample, cache: Path) -> float:
-    """Stage one, as a script would run it; for a child. Returns its seconds."""
+    """Run stage one, in a child; return its seconds."""
     start = time.monotonic()
     tally.stage = 1
     extract_features(sample.images, cache, SPEC, batch_size=BATCH, workers=2)
@@ -78,7 +78,7 @@ def fill(sample: Sample, cache: Path) -> float:
 
 @dataclass
 class Findings:
-    """What is wrong with a store."""
+    """What `examine` found in a store."""
 
     wrong_rows: int = 0
     bad_files: list[str] = field(default_factory=list)
@@ -86,12 +86,12 @@ class Findings:
 
     @property
     def kept(self) -> int:
-        """Rows that need not be computed again."""
+        """Number of rows that need not be computed again."""
         return sum(self.rows.values())
 
 
 def examine(cache: Path, sample: Sample) -> Findings:
-    """Look at everything under a final name, whether it is listed or not."""
+    """Check every file that has its final name, whether the manifest lists it or not."""
     found = Findings()
     for path in sorted((cache / "shards").glob("[!.]*")):
         data = path.read_bytes()
@@ -111,7 +111,7 @@ def examine(cache: Path, sample: Sample) -> Findings:
 
 
 def count_wrong_rows(data: bytes, expected: dict[bytes, bytes | None]) -> tuple[int, int]:
-    """Rows of a shard that are not their image's, and rows in all; (0, 0) if it cannot be read."""
+    """Count the rows of a shard that are not their image's, and all rows; (0, 0) if it cannot be read."""
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             ids, status, features = (file[name][:] for name in ("ids", "status", "features"))
@@ -148,7 +148,7 @@ def _faults_of_the_manifest(cache: Path) -> list[str]:
 
 
 def faults_when_finished(cache: Path, sample: Sample) -> list[str]:
-    """What keeps a store from being the uninterrupted run's, its reader included."""
+    """List the differences between a store and that of the uninterrupted run; the package reads it too."""
     shards = {path.name: path.read_bytes() for path in sorted((cache / "shards").glob("*"))}
     faults = [f"{name} is missing or differs" for name, data in sample.whole.items() if shards.pop(name, None) != data]
     faults += [f"{name} is left over" for name in shards]
@@ -168,5 +168,5 @@ def _faults_of_reading(store: Any, sample: Sample) -> list[str]:
     faults = [] if list(ids) == good else [f"the reader gives {len(ids)} images, not {len(good)}"]
     for id, row, label in zip(ids, X, y, strict=True):
         if row.tobytes() != sample.expected[content[id]] or store.classes[label] != id.split("/")[0]:
-            faults.append(f"the reader gives {id} another's features or label")
+            faults.append(f"the reader gives {id} wrong features or a wrong label")
     return faults

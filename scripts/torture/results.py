@@ -1,4 +1,4 @@
-"""What each part found, and the one table at the end."""
+"""The result of each part, and the table of all of them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ MAX_SHOWN = 5  # broken promises of a part; the JSON has all
 
 @dataclass
 class Result:
-    """A part of the torture.
+    """The result of a part.
 
     Attributes
     ----------
     tried : Counter
-        What was done, how often.
+        Number of times by what was done.
     redone : float, optional
-        The most rows that one kill cost, over the rows of a shard.
+        Maximum number of rows lost by one kill, divided by the rows of a shard.
     broken : list of str
-        Promises that were not kept.
+        Descriptions of broken promises.
     """
 
     part: str
@@ -42,61 +42,61 @@ class Result:
     def __post_init__(self) -> None:
         self._start = self._last = time.monotonic()
 
-    def expect(self, kept: bool, otherwise: str) -> None:
-        """A promise; what it means that it was not kept."""
-        if not kept:
-            self.broken.append(otherwise)
+    def expect(self, holds: bool, problem: str) -> None:
+        """Record a broken promise, unless it holds."""
+        if not holds:
+            self.broken.append(problem)
 
     def add(self, found: Findings, when: str) -> None:
-        """Count what the oracle found wrong."""
+        """Count the faults that the oracle found."""
         self.wrong_rows += found.wrong_rows
         self.bad_files += len(found.bad_files)
         self.expect(not found.wrong_rows, f"{when}: {found.wrong_rows} wrong rows")
         self.expect(not found.bad_files, f"{when}: {', '.join(found.bad_files)}")
 
     def ran(self, outcome: Outcome, when: str) -> bool:
-        """A child that was to end well did."""
+        """Check that a child ended with status 0; return whether it did."""
         self.crashes += outcome.status < 0
         self.expect(outcome.status == 0, f"{when}: ended with {outcome.status}: {last_line(outcome.errors)}")
         return outcome.status == 0
 
     def show(self, done: int, total: int | None = None) -> None:
-        """Progress, now and then."""
+        """Print the progress, at most every `SHOW_EVERY` seconds."""
         if time.monotonic() - self._last > SHOW_EVERY or done == total:
             self._last = time.monotonic()
             of_total = "" if total is None else f" of {total}"
             print(f"{self.part}: {done}{of_total}, {len(self.broken)} broken", file=sys.stderr, flush=True)
 
     def done(self) -> Result:
-        """Take the time."""
+        """Stop the time; return the result."""
         self.seconds = round(time.monotonic() - self._start, 1)
         return self
 
     def to_json(self) -> dict[str, Any]:
-        """All of it."""
-        return {**{one.name: getattr(self, one.name) for one in fields(self)}, "verdict": self.verdict}
+        """Return all fields and the verdict."""
+        return {**{field.name: getattr(self, field.name) for field in fields(self)}, "verdict": self.verdict}
 
     @property
     def verdict(self) -> str:
-        """One word."""
+        """`kept`, or the number of broken promises."""
         return f"BROKEN ({len(self.broken)})" if self.broken else "kept"
 
 
 def last_line(text: str) -> str:
-    """What a process said last."""
-    return (text.strip().splitlines() or ["nothing said"])[-1]
+    """Return the last line of the output of a process."""
+    return (text.strip().splitlines() or ["no output"])[-1]
 
 
 def table(results: list[Result]) -> str:
-    """A Markdown table, a line a part, and below it what was broken or is worth knowing."""
+    """Return a Markdown table with a line per part, followed by notes and broken promises."""
     lines = ["| part | tried | wrong rows | bad final files | redone, shards a kill | crashes | seconds | promises |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
-    for one in results:
-        tried = ", ".join(f"{n:,} {what}" for what, n in one.tried.items())
-        redone = "" if one.redone is None else f"{one.redone:.2f}"
-        cells = [one.part, tried, one.wrong_rows, one.bad_files, redone, one.crashes, one.seconds, one.verdict]
+    for part in results:
+        tried = ", ".join(f"{n:,} {what}" for what, n in part.tried.items())
+        redone = "" if part.redone is None else f"{part.redone:.2f}"
+        cells = [part.part, tried, part.wrong_rows, part.bad_files, redone, part.crashes, part.seconds, part.verdict]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    for one in results:
-        lines += [f"{one.part}: {note}" for note in one.notes]
-        lines += [f"BROKEN {one.part}: {text}" for text in one.broken[:MAX_SHOWN]]
+    for part in results:
+        lines += [f"{part.part}: {note}" for note in part.notes]
+        lines += [f"BROKEN {part.part}: {text}" for text in part.broken[:MAX_SHOWN]]
     return "\n".join(lines)

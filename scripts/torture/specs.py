@@ -1,4 +1,4 @@
-"""Every field of the spec changed alone: refused by name, and the store left as it was."""
+"""Change each field of the spec alone: the error must name the field, and the store must not change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _another_decoder(spec: ConvBaseSpec, work: Path) -> ConvBaseSpec:
     return spec
 
 
-# For each field: how it is changed, and the field that the refusal has to name.
+# For each field: how it is changed, and the field that the error must name.
 CHANGES: dict[str, tuple[Change, str]] = {
     "conv_base": (_asking(conv_base="vgg19"), "conv_base"),
     "conv_base_args": (_asking(conv_base_args={"alpha": 0.5}), "conv_base_args"),
@@ -56,7 +56,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
 
 
 def change_every_field(sample: Sample, work: Path) -> Result:
-    """Ask a store for another spec, one field at a time, and for its own one at last."""
+    """Ask a store for another spec, one field at a time."""
     result = Result("a field of the spec changed alone")
     for field in fields(ConvBaseSpec):
         if field.name not in CHANGES:
@@ -69,10 +69,10 @@ def change_every_field(sample: Sample, work: Path) -> Result:
         before = _contents(folder)
         outcome = children.run(_refusal, sample, folder, spec, change)
         result.ran(outcome, field.name)
-        found, message = outcome.value or (None, "no answer")
+        found, message = outcome.value or (None, "no message")
         refused = found == [named] and f"{named}: " in message and "\n" not in message
         result.expect(refused, f"{field.name}: {message}, fields {found}, not {named}")
-        result.expect(_contents(folder) == before, f"{field.name}: the refusal changed the store")
+        result.expect(_contents(folder) == before, f"{field.name}: the failed run changed the store")
         result.tried["fields refused by name"] += refused
     return result.done()
 
@@ -95,7 +95,7 @@ def _refusal(sample: Sample, folder: Path, spec: ConvBaseSpec, change: Change) -
         _fill(sample, folder, change(spec, folder))
     except StoreMismatch as error:
         return [difference[0] for difference in error.differences], str(error)
-    return None, "it was not refused"
+    return None, "no error"
 
 
 def _contents(folder: Path) -> dict[Path, bytes]:

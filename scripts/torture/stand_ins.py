@@ -1,4 +1,4 @@
-"""What stands in for the conv base: exact, cheap, and keeping count where a killed child cannot take it along."""
+"""A replacement for the conv base: exact, fast, and with counts that survive the kill of a child."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SPEC = ConvBaseSpec("vgg16", weights="random", size=SIDE, store_dtype="float32")
 
 
 class Tally:
-    """Numbers in memory that a child shares with its parent and leaves behind when it is killed."""
+    """Numbers in memory that a child shares with its parent, so that they survive its kill."""
 
     def __init__(self) -> None:
         self._numbers = np.frombuffer(mmap.mmap(-1, 16), np.int64)
 
     @property
     def computed(self) -> int:
-        """Rows that went through the conv base."""
+        """Number of rows that were computed."""
         return int(self._numbers[0])
 
     @computed.setter
@@ -34,7 +34,7 @@ class Tally:
 
     @property
     def stage(self) -> int:
-        """0 before a run, 1 in it, 2 after it; or whether a fault was injected."""
+        """0 before a run, 1 during it, 2 after it; for injected errors, whether one was raised."""
         return int(self._numbers[1])
 
     @stage.setter
@@ -42,7 +42,7 @@ class Tally:
         self._numbers[1] = stage
 
     def clear(self) -> None:
-        """Before another child starts."""
+        """Set all numbers to 0."""
         self._numbers[:] = 0
 
 
@@ -50,7 +50,7 @@ tally = Tally()
 
 
 class CountingConvBase(FakeConvBase):
-    """`FakeConvBase`, to the last bit the same for any batch, and with a tally that outlives it."""
+    """`FakeConvBase` whose features do not depend on the batch in any bit, and which counts in the tally."""
 
     def __init__(self, spec: ConvBaseSpec):
         super().__init__(spec)
@@ -64,7 +64,7 @@ class CountingConvBase(FakeConvBase):
 
 
 def quarters(batch: np.ndarray) -> np.ndarray:
-    """The mean colour of each quarter, in 64ths of a level: sums of integers have no order.
+    """Compute the mean colour of each quarter, in 64ths of a level: sums of integers do not depend on the order.
 
     (b, h, w, 3) -> (b, 2, 2, 3), float32.
     """
@@ -74,7 +74,7 @@ def quarters(batch: np.ndarray) -> np.ndarray:
 
 
 def put_in_place(rows_per_shard: int) -> None:
-    """From now on stage one, here and in every child, runs without TensorFlow and in small shards."""
+    """Replace the conv base, here and in every later child, and make shards small."""
     mock.patch("pipeline.conv_base.load.load_conv_base", CountingConvBase).start()
     mock.patch("pipeline.cli.console.start_tensorflow_quietly", lambda: None).start()
     mock.patch("pipeline.extraction.plan.MAX_ROWS", rows_per_shard).start()

@@ -1,4 +1,4 @@
-"""The torture's parts, at reduced counts; and that each of them notices a pipeline that breaks its promise."""
+"""The parts of the torture tests with reduced counts; each of them must notice a pipeline that breaks a promise."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.fakes import photo_folder
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--n", "40", "--rows-per-shard", "16", "--quick", "--kills", "0", "--seed", "1"]
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel for what only Linux has")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 
 def torture(tmp_path: Path, *arguments: str, breaking: str = "") -> tuple[int, list[dict], str]:
-    """Run parts of the torture in a process without threads, on a pipeline that `breaking` may break."""
+    """Run parts of the torture tests in a new process; the code in `breaking` may break the pipeline first."""
     code = f"{breaking}\nimport sys\nfrom scripts.torture.__main__ import main\nsys.exit(main(sys.argv[1:]))"
     report, photos = tmp_path / "report.json", photo_folder(tmp_path / "photos", 20)
     done = subprocess.run(
@@ -35,7 +35,7 @@ def torture(tmp_path: Path, *arguments: str, breaking: str = "") -> tuple[int, l
     return done.returncode, parts, done.stdout + done.stderr
 
 
-def test_fault_01_06_07_kills_cost_one_shard_at_most_and_second_writers_are_refused(tmp_path):
+def test_fault_01_06_07_a_kill_costs_one_shard_at_most_and_second_writers_get_an_error(tmp_path):
     status, (steps, moments), said = torture(tmp_path, "--parts", "a", "--kills", "20")
     assert status == 0, said
     assert steps["tried"]["steps"] > 30 and steps["tried"]["second writers refused"] > 30
@@ -55,7 +55,7 @@ def test_fault_09_a_flipped_bit_anywhere_is_detected_or_without_effect(tmp_path)
     assert flips["tried"]["detected"] + flips["tried"].get("without effect", 0) == 100
 
 
-def test_fault_12_13_every_field_of_the_spec_is_refused_by_name(tmp_path):
+def test_fault_12_13_a_change_of_any_field_of_the_spec_is_an_error_with_its_name(tmp_path):
     status, (specs,), said = torture(tmp_path, "--parts", "d")
     assert status == 0, said
     assert specs["tried"] == {"fields refused by name": 13}
@@ -86,7 +86,7 @@ HAS_NO_LOCK = """
 import contextlib, pipeline.store.write_store
 pipeline.store.write_store.lock_directory = lambda directory: contextlib.nullcontext(directory.mkdir(exist_ok=True))
 """
-SAYS_TWO_LINES = """
+PRINTS_TWO_LINES = """
 import sys, pipeline.cli.exit as ending
 def print_error(error, program, resume_hint):
     print(f"{program}: {error}\\nsorry", file=sys.stderr)
@@ -101,19 +101,19 @@ shard.sha256_of_file = lambda path: Any()
 shard.Shard.read = lambda self, rows: np.asarray(self._map()[rows])
 """
 IGNORES_A_FIELD = """
-import pipeline.extraction.fill_store as extract, pipeline.extraction.spec_check as matching
-compare = extract.compare
-matching.compare = lambda *args, **kwargs: [one for one in compare(*args, **kwargs) if one.field != "resize"]
-extract.compare = matching.compare
+import pipeline.extraction.fill_store as fill_store, pipeline.extraction.spec_check as spec_check
+compare = fill_store.compare
+spec_check.compare = lambda *args, **kwargs: [found for found in compare(*args, **kwargs) if found.field != "resize"]
+fill_store.compare = spec_check.compare
 """
 PAINTS_BAD_IMAGES_GREY = """
-import numpy as np, pipeline.extraction.decode_ahead as rows
-real = rows._decode
+import numpy as np, pipeline.extraction.decode_ahead as decoding
+real = decoding._decode
 def decode(task, size, resize, row_of):
     done = real(task, size, resize, row_of)
     grey = np.full((*size, 3), 127, np.float32)
-    return done if done.pixels is not None else rows.Decoded(task, grey, rows.Status.OK)
-rows._decode = decode
+    return done if done.pixels is not None else decoding.Decoded(task, grey, decoding.Status.OK)
+decoding._decode = decode
 """
 FORGETS_WHAT_IT_WROTE = """
 from pipeline.store import StoreWriter
@@ -138,9 +138,9 @@ writing.build_shard = build
             ["cannot be read", "were found to refuse a second writer", "rows where"],
             id="writes in place, has no lock, forgets what it wrote",
         ),
-        pytest.param("b", SAYS_TWO_LINES, ["sorry"], id="says two lines"),
+        pytest.param("b", PRINTS_TWO_LINES, ["sorry"], id="prints two lines"),
         pytest.param("c", READS_UNCHECKED, ["read as something else"], id="reads unchecked"),
-        pytest.param("d", IGNORES_A_FIELD, ["resize: it was not refused"], id="ignores a field"),
+        pytest.param("d", IGNORES_A_FIELD, ["resize: no error"], id="ignores a field"),
         pytest.param("e", PAINTS_BAD_IMAGES_GREY, ["status 1, not 2"], id="paints bad images grey"),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_broken_promise_is_noticed(tmp_path, parts, breaking, complaints):
     assert status == 1 and all(complaint in broken for complaint in complaints), said
 
 
-def test_a_store_that_is_wrong_from_the_start_is_compared_with_nothing(tmp_path):
+def test_a_wrong_reference_store_ends_the_torture_tests(tmp_path):
     status, found, said = torture(tmp_path, "--parts", "d", breaking=SHIFTS_ROWS)
     assert status == 1 and found == [] and "the run to compare with is wrong itself" in said
 
@@ -161,7 +161,7 @@ def test_fault_01_nothing_of_the_next_shard_is_computed_before_one_is_written(
     real, computed = StoreWriter.put_shard, []
 
     def put_shard(writer, content, bad):
-        time.sleep(0.2)  # for whoever would go on meanwhile
+        time.sleep(0.2)  # time in which a thread could compute the next shard
         computed.append((content.stop, fake_conv_base.seen))
         real(writer, content, bad)
 
