@@ -42,7 +42,7 @@ def test_fault_01_06_07_a_kill_costs_one_shard_at_most_and_second_writers_get_an
     assert moments["tried"]["kills in the run"] == 20
 
 
-def test_fault_04_an_error_in_any_of_the_first_file_operations_is_said_one_line_errors(tmp_path):
+def test_fault_04_an_error_in_any_of_the_first_file_operations_is_one_line(tmp_path):
     status, (injected, starved), said = torture(tmp_path, "--parts", "b", "--operations", "50")
     assert status == 0, said
     assert sum(injected["tried"].values()) == 50 and injected["tried"]["ended with one line"] > 40
@@ -87,11 +87,11 @@ import contextlib, pipeline.store.write_store
 pipeline.store.write_store.lock_directory = lambda directory: contextlib.nullcontext(directory.mkdir(exist_ok=True))
 """
 PRINTS_TWO_LINES = """
-import sys, pipeline.cli.exit as ending
+import sys, pipeline.cli.exit as exit_module
 def print_error(error, program, resume_hint):
     print(f"{program}: {error}\\nsorry", file=sys.stderr)
     return getattr(error, "exit_status", 1)
-ending._print_error = print_error
+exit_module._print_error = print_error
 """
 READS_UNCHECKED = """
 import numpy as np, pipeline.store.shard_file as shard
