@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from pipeline.heads.calibration import CalibratedHead
 from pipeline.heads.folds import Split
-from pipeline.heads.grid_search import ALPHA_GRID, C_GRID, SVM_C_GRID, Choice
+from pipeline.heads.grid_search import ALPHA_GRID, C_GRID, SVM_C_GRID, Choice, one_core_per_thread
 from pipeline.heads.pipeline_head import ClassWeight, PipelineHead
 
 
@@ -73,7 +73,7 @@ class RidgeHead(CalibratedHead):
     """
 
     name = "ridge"
-    training_copies = 4
+    training_copies = 7
     choice: ClassVar[Choice] = Choice("alpha", "alpha", ALPHA_GRID, fallback=1.0)
 
     alpha: float | None = None
@@ -91,7 +91,8 @@ class RidgeHead(CalibratedHead):
     ) -> list[float]:
         targets = 2.0 * (y[:, None] == self.classes_[1 if len(self.classes_) == 2 else 0 :]) - 1
         weights = compute_sample_weight(self.class_weight, y)
-        return [-error for error in ridge_errors(scaled, targets, weights, grid, splits)]
+        with one_core_per_thread():
+            return [-error for error in ridge_errors(scaled, targets, weights, grid, splits)]
 
 
 def ridge_errors(
@@ -111,18 +112,23 @@ def ridge_errors(
     splits : sequence of (train, test)
     """
     if len(X) < X.shape[1]:  # (n, n) coordinates with the same inner products
-        eigenvalues, vectors = scipy.linalg.eigh(X.astype(np.float64) @ X.T, driver="evd")
+        eigenvalues, vectors = scipy.linalg.eigh(X.astype(np.float64) @ X.T, driver="evd", overwrite_a=True)
         X = vectors * np.sqrt(np.maximum(eigenvalues, 0))
-    errors = np.zeros((len(alphas), len(splits)))
+    d, errors = X.shape[1], np.zeros((len(alphas), len(splits)))
+    rows = np.hstack([X, targets, np.ones((len(X), 1))], dtype=np.float64)  # (n, d + k + 1)
+    rows *= np.sqrt(weights)[:, None]
+    total = rows.T @ rows
     for fold, (train, test) in enumerate(splits):
-        mean, goal = (np.average(part[train], axis=0, weights=weights[train]) for part in (X, targets))
-        root = np.sqrt(weights[train, None])
-        centred = X[train] - mean  # (n_train, d), float64
-        centred *= root
-        gram, right = centred.T @ centred, centred.T @ (root * (targets[train] - goal))
-        held_out = X[test] - mean
+        left_out = rows[np.setdiff1d(np.arange(len(X)), train)]
+        moments = total - left_out.T @ left_out
+        means = moments[-1] / moments[-1, -1]
+        moments -= np.outer(moments[-1], means)
+        gram, right = moments[:d, :d], moments[:d, d:-1]
+        centred = rows[test] - rows[test, -1:] * means
         for i, alpha in enumerate(alphas):
-            coef = scipy.linalg.solve(gram + alpha * np.eye(len(gram)), right, assume_a="pos")
-            squares = (targets[test] - goal - held_out @ coef) ** 2
-            errors[i, fold] = np.average(squares.mean(axis=1), weights=weights[test])
+            penalised = gram.copy()
+            penalised[np.diag_indices(d)] += alpha
+            factor = scipy.linalg.cho_factor(penalised, overwrite_a=True, check_finite=False)
+            residuals = centred[:, d:-1] - centred[:, :d] @ scipy.linalg.cho_solve(factor, right)
+            errors[i, fold] = np.mean(residuals**2) * len(test) / np.sum(weights[test])
     return errors.mean(axis=1).tolist()

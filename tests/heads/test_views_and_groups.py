@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neural_network import MLPClassifier
 
 from pipeline import ConvBaseSpec, StoreError, extract_features, load_head, make_head, scan_images, train_heads
@@ -235,6 +235,19 @@ def test_a_store_s_views_are_trained_on_and_view_0_is_scored(store, monkeypatch)
         assert result.views == 3 and result.evaluation.n == n_validation
         metrics = read_metrics(store.heads_directory / result.name)
         assert metrics["views"] == 3 and metrics["train_images"] == n
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_images_of_one_group_of_the_user_stay_on_one_side_of_every_fold(store, views, monkeypatch):
+    splits = []
+    fit = GridSearchCV.fit
+    monkeypatch.setattr(GridSearchCV, "fit", lambda search, X, y: splits.extend(search.cv) or fit(search, X, y))
+    members = store.members("train")
+    store.images.groups[members] = np.arange(len(members)) // 4
+    train_heads(store, ["knn"], views=views)
+    groups = np.tile(np.arange(len(members)) // 4, views)
+    assert len(splits) == 5
+    assert not any(set(groups[train]) & set(groups[test]) for train, test in splits)
 
 
 @pytest.mark.parametrize("name", ["mlp", "ridge", "svm"])
