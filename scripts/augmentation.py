@@ -1,9 +1,9 @@
-"""What augmentation is worth on few images, from the cache and online: python scripts/augmentation.py PHOTOS.
+"""Measure the gain from augmentation on few images: python scripts/augmentation.py PHOTOS.
 
-For each seed some train images are drawn and a head is trained on them without augmentation, on
-cached views, and as the slides do it: Keras' random layers in front of the frozen conv base, which
-then runs on every image in every epoch. All are scored on the same validation images, never
-augmented. Prints a Markdown table.
+For each seed, the script draws some train images and trains heads on them in three ways: without
+augmentation, on cached views, and as the slides do it, with Keras' random layers in front of the
+frozen conv base, which then runs on every image in every epoch. All heads are scored on the same
+validation images without augmentation. The script prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ONLINE = "online, the slides' way"
 
 
 class Trained(NamedTuple):
-    """One head of one seed."""
+    """The scores of one head trained with one seed."""
 
     way: str
     head: str
@@ -46,72 +46,70 @@ class Trained(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
-    options = _options(arguments)
+    """Measure, and print the table."""
+    options = _parse(arguments)
     images = scan_images(options.images)
-    draws = [_balanced(images, options.train, seed) for seed in range(options.seeds)]
-    store = _store(images, draws, options)
+    draws = [_draw_balanced(images, options.train, seed) for seed in range(options.seeds)]
+    store = _fill_store(images, draws, options)
     conv_base = load_stored_conv_base(store, Callbacks())
-    seconds_a_pass = _seconds_a_pass(store, conv_base)
+    seconds_per_image = _measure_seconds_per_image(store, conv_base)
     results: list[Trained] = []
     for seed, draw in enumerate(draws):
         drawn = np.flatnonzero(np.isin(store.ids("train"), [images.ids[row] for row in draw.tolist()]))
-        results += _on_views(store, drawn, options, seed, seconds_a_pass)
+        results += _train_on_views(store, drawn, options, seed, seconds_per_image)
         if not options.no_online:
-            results.append(_online(store, conv_base, drawn, options, seed))
+            results.append(_train_online(store, conv_base, drawn, options, seed))
         print(f"seed {seed} done", flush=True)
     print(
         f"\n{options.train} train and {len(store.members('validation'))} validation images, {store.spec.conv_base} in "
         f"{store.spec.precision}, {options.epochs} epochs of the dense head, {options.seeds} seeds\n"
     )
-    print("\n".join(_table(results)))
+    print("\n".join(_format_table(results)))
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images")
-    parser.add_argument("--cache", default="cache/augmentation", help="a store of its own (default: %(default)s)")
+    parser.add_argument("--cache", default="cache/augmentation", help="the store of this script (default: %(default)s)")
     add_spec_options(parser, conv_base="mobilenet_v2", size=224, precision="float32")
-    parser.add_argument("--train", type=int, default=200, help="train images a seed")
+    parser.add_argument("--train", type=int, default=200, help="train images for each seed")
     parser.add_argument("--views", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--heads", nargs="+", default=["dense", "logistic"])
-    parser.add_argument(
-        "--no-online", action="store_true", help="leave the slides' way out: it takes by far the longest"
-    )
+    parser.add_argument("--no-online", action="store_true", help="skip the slides' way, which takes by far the longest")
     return parser.parse_args(arguments)
 
 
-def _store(images: ImageTable, draws: Sequence[np.ndarray], options: argparse.Namespace) -> FeatureStore:
-    """The store of all validation images and of the train images of all seeds."""
+def _fill_store(images: ImageTable, draws: Sequence[np.ndarray], options: argparse.Namespace) -> FeatureStore:
+    """Extract features of all validation images and of the train images of all seeds."""
     spec = spec_from_options(options)
     wanted = np.unique(np.concatenate([np.flatnonzero(images.split_codes == 1), *draws]))
     return extract_features(images.take(wanted), options.cache, spec, views=max(options.views))
 
 
-def _seconds_a_pass(store: FeatureStore, conv_base: Any) -> float:
-    """What it takes to decode, augment and compute an image, measured once more on some of view 1."""
+def _measure_seconds_per_image(store: FeatureStore, conv_base: Any) -> float:
+    """Return the seconds to decode, augment and compute an image, measured on some images of view 1."""
     view = open_view(store, 1)
     tasks = islice(list_tasks(view.index, view.index.ranges, view.spec.view), 5 * EXTRACT_BATCH)
     with contextlib.closing(compute_tasks(tasks, conv_base, store.dtype, batch_size=EXTRACT_BATCH)) as rows:
         for _ in islice(rows, EXTRACT_BATCH):
-            pass  # the first batch is traced
+            pass  # TensorFlow traces the model in the first batch
         start = time.perf_counter()
         others = sum(1 for _ in rows)
     return (time.perf_counter() - start) / others if others else float("nan")
 
 
-def _balanced(images: ImageTable, count: int, seed: int) -> np.ndarray:
-    """`count` train images, the same number of each class, as rows of the table."""
+def _draw_balanced(images: ImageTable, count: int, seed: int) -> np.ndarray:
+    """Return the rows of `count` random train images, the same number of each class."""
     rng = np.random.default_rng(seed)
     each = count // len(images.classes)
     of_class = [np.flatnonzero((images.split_codes == 0) & (images.labels == k)) for k in range(len(images.classes))]
     return np.sort(np.concatenate([rng.permutation(rows)[:each] for rows in of_class]))
 
 
-def _on_views(
-    store: FeatureStore, images: np.ndarray, options: argparse.Namespace, seed: int, seconds_a_pass: float
+def _train_on_views(
+    store: FeatureStore, images: np.ndarray, options: argparse.Namespace, seed: int, seconds_per_image: float
 ) -> Iterator[Trained]:
     validation = store.load("validation")
     for count in (1, *options.views):
@@ -128,23 +126,26 @@ def _on_views(
             seconds = time.perf_counter() - start
             way = "no augmentation" if count == 1 else f"{count} cached views"
             accuracy = evaluate(head, *validation).accuracy
-            yield Trained(way, name, accuracy, count * len(images) * seconds_a_pass, seconds)
+            yield Trained(way, name, accuracy, count * len(images) * seconds_per_image, seconds)
 
 
 def rows_of_images(groups: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """The rows that show some images, of those of `stack_views`; a view may lack an image.
+    """Return the rows of `stack_views` that are views of the given images; a view may lack an image.
 
     Parameters
     ----------
     groups : ndarray of shape (m,), int64
+        Equal where rows are views of one image; see `stack_views`.
     images : ndarray of shape (n,), int
-        Their rows in view 0, which come first.
+        Rows of the images in view 0, which comes first.
     """
     return np.flatnonzero(np.isin(groups, groups[images]))
 
 
-def _online(store: FeatureStore, conv_base: Any, images: np.ndarray, options: argparse.Namespace, seed: int) -> Trained:
-    """Keras' random layers, the frozen conv base and the dense head, trained with `fit`."""
+def _train_online(
+    store: FeatureStore, conv_base: Any, images: np.ndarray, options: argparse.Namespace, seed: int
+) -> Trained:
+    """Train Keras' random layers, the frozen conv base and the dense head with `fit`."""
     import keras
 
     from pipeline.heads import dense_network
@@ -171,7 +172,7 @@ def _online(store: FeatureStore, conv_base: Any, images: np.ndarray, options: ar
 
 
 def random_layers(pixels: Any) -> Any:
-    """The same ranges as the views'; no layer of Keras does all of it in one interpolation."""
+    """Apply random layers with the ranges of the views; each layer interpolates, the views interpolate once."""
     from keras import layers
 
     ranges = Augmentation()
@@ -187,14 +188,14 @@ def random_layers(pixels: Any) -> Any:
     return pixels
 
 
-def _table(results: Sequence[Trained]) -> Iterator[str]:
+def _format_table(results: Sequence[Trained]) -> Iterator[str]:
     yield "| way | head | validation accuracy, mean and spread | features, s | training, s |"
     yield "|---|---|---|---|---|"
-    for head, way in dict.fromkeys((one.head, one.way) for one in results):
-        found = [one for one in results if (one.head, one.way) == (head, way)]
-        accuracies = np.array([one.accuracy for one in found])
+    for head, way in dict.fromkeys((result.head, result.way) for result in results):
+        seeds = [result for result in results if (result.head, result.way) == (head, way)]
+        accuracies = np.array([result.accuracy for result in seeds])
         features, fit = (
-            np.median([getattr(one, name) for one in found]) for name in ("feature_seconds", "fit_seconds")
+            np.median([getattr(result, name) for result in seeds]) for name in ("feature_seconds", "fit_seconds")
         )
         spread = f"{accuracies.mean():.4f} ({accuracies.min():.4f} to {accuracies.max():.4f})"
         yield f"| {way} | `{head}` | {spread} | {features:.1f} | {fit:.1f} |"

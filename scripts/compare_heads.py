@@ -1,6 +1,6 @@
 """Compare heads on your own photos: python scripts/compare_heads.py PHOTOS [--conv-base NAME] [--weights FILE].
 
-The features are computed once; each idea for a head then costs seconds.
+The features are computed once; each further head then takes seconds.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pipeline import ConvBaseSpec, extract_features, scan_images, train_heads
 from pipeline.cli import console
 from pipeline.cli.exit import one_line_errors
 
-IDEAS = {
+HEADS = {
     "ridge": {},
     "logistic": {"C": 0.01},
     "svm": {"C": 0.01},
@@ -20,14 +20,14 @@ IDEAS = {
 
 
 def main(photos: str, conv_base: str, weights: str) -> None:
-    """Extract, train every idea, print the best first."""
+    """Extract features, train the heads and print their scores, the best first."""
     images = scan_images(photos)
     console.start_tensorflow_quietly()
     store = extract_features(images, Path("cache") / f"compare-{conv_base}", ConvBaseSpec(conv_base, weights=weights))
     print(f"{len(store.members('train'))} train and {len(store.members('validation'))} validation images")
-    for trained in train_heads(store, list(IDEAS), params=IDEAS):
-        report = trained.evaluation
-        print(f"{trained.name:<10}{report.accuracy:.4f}  balanced {report.balanced_accuracy:.4f}", end="  ")
+    for trained in train_heads(store, list(HEADS), params=HEADS):
+        evaluation = trained.evaluation
+        print(f"{trained.name:<10}{evaluation.accuracy:.4f}  balanced {evaluation.balanced_accuracy:.4f}", end="  ")
         print(f"{trained.fit_seconds:6.2f} s  {trained.parameters:>9,} parameters")
 
 

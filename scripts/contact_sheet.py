@@ -1,6 +1,7 @@
-"""A few images and their views as one PNG: python scripts/contact_sheet.py PHOTOS SHEET.png [KEY=VALUE ...].
+"""Draw a few images and their views as one PNG: python scripts/contact_sheet.py PHOTOS SHEET.png [KEY=VALUE ...].
 
-A row an image, the image itself first; KEY=VALUE are settings as of `features --augment`.
+Each row shows one image, first the image itself and then augmented copies. KEY=VALUE are the
+settings of `features --augment`.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ def main(photos: str, sheet: str, settings: Mapping[str, Any]) -> None:
     images, augmentation = scan_images(photos), Augmentation.from_settings(settings)
     chosen = np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int)
     rows = []
-    for path, content in ((images.paths[at], images.contents[at].tobytes()) for at in chosen.tolist()):
+    for path, content in ((images.paths[i], images.contents[i].tobytes()) for i in chosen.tolist()):
         try:
             pixels = decode_image(Path(path).read_bytes(), (SIDE, SIDE))
         except DecodeError as error:
-            raise ImagesError(f"{path}: {error}; mend or remove it") from error
+            raise ImagesError(f"{path}: {error}; repair or remove it") from error
         copies = [augment(pixels, content, View(number, augmentation)) for number in range(1, VIEWS)]
-        rows.append(np.hstack([_framed(one) for one in (pixels, *copies)]))
+        rows.append(np.hstack([_add_frame(view) for view in (pixels, *copies)]))
     Image.fromarray(np.vstack(rows).round().astype(np.uint8)).save(sheet, "PNG")
 
 
-def _framed(pixels: np.ndarray) -> np.ndarray:
+def _add_frame(pixels: np.ndarray) -> np.ndarray:
     return np.pad(pixels, ((GAP, GAP), (GAP, GAP), (0, 0)), constant_values=255)
 
 

@@ -1,10 +1,11 @@
-"""How much faster an epoch of fine-tuning is from cached maps than end to end.
+"""Measure how much faster an epoch of fine-tuning is from cached maps than end to end.
 
     python scripts/finetune_speed.py [--conv-base vgg16] [--images 256] [--precision float32,bfloat16]
 
-Both ways train the same layers and the same head with the same loop, batches, loss and optimiser,
-on the same images, in turn. End to end has its images decoded in memory, which is in its favour;
-from the cache maps are read from a store on disk. Weights are random: they change no time.
+Both ways train the same layers and the same head with the same loop, batches, loss and optimiser on
+the same images. Their epochs alternate. End to end training gets decoded images in memory, which
+favours it; the maps are read from a store on disk. The weights are random, which does not change
+the time.
 """
 
 from __future__ import annotations
@@ -29,7 +30,13 @@ RATE = 1e-5
 
 
 def write_images(folder: Path, n: int, size: int) -> np.ndarray:
-    """Photos of noise in two classes; their pixels, float32 of shape (n, size, size, 3), in the order of a scan."""
+    """Write `n` images of noise in two class folders.
+
+    Returns
+    -------
+    ndarray of shape (n, size, size, 3), float32
+        Their pixels, in the order of a scan.
+    """
     pixels = np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
     for number, image in enumerate(pixels):
         path = folder / f"class_{number * 2 // n}" / f"{number:05d}.png"
@@ -39,7 +46,7 @@ def write_images(folder: Path, n: int, size: int) -> np.ndarray:
 
 
 class Ways:
-    """The two ways at one precision, from the same weights, through the same batches."""
+    """The two ways at one precision, with the same initial weights and the same batches."""
 
     def __init__(self, folder: Path, pixels: np.ndarray, spec: ConvBaseSpec, batch_size: int, cache: Path):
         from pipeline.conv_base.load import load_conv_base
@@ -54,22 +61,22 @@ class Ways:
         maps, y = self.store.on_demand()
         lower = load_conv_base(self.store.spec).model
         targets, weights = y[:, None].astype(np.float32), np.ones(len(y), np.float32)
-        self.courses = {}
+        self.networks = {}
         for way, X in (("cache", maps), ("end to end", pixels)):
             rng = np.random.default_rng(0)
             top_layers = load_top_layers(self.store.spec)
             head = build_network(tuple(top_layers.output_shape[1:]), 2, make_head("dense").units, 0.0, rng)
             model = join_models(top_layers, head)
             forward = _forward(model, lower if way == "end to end" else None)
-            course = CompiledNetwork(model, RATE, batch_size, forward)
-            course.row_shape = X.shape[1:]
-            self.courses[way] = course, LabelledRows(X, rng.permutation(len(y)), targets, weights)
+            network = CompiledNetwork(model, RATE, batch_size, forward)
+            network.row_shape = X.shape[1:]
+            self.networks[way] = network, LabelledRows(X, rng.permutation(len(y)), targets, weights)
 
     def epoch(self, way: str) -> float:
-        """The seconds of an epoch."""
-        course, data = self.courses[way]
+        """Train for an epoch and return its seconds."""
+        network, data = self.networks[way]
         start = time.perf_counter()
-        course.run("train", data)
+        network.run("train", data)
         return time.perf_counter() - start
 
 
@@ -84,8 +91,8 @@ def _forward(model: Any, lower: Any) -> Any:
 
 
 def compare(ways: Ways, rounds: int) -> dict[str, list[float]]:
-    """Seconds an epoch of both, a round each in turn, after one that is not counted."""
-    seconds: dict[str, list[float]] = {way: [] for way in ways.courses}
+    """Return the seconds of `rounds` epochs of both ways; epochs alternate, the first of each is not counted."""
+    seconds: dict[str, list[float]] = {way: [] for way in ways.networks}
     for number in range(rounds + 1):
         for way, measured in seconds.items():
             measured.append(ways.epoch(way))

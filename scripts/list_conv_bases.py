@@ -1,8 +1,8 @@
-"""Print a Markdown table of every conv base of keras.applications: its features' shape and its parameters.
+"""Print a Markdown table of all conv bases of keras.applications: shape of the features, number of parameters.
 
     python scripts/list_conv_bases.py [SIZE]
 
-Builds each model without its weights; all of them take a few minutes and 3 GB of memory.
+The script builds each model without its weights, which takes a few minutes and 3 GB of memory in all.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError
 
 
-def row(name: str, size: int) -> str:
-    """One conv base as a row of the table; `-` and the smallest size where `size` is too small."""
+def format_row(name: str, size: int) -> str:
+    """Return the row of a conv base: `-` and the smallest possible size if `size` is too small."""
     try:
         model = run_isolated(build, find_zoo_model(name), ConvBaseSpec(name, size=size))
     except SpecError as error:
@@ -34,7 +34,7 @@ def main() -> None:
     print(f"| conv base | features at {size}x{size} | parameters |")
     print("|---|---|---|")
     for name in conv_base_names():
-        print(row(name, size), flush=True)
+        print(format_row(name, size), flush=True)
 
 
 if __name__ == "__main__":

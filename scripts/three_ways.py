@@ -1,10 +1,10 @@
-"""The slides' three ways side by side, from the cache: python scripts/three_ways.py PHOTOS.
+"""Compare the slides' three ways, all from the cache: python scripts/three_ways.py PHOTOS.
 
-Without augmentation, with augmentation (cached views) and with fine-tuning (maps below the uppermost
-block), and the last two together. Prints a Markdown table: validation accuracy with its 95 %
-interval, the seconds that the features took, and an epoch's seconds against the same steps end to
-end, where the conv base runs on every image in every epoch; how it goes is told on standard error.
-Stores are made in a temporary folder.
+The ways are: no augmentation, augmentation (cached views) and fine-tuning (maps below the uppermost
+block); a fourth run combines the last two. The script prints a Markdown table with the validation
+accuracy and its 95 % interval, the seconds to compute the features, and the seconds of an epoch
+from the cache and of the same steps end to end, where the conv base runs on every image in every
+epoch. Progress goes to standard error. The stores are made in a temporary folder.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ Forward = Callable[[Any, bool], Any]
 
 
 class Way(NamedTuple):
-    """One line of the table."""
+    """A way of training, one line of the table."""
 
     name: str
     tuned: bool
     augmented: bool
 
     def commands(self, options: argparse.Namespace) -> str:
-        """What it stands for on the command line."""
+        """Return the commands that train this way."""
         cut = f" --cut {options.cut}" if self.tuned else ""
         views = f" --views {options.views}" if self.augmented else ""
         return f"`features{cut}{views}`, `{'finetune' if self.tuned else 'heads --heads dense'}`"
@@ -73,25 +73,25 @@ WAYS = (
 HEADINGS = ("way", "validation accuracy", "features", "epoch", "end to end", "faster")
 
 
-class Some:
-    """Some rows of others, as `Rows`."""
+class RowSubset:
+    """A subset of other rows, as `Rows`."""
 
-    def __init__(self, rows: Any, numbers: np.ndarray):
-        self.rows, self.numbers = rows, numbers
-        self.shape, self.dtype = (len(numbers), *rows.shape[1:]), rows.dtype
+    def __init__(self, rows: Any, indices: np.ndarray):
+        self.rows, self.indices = rows, indices
+        self.shape, self.dtype = (len(indices), *rows.shape[1:]), rows.dtype
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.indices)
 
-    def __getitem__(self, some: Any) -> np.ndarray:
-        return self.rows[self.numbers[some]]
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return self.rows[self.indices[rows]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the table."""
-    options = _options(arguments)
-    with contextlib.redirect_stdout(sys.stderr):  # only the table is a result
-        images = _some_images(scan_images(options.images), options.train)
+    options = _parse(arguments)
+    with contextlib.redirect_stdout(sys.stderr):  # standard output holds the table only
+        images = _draw_images(scan_images(options.images), options.train)
         rows = _measure(images, options)
     train, validation, _ = images.counts().sum(axis=0)
     print(
@@ -99,13 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{options.epochs} epochs of the dense head.\n"
         f"Seconds; epochs of {min(options.timed, train)} images, end to end with these decoded in memory.\n"
     )
-    print("\n".join([*_table(rows), ""]))
+    print("\n".join([*_format_table(rows), ""]))
     print("\n".join(f"- {way.name}: {way.commands(options)}" for way in WAYS))
 
 
 def _measure(images: ImageTable, options: argparse.Namespace) -> list[tuple[str, ...]]:
     spec = spec_from_options(options)
-    console.say(_plan(images, options))
+    console.say(_describe_work(images, options))
     console.start_tensorflow_quietly()
     rows = []
     with tempfile.TemporaryDirectory() as work:
@@ -116,12 +116,12 @@ def _measure(images: ImageTable, options: argparse.Namespace) -> list[tuple[str,
             seconds = _fill(images, cache, replace(spec, cut=cut), options.views)
             for way in (way for way in WAYS if way.tuned == tuned):
                 console.say(f"\n{way.name}")
-                rows.append(_row(way, cache, seconds[way.augmented], options))
+                rows.append(_measure_way(way, cache, seconds[way.augmented], options))
     return rows
 
 
-def _plan(images: ImageTable, options: argparse.Namespace) -> str:
-    """What will be done; how long it takes is known when the conv base is, and then each step tells."""
+def _describe_work(images: ImageTable, options: argparse.Namespace) -> str:
+    """Describe the work and estimate its time; the steps themselves report better estimates."""
     train, validation, _ = images.counts().sum(axis=0).tolist()
     features = 2 * (train * options.views + validation)
     epochs = len(WAYS) * (options.rounds + 1) * min(options.timed, train)
@@ -129,38 +129,40 @@ def _plan(images: ImageTable, options: argparse.Namespace) -> str:
         f"{train} train and {validation} validation images of {options.images}\n"
         f"{features + epochs} passes of {options.conv_base} in all: {features} for features of {options.views} views, "
         f"cut and not, {epochs} for epochs end to end\n"
-        f"two cores make 15 to 150 a second, by conv base and size: {format_duration((features + epochs) / 150)} to "
-        f"{format_duration((features + epochs) / 15)};\n"
-        "training may take as long again; --train, --views and --timed make it less"
+        f"two cores compute 15 to 150 per second, depending on conv base and size: "
+        f"{format_duration((features + epochs) / 150)} to {format_duration((features + epochs) / 15)};\n"
+        "training may take the same time again; reduce it with --train, --views and --timed"
     )
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images")
     add_spec_options(parser, conv_base="mobilenet_v2", size=224, precision="float32", cut="top1")
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--train", type=int, help="train images, drawn at random (default: all)")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the dense head (default: %(default)s)")
-    parser.add_argument("--timed", type=int, default=256, help="train images of a timed epoch (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="timed epochs of either kind (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="epochs of the dense head (default: %(default)s)")
+    parser.add_argument("--timed", type=int, default=256, help="train images in a timed epoch (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="timed epochs of each kind (default: %(default)s)")
     options = parser.parse_args(arguments)
-    if options.weights not in WEIGHTS_WORDS and not Path(options.weights).is_file():  # said now, not after the scan
+    if (
+        options.weights not in WEIGHTS_WORDS and not Path(options.weights).is_file()
+    ):  # checked before the scan, which takes longer
         parser.error(f"there is no weights file {options.weights}")
     return options
 
 
-def _some_images(images: ImageTable, train: int | None) -> ImageTable:
-    kept = np.ones(len(images), bool)
+def _draw_images(images: ImageTable, train: int | None) -> ImageTable:
+    is_drawn = np.ones(len(images), bool)
     if train is not None:
         members = np.flatnonzero(images.split_codes == 0)
-        kept[members] = False
-        kept[np.random.default_rng(0).permutation(members)[:train]] = True
-    return images.take(np.flatnonzero(kept))
+        is_drawn[members] = False
+        is_drawn[np.random.default_rng(0).permutation(members)[:train]] = True
+    return images.take(np.flatnonzero(is_drawn))
 
 
 def _fill(images: ImageTable, cache: Path, spec: ConvBaseSpec, views: int) -> tuple[float, float]:
-    """Seconds of the features without views, and with."""
+    """Extract features; return the seconds without views and with all views."""
     start = time.perf_counter()
     with ConsoleCallbacks() as callbacks:
         extract_features(images, cache, spec, callbacks=callbacks)
@@ -169,16 +171,16 @@ def _fill(images: ImageTable, cache: Path, spec: ConvBaseSpec, views: int) -> tu
     return plain, time.perf_counter() - start
 
 
-def _row(way: Way, cache: Path, feature_seconds: float, options: argparse.Namespace) -> tuple[str, ...]:
+def _measure_way(way: Way, cache: Path, feature_seconds: float, options: argparse.Namespace) -> tuple[str, ...]:
     store = open_features(cache)
     views = options.views if way.augmented else 1
-    report = _train(way, store, views, options.epochs)
-    console.say(f"timing epochs of {options.timed} images, from the cache and end to end in turn ...")
-    cached, end_to_end = _epochs(store, way, views, options)
+    evaluation = _train(way, store, views, options.epochs)
+    console.say(f"timing epochs of {options.timed} images, alternately from the cache and end to end ...")
+    cached, end_to_end = _time_epochs(store, way, views, options)
     times = [slow / fast for slow, fast in zip(end_to_end, cached, strict=True)]
     return (
         way.name,
-        with_interval(report.accuracy, report.accuracy_interval),
+        with_interval(evaluation.accuracy, evaluation.accuracy_interval),
         f"{feature_seconds:.1f}",
         f"{statistics.median(cached):.2f}",
         f"{statistics.median(end_to_end):.2f}",
@@ -201,8 +203,8 @@ def _train(way: Way, store: FeatureStore, views: int, epochs: int) -> Evaluation
         )[0].evaluation
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lines of Markdown whose columns stand below one another."""
+def _format_table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return a Markdown table whose columns are aligned."""
     widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
     lines = []
     for name, *figures in (HEADINGS, *rows):
@@ -212,8 +214,10 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return [lines[0], f"|{'|'.join(ruler)}|", *lines[1:]]
 
 
-def _epochs(store: FeatureStore, way: Way, views: int, options: argparse.Namespace) -> tuple[list[float], list[float]]:
-    """Seconds of epochs from the cache and end to end on the same images, in turn, after one that is not counted."""
+def _time_epochs(
+    store: FeatureStore, way: Way, views: int, options: argparse.Namespace
+) -> tuple[list[float], list[float]]:
+    """Return the seconds of alternating epochs from the cache and end to end; the first of each is not counted."""
     runs = [_from_cache(store, way, views, options.timed), _end_to_end(store, way, options.timed)]
     for _ in range(options.rounds + 1):
         for epochs, data in runs:
@@ -224,13 +228,13 @@ def _epochs(store: FeatureStore, way: Way, views: int, options: argparse.Namespa
 
 def _from_cache(store: FeatureStore, way: Way, views: int, timed: int) -> tuple[Any, Any]:
     X, y, groups = stack_views(store, "train", views)
-    numbers = np.flatnonzero(np.isin(groups, np.unique(groups)[:timed]))
-    top_layers, head, model = _layers(store, way)
+    rows = np.flatnonzero(np.isin(groups, np.unique(groups)[:timed]))
+    top_layers, head, model = _build_layers(store, way)
 
     def forward(rows: Any, training: bool) -> Any:
         return head(rows if top_layers is None else top_layers(rows, training=False), training=training)
 
-    return _epochs_of(model, forward, way, Some(X, numbers), y[numbers], groups[numbers] if views > 1 else None)
+    return _make_epoch_loop(model, forward, way, RowSubset(X, rows), y[rows], groups[rows] if views > 1 else None)
 
 
 def _end_to_end(store: FeatureStore, way: Way, timed: int) -> tuple[Any, Any]:
@@ -240,7 +244,7 @@ def _end_to_end(store: FeatureStore, way: Way, timed: int) -> tuple[Any, Any]:
     paths, height_width = store.images.paths, store.spec.height_width
     pixels = np.stack([decode_image(Path(paths[member]).read_bytes(), height_width) for member in members])
     lower = load_stored_conv_base(store, Callbacks()).model
-    top_layers, head, model = _layers(store, way)
+    top_layers, head, model = _build_layers(store, way)
     inputs = keras.Input((*height_width, 3))
     augmented = keras.Model(inputs, random_layers(inputs)) if way.augmented else None
 
@@ -248,11 +252,11 @@ def _end_to_end(store: FeatureStore, way: Way, timed: int) -> tuple[Any, Any]:
         maps = lower(rows if augmented is None or not training else augmented(rows, training=True), training=False)
         return head(maps if top_layers is None else top_layers(maps, training=False), training=training)
 
-    return _epochs_of(model, forward, way, pixels, store.images.labels[members], None)
+    return _make_epoch_loop(model, forward, way, pixels, store.images.labels[members], None)
 
 
-def _layers(store: FeatureStore, way: Way) -> tuple[Any, Any, Any]:
-    """The layers above the cut, if they are trained too, a new dense head, and what is trained as one model."""
+def _build_layers(store: FeatureStore, way: Way) -> tuple[Any, Any, Any]:
+    """Return the layers above the cut (None if they are not trained), a new dense head, and both as one model."""
     from pipeline.conv_base.top_layers import load_top_layers
     from pipeline.heads import dense_network
 
@@ -265,7 +269,7 @@ def _layers(store: FeatureStore, way: Way) -> tuple[Any, Any, Any]:
     return model.get_layer("upper"), model.get_layer("dense_head"), model
 
 
-def _epochs_of(
+def _make_epoch_loop(
     model: Any, forward: Forward, way: Way, X: Any, y: np.ndarray, groups: np.ndarray | None
 ) -> tuple[Any, Any]:
     from pipeline.heads.batches import LabelledRows
@@ -276,7 +280,7 @@ def _epochs_of(
     targets = y[:, None].astype(np.float32) if two else y.astype(np.int64)
     data = LabelledRows(X, np.arange(len(y)), targets, np.ones(len(y), np.float32), groups)
     network = CompiledNetwork(model, TUNING_RATE if way.tuned else LEARNING_RATE, HEAD_BATCH, forward)
-    network.row_shape = X.shape[1:]  # images, end to end
+    network.row_shape = X.shape[1:]  # end to end, a row is an image
     return EpochLoop(network, None, np.random.default_rng(0)), data
 
 

@@ -198,7 +198,7 @@ class TestEqualToTrainingEndToEnd:
     def test_the_script_that_times_both_ways_has_them_compute_the_same(self, folder, tmp_path):
         pixels = write_images(tmp_path / "noise", 12, 16)
         ways = Ways(tmp_path / "noise", pixels, tiny_spec(folder), 4, tmp_path / "store")
-        cached, whole = (course.run("train", data)["loss"] for course, data in ways.courses.values())
+        cached, whole = (network.run("train", data)["loss"] for network, data in ways.networks.values())
         assert cached == pytest.approx(whole, rel=1e-4)
         assert {len(seconds) for seconds in compare(ways, rounds=1).values()} == {1}
 

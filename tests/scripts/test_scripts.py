@@ -55,7 +55,7 @@ def test_a_script_runs_on_a_folder_of_photos(tmp_path, script, arguments, words)
     assert (tmp_path / "cache").is_dir()
 
 
-def test_the_three_ways_in_one_table(tmp_path):
+def test_three_ways_prints_one_table(tmp_path):
     photo_folder(tmp_path / "photos", 20)
     sizes = ["--size", "32", "--views", "2", "--epochs", "1", "--timed", "8", "--rounds", "1"]
     finished = subprocess.run(
@@ -90,7 +90,7 @@ def environment() -> dict[str, str]:
         ("finetune_speed", ["--conv-base", "missing", "--images", "4", "--size", "32"]),
     ],
 )
-def test_what_cannot_be_done_is_said_one_line_errors(tmp_path, script, arguments):
+def test_an_error_is_one_line_and_status_2(tmp_path, script, arguments):
     finished = subprocess.run(
         [sys.executable, "-m", f"scripts.{script}", *arguments],
         cwd=tmp_path,
@@ -116,7 +116,7 @@ def test_what_cannot_be_done_is_said_one_line_errors(tmp_path, script, arguments
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_whatever_stops_a_script_is_one_line_and_a_status(error, status, words, capsys, monkeypatch):
+def test_every_error_that_stops_a_script_is_one_line_and_a_status(error, status, words, capsys, monkeypatch):
     monkeypatch.setattr("signal.signal", lambda *of: None)
     with pytest.raises(SystemExit) as stopped, one_line_errors("three_ways"):
         raise error
@@ -124,12 +124,12 @@ def test_whatever_stops_a_script_is_one_line_and_a_status(error, status, words, 
     assert capsys.readouterr().err == f"three_ways: {words}\n"
 
 
-def test_an_error_of_the_code_itself_keeps_its_traceback(monkeypatch):
+def test_a_programming_error_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("signal.signal", lambda *of: None)
     with pytest.raises(ZeroDivisionError), one_line_errors("three_ways"):
         raise ZeroDivisionError
 
 
-def test_rows_of_an_image_are_found_where_a_view_lacks_some():
-    groups = np.array([0, 1, 2, 0, 2, 0, 1, 2])  # of three views, the second without image 1
+def test_rows_of_an_image_where_a_view_lacks_some():
+    groups = np.array([0, 1, 2, 0, 2, 0, 1, 2])  # three views, the second without image 1
     assert rows_of_images(groups, np.array([1, 2])).tolist() == [1, 2, 4, 6, 7]
