@@ -145,9 +145,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--timed", type=int, default=256, help="train images in a timed epoch (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="timed epochs of each kind (default: %(default)s)")
     options = parser.parse_args(arguments)
-    if (
-        options.weights not in WEIGHTS_WORDS and not Path(options.weights).is_file()
-    ):  # checked before the scan, which takes longer
+    # Checked here, as the scan takes longer.
+    if options.weights not in WEIGHTS_WORDS and not Path(options.weights).is_file():
         parser.error(f"there is no weights file {options.weights}")
     return options
 

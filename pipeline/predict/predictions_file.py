@@ -152,19 +152,12 @@ class PredictionsFile:
 
     def _read_lines(self) -> Iterator[tuple[list[str], int]]:
         """Yield the cells and the end of each record, up to one that was cut off."""
-        end, is_complete = 0, True
-
-        def decode_lines() -> Iterator[str]:
-            nonlocal end, is_complete
-            for line in self._file:
-                end, is_complete = end + len(line), line.endswith(b"\n")
-                yield line.decode("utf-8", "surrogateescape")
-
         self._file.seek(0)
-        for cells in csv.reader(decode_lines()):
-            if not is_complete or len(cells) != len(self.header) + 1:
+        complete_lines = (line for line in self._file if line.endswith(b"\n"))
+        for cells in csv.reader(line.decode("utf-8", "surrogateescape") for line in complete_lines):
+            if len(cells) != len(self.header) + 1:
                 return
-            yield cells, end
+            yield cells, self._file.tell()
 
     def write(self, prediction: Prediction) -> None:
         """Add a line; others can read it when this returns."""
