@@ -75,9 +75,14 @@ def rows_per_shard(bytes_per_row: int) -> int:
 def plan_update(images: ImageTable, store: FeatureStore) -> ExtractionPlan:
     """Plan what a store needs to hold the features of these images; files that could not be read are tried again."""
     finished = {(shard.start, shard.stop) for shard in finished_shards(store)}
-    unread = (Status.UNREADABLE, Status.NEVER_WRITTEN)
-    retry = {bad.row for shard in store.manifest.shards for bad in shard.bad if bad.status in unread}
+    retry = rows_to_retry(store)
     return make_plan(images, store.index, finished, rows_per_shard=store.manifest.rows_per_shard, retry=retry)
+
+
+def rows_to_retry(store: FeatureStore) -> set[int]:
+    """Return the rows whose image was gone or could not be read when they were computed."""
+    unread = (Status.UNREADABLE, Status.NEVER_WRITTEN)
+    return {bad.row for shard in store.manifest.shards for bad in shard.bad if bad.status in unread}
 
 
 def finished_shards(store: FeatureStore) -> tuple[ShardEntry, ...]:
