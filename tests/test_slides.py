@@ -43,15 +43,6 @@ def test_the_dense_head_has_the_slides_layers(dense):
     assert dense.count_parameters() == 410_951
 
 
-def test_the_assembled_model_has_the_slides_parameters(vgg16, dense):
-    import keras
-
-    model = keras.Model(vgg16.model.inputs[0], dense.model_(vgg16.model.outputs[0]))
-    assert model.count_params() == 15_125_639
-    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == 410_951
-    assert model.output_shape == (None, 1)
-
-
 def test_both_stages_run_on_the_real_vgg16(tmp_path):
     photo_folder(tmp_path / "photos", 12)
     images = scan_images(tmp_path / "photos", validation=0.3)
