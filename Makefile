@@ -13,8 +13,11 @@ HEADS ?=
 IMAGES := $(if $(DATA),$(DATA),cache/digits)
 SAMPLE := $(if $(DATA),,sample)
 # The whole path of DATA with + for /: two data sets must not share a store, as one would replace the other.
+# A store of these images under the name that version 0.1.0 gave it, the last part of the path, is used further.
+OF_BASE := -$(basename $(notdir $(CONV_BASE)))-$(SIZE)$(if $(CUT),-$(CUT))
 NAME := $(if $(DATA),$(subst /,+,$(patsubst %/,%,$(DATA))),digits)
-CACHE ?= cache/$(NAME)-$(basename $(notdir $(CONV_BASE)))-$(SIZE)$(if $(CUT),-$(CUT))
+OLD_CACHE := cache/$(basename $(notdir $(patsubst %/,%,$(IMAGES))))$(OF_BASE)
+CACHE ?= $(if $(shell grep -sF '"root": "$(abspath $(IMAGES))"' "$(OLD_CACHE)/manifest.json"),$(OLD_CACHE),cache/$(NAME)$(OF_BASE))
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)

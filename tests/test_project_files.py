@@ -16,9 +16,9 @@ MODULES = {"scikit-learn": "sklearn", "pillow": "PIL"}  # distributions whose mo
 NOT_OF_PYPI = {*sys.stdlib_module_names, "pipeline", "scripts", "tests"}
 
 
-def default_cache(*variables: str) -> str:
+def default_cache(*variables: str, folder: Path = ROOT) -> str:
     command = ["make", "--silent", "--eval", "print-cache: ; @echo '$(CACHE)'", "print-cache", *variables]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,15 @@ def default_cache(*variables: str) -> str:
 )
 def test_the_default_store_of_a_data_set(variables, cache):
     assert default_cache(*variables) == cache
+
+
+def test_a_store_under_the_name_of_version_0_1_0_is_found(tmp_path):
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    (tmp_path / "cache/photos-vgg16-150").mkdir(parents=True)
+    manifest = tmp_path / "cache/photos-vgg16-150/manifest.json"
+    manifest.write_text(f'{{"images": {{\n "root": "{tmp_path}/a/photos"\n}}}}')
+    assert default_cache("DATA=a/photos", folder=tmp_path) == "cache/photos-vgg16-150"
+    assert default_cache("DATA=b/photos", folder=tmp_path) == "cache/b+photos-vgg16-150"
 
 
 def test_different_data_sets_have_different_default_stores():
