@@ -53,7 +53,7 @@ def test_class_weights_by_label_reach_their_class_where_labels_have_a_gap(name, 
 
 
 @pytest.mark.parametrize(("name", "params"), HEADS)
-def test_probabilities_of_new_rows_are_better_than_those_of_any_other_temperature_by_far(name, params):
+def test_new_rows_have_a_lower_log_loss_than_at_half_or_double_the_temperature(name, params):
     X, y = blobs((0, 1), 2000)
     new, truth = blobs((0, 1), 2000, seed=1)
     head = make_head(name, **params).fit(X, y)
@@ -64,7 +64,7 @@ def test_probabilities_of_new_rows_are_better_than_those_of_any_other_temperatur
 
 
 @pytest.mark.parametrize(("name", "params"), HEADS)
-def test_a_class_with_a_single_image_is_no_obstacle(name, params, caplog):
+def test_a_class_with_a_single_image_gives_a_warning(name, params, caplog):
     X, y = blobs((0, 1), 40)
     y[:] = 0
     y[0] = 1

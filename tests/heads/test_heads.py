@@ -37,7 +37,7 @@ def features(n=120, classes=2, shape=(2, 2, 16), seed=0):
 
 
 class ReadRows:
-    """Rows that are no array and count what is read of them."""
+    """Rows on demand that record which rows are read."""
 
     def __init__(self, X):
         self.X, self.shape, self.dtype, self.reads = X, X.shape, X.dtype, []
@@ -126,7 +126,7 @@ def test_the_same_random_state_gives_the_same_head(name):
         ("mlp", {"predict_proba"}),
     ],
 )
-def test_heads_have_the_scores_their_classifier_has(name, methods):
+def test_heads_have_the_score_methods_of_their_classifier(name, methods):
     assert {method for method in ("predict_proba", "decision_function") if hasattr(make_head(name), method)} == methods
 
 
@@ -184,13 +184,13 @@ class TestSearch:
         head = make_head("logistic", C=0.25).fit(*features())
         assert (head.search_, head.pipeline_["classify"].C) == ([], 0.25)
 
-    def test_workers_choose_what_one_process_chooses(self):
+    def test_threads_choose_the_same_as_one_thread(self):
         X, y = features(n=60, classes=3)
         serial, parallel = (make_head("logistic", n_jobs=jobs).fit(X, y) for jobs in (1, 2))
         assert parallel.search_ == serial.search_
         np.testing.assert_array_equal(parallel.predict_proba(X), serial.predict_proba(X))
 
-    def test_a_small_class_means_fewer_folds(self, monkeypatch):
+    def test_there_are_fewer_folds_where_a_class_is_small(self, monkeypatch):
         from sklearn.model_selection import StratifiedKFold
 
         folds = []
@@ -222,7 +222,7 @@ class TestSearch:
         assert score == 0.5
 
 
-def test_mlp_gives_a_small_set_time_to_be_learned():
+def test_mlp_runs_enough_epochs_to_learn_a_small_set():
     X, y = features(n=60)
     assert make_head("mlp", units=(10,)).fit(X, y).score(X, y) > 0.8
 
@@ -280,7 +280,7 @@ def test_fault_37_one_class_is_refused():
         make_head("ridge").fit(X, np.ones(120, dtype=int))
 
 
-def test_a_copy_for_a_search_of_ones_own_keeps_every_parameter():
+def test_a_clone_keeps_every_parameter():
     head = make_head("forest", n_estimators=7, max_depth=2, pool="max", class_weight="balanced", n_jobs=1)
     assert clone(head).get_params() == head.get_params()
 
@@ -328,7 +328,7 @@ class TestSharedFeatures:
         np.testing.assert_array_equal(read.predict(ReadRows(X)), whole.predict(X))
         assert read.feature_shape_ == whole.feature_shape_
 
-    def test_rows_and_labels_must_be_as_many(self):
+    def test_rows_and_labels_must_have_one_length(self):
         X, y = features(n=30)
         with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[30, 29\]"):
             make_head("ridge").fit(ReadRows(X), y[1:])
@@ -397,6 +397,6 @@ class TestPool:
             tracemalloc.stop()
         assert peak < X.nbytes / 2
 
-    def test_an_unknown_way_is_refused(self):
+    def test_an_unknown_way_of_pooling_is_an_error(self):
         with pytest.raises(HeadError, match="pool 'sum' is not one of avg, max, flatten"):
             make_head("ridge", pool="sum").fit(*features())

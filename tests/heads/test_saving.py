@@ -112,36 +112,36 @@ def test_a_saved_network_carries_no_optimiser(tmp_path):
 
 
 class TestMetrics:
-    def test_they_come_back(self, tmp_path):
+    def test_saved_metrics_are_read(self, tmp_path):
         save(trained("ridge"), tmp_path, metrics={"accuracy": 0.75, "per_class": {0: [1, 2], 10: [], 9: []}})
         assert read_metrics(tmp_path) == {"accuracy": 0.75, "per_class": {"0": [1, 2], "10": [], "9": []}}
 
-    def test_of_another_model_they_are_not_shown(self, tmp_path):
+    def test_metrics_of_another_model_are_not_read(self, tmp_path):
         save(trained("ridge"), tmp_path, metrics={"accuracy": 0.75})
         save(trained("ridge", seed=1), tmp_path)
         assert (tmp_path / "metrics.json").exists()
         assert read_metrics(tmp_path) is None
 
-    def test_where_there_are_none(self, tmp_path):
+    def test_without_metrics_there_are_none(self, tmp_path):
         assert read_metrics(tmp_path) is None
         save(trained("ridge"), tmp_path)
         assert read_metrics(tmp_path) is None
 
-    def test_damaged_ones_are_named(self, tmp_path):
+    def test_damaged_metrics_are_an_error(self, tmp_path):
         save(trained("ridge"), tmp_path, metrics={"accuracy": 0.75})
         text = (tmp_path / "metrics.json").read_text()
         (tmp_path / "metrics.json").write_text(text.replace("0.75", "0.95"))
         with pytest.raises(HeadError, match=r"metrics\.json was changed or damaged"):
             read_metrics(tmp_path)
 
-    def test_that_json_cannot_hold_are_refused_before_anything_is_written(self, tmp_path):
+    def test_metrics_that_json_cannot_hold_are_an_error_before_anything_is_written(self, tmp_path):
         with pytest.raises(HeadError, match=r"metrics .* are not fit for JSON"):
             save(trained("ridge"), tmp_path / "new", metrics={"auc": float("nan")})
         assert not (tmp_path / "new").exists()
 
 
 class TestFault11:
-    """A save that ends anywhere leaves a head that loads."""
+    """A save that is interrupted at any step leaves a head that loads."""
 
     STEPS = ("open", "write", "fsync", "replace")
 
@@ -323,7 +323,7 @@ def test_fault_21_a_head_of_other_features_is_refused_with_both_fingerprints(tmp
 
 
 class TestFault38:
-    """A stranger's file in place of the model: nothing in it runs."""
+    """An untrusted file in place of the model: nothing in it runs."""
 
     @pytest.mark.parametrize("name", ["ridge", "dense"])
     @pytest.mark.parametrize("form", ["pickle", "joblib", "npy"])
@@ -367,7 +367,7 @@ class TestFault38:
         assert not ran.exists()
 
     @pytest.mark.parametrize(("side", "child"), [("left", 10**9), ("right", 10**9), ("left", 0)])
-    def test_fault_38_a_tree_that_leads_astray_is_refused(self, side, child, tmp_path):
+    def test_fault_38_a_tree_with_wrong_children_is_refused(self, side, child, tmp_path):
         forest = trained("forest")
         tree = forest.pipeline_["classify"].estimators_[0].tree_
         getattr(tree, f"children_{side}")[0] = child

@@ -282,6 +282,6 @@ def test_memory_counts_the_views(store):
     assert memory_needed(store, ["dense"], views=1) == (n + rest) * store.bytes_per_row
 
 
-def test_more_views_than_the_store_has_are_refused(store):
+def test_more_views_than_the_store_has_are_an_error(store):
     with pytest.raises(StoreError, match="has 3 of 8 views"):
         train_heads(store, ["ridge"], views=8)
