@@ -23,7 +23,9 @@ def main(photos: str, conv_base: str, weights: str) -> None:
     """Extract features, train the heads and print their scores, the best first."""
     images = scan_images(photos)
     console.start_tensorflow_quietly()
-    store = extract_features(images, Path("cache") / f"compare-{conv_base}", ConvBaseSpec(conv_base, weights=weights))
+    store = extract_features(
+        images, Path("cache") / f"compare-{Path(photos).name}-{conv_base}", ConvBaseSpec(conv_base, weights=weights)
+    )
     print(f"{len(store.members('train'))} train and {len(store.members('validation'))} validation images")
     for trained in train_heads(store, list(HEADS), params=HEADS):
         evaluation = trained.evaluation

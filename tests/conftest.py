@@ -20,7 +20,7 @@ def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_child_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Check untrusted files in this process, which saves 0.2 s per file; tests/files tests the child process."""
     if "tests/files" not in request.node.nodeid:
-        monkeypatch.setattr("pipeline.files.untrusted.check_in_child", check_here)
+        monkeypatch.setattr("pipeline.files.check_untrusted.check_in_child", check_here)
 
 
 @pytest.fixture

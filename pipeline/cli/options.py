@@ -51,20 +51,22 @@ def add_speed_options(parser: argparse.ArgumentParser) -> None:
     """Add --batch-size and --workers of the forward passes."""
     speed = parser.add_argument_group("speed")
     batch_size = defaults.EXTRACT_BATCH
-    speed.add_argument("--batch-size", **COUNT, default=batch_size, help="images per forward pass; changes no value")
+    speed.add_argument(
+        "--batch-size", **COUNT, default=batch_size, help="images per forward pass; affects speed and memory only"
+    )
     speed.add_argument("--workers", **COUNT, help="threads that decode images (default: one per core)")
 
 
 def add_max_bad(parser: Options) -> None:
     """Add --max-bad."""
-    text = "largest fraction of images without features; above it the exit status is 1"
+    text = "largest tolerated fraction of images without features; above it no head is trained and the exit status is 1"
     parser.add_argument("--max-bad", **FRACTION, default=defaults.MAX_BAD, help=text)
 
 
 def add_training_options(parser: Options) -> None:
     """Add --batch-size and --balanced."""
     parser.add_argument("--batch-size", **COUNT, default=defaults.HEAD_BATCH, help="images per training step")
-    text = "weight classes inversely to their frequency, in heads that have class weights"
+    text = "weight classes inversely to their frequency (heads that support it)"
     parser.add_argument("--balanced", action="store_true", help=text)
 
 

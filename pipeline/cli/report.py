@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.report import write_report
     from pipeline.report.feature_map import MAX_IMAGES
     from pipeline.store import open_features
-    from pipeline.store.layout import REPORT
+    from pipeline.store.file_names import REPORT
     from pipeline.text import counted, format_duration, format_size
     from pipeline.training.saved_heads import list_saved_heads
 

@@ -24,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recompute", **COUNT, default=0, help="compute the features of N random rows again")
     text = "read every image and check that it is still the one in the index"
     parser.add_argument("--sources", action="store_true", help=text)
-    text = "compare an exported model with features and head; exit status 1 above 0.001 in float32"
+    text = (
+        "compare the probabilities of an exported model with the head's; exit status 1 if one differs by more "
+        "than 0.001 (0.05 in bfloat16)"
+    )
     parser.add_argument("--model", metavar="FILE.keras", help=text)
     parser.add_argument("--images", **COUNT, default=defaults.COMPARED, help="validation images that --model compares")
 

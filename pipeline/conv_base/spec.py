@@ -74,7 +74,7 @@ class ConvBaseSpec:
     conv_base_args: Mapping[str, Any] = field(
         default_factory=dict,
         metadata={
-            "help": "argument of the conv base's own function, such as alpha=0.35; can be repeated",
+            "help": "argument of the model's function in keras.applications, such as alpha=0.35; can be repeated",
             "metavar": "KEY=VALUE",
         },
     )

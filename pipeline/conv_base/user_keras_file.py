@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.conv_base.keras_setup import import_keras, one_line
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError
-from pipeline.files.untrusted import check_untrusted_keras
+from pipeline.files.check_untrusted import check_untrusted_keras
 
 if TYPE_CHECKING:
     import keras

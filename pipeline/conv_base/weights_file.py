@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.conv_base.keras_setup import import_keras, one_line
 from pipeline.conv_base.weights import set_weights
 from pipeline.errors import SpecError
-from pipeline.files.untrusted import check_untrusted_hdf5
+from pipeline.files.check_untrusted import check_untrusted_hdf5
 
 if TYPE_CHECKING:
     import keras

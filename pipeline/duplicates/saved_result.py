@@ -10,7 +10,7 @@ from pipeline.duplicates.equal_files import exact_duplicates
 from pipeline.duplicates.pairs import Duplicates, make_pair
 from pipeline.files.durable import read_json, write_json
 from pipeline.store import FeatureStore
-from pipeline.store.layout import DUPLICATES
+from pipeline.store.file_names import DUPLICATES
 
 logger = logging.getLogger(__name__)
 FORMAT = 1  # raised when the meaning of a field changes

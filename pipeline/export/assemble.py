@@ -16,7 +16,7 @@ from pipeline.errors import HeadError, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.extraction.conv_base_loading import load_stored_conv_base
 from pipeline.heads import KERAS_HEADS
-from pipeline.heads.loading import load_head
+from pipeline.heads.load_head import load_head
 from pipeline.store import FeatureStore
 from pipeline.training.choose_head import choose_head
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.conv_base.keras_setup import one_line
 from pipeline.errors import ExportError
-from pipeline.files.untrusted import check_untrusted_keras
+from pipeline.files.check_untrusted import check_untrusted_keras
 
 KEY = "cached_feature_pipeline"
 METADATA = "metadata.json"  # the file inside a .keras file that holds Keras' version

@@ -19,7 +19,7 @@ import numpy as np
 
 from pipeline.errors import StoreError
 from pipeline.extraction.callbacks import Callbacks
-from pipeline.extraction.compute_rows import Row, compute_rows
+from pipeline.extraction.compute_batches import Row, compute_rows
 from pipeline.extraction.decode_ahead import decode_ahead, list_tasks
 from pipeline.extraction.plan import ExtractionPlan
 from pipeline.store import BadRow, FeatureStore, ShardContent, StoreWriter

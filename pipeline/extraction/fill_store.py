@@ -33,7 +33,7 @@ from pipeline.store import (
     open_view,
     view_directory,
 )
-from pipeline.store.layout import MANIFEST
+from pipeline.store.file_names import MANIFEST
 
 if TYPE_CHECKING:
     from pipeline.conv_base.load import ConvBase

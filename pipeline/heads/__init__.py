@@ -16,9 +16,9 @@ from pipeline.errors import HeadError
 
 HEADS = {  # name: module and class
     "dense": "pipeline.heads.dense:DenseHead",
-    "logistic": "pipeline.heads.linear:LogisticHead",
-    "svm": "pipeline.heads.linear:SVMHead",
-    "ridge": "pipeline.heads.linear:RidgeHead",
+    "logistic": "pipeline.heads.logistic_svm_ridge:LogisticHead",
+    "svm": "pipeline.heads.logistic_svm_ridge:SVMHead",
+    "ridge": "pipeline.heads.logistic_svm_ridge:RidgeHead",
     "knn": "pipeline.heads.knn_forest:KNNHead",
     "forest": "pipeline.heads.knn_forest:ForestHead",
     "mlp": "pipeline.heads.mlp:MLPHead",

@@ -14,10 +14,6 @@ from threadpoolctl import threadpool_limits
 from pipeline.heads.folds import Split
 
 # From the smoothest classifier on, which therefore wins a tie.
-C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-SVM_C_GRID = (1e-5, 1e-4, 1e-3, 1e-2)  # above, standardised features are separable: slower and no better
-ALPHA_GRID = (1e6, 1e5, 1e4, 1e3, 1e2, 1e1, 1.0, 0.1)
-K_GRID = (50, 25, 15, 9, 5, 3, 1)
 
 
 class Choice(NamedTuple):

@@ -8,8 +8,10 @@ from typing import ClassVar
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
-from pipeline.heads.grid_search import K_GRID, Choice
+from pipeline.heads.grid_search import Choice
 from pipeline.heads.pipeline_head import ClassWeight, PipelineHead
+
+K_GRID = (50, 25, 15, 9, 5, 3, 1)
 
 
 @dataclass(eq=False, repr=False)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.files.untrusted import check_untrusted_keras
+from pipeline.files.check_untrusted import check_untrusted_keras
 from pipeline.heads.pooling import Pool
 
 # skops trusts the public types of scikit-learn by itself. It does not trust Tree, whose compiled

@@ -25,8 +25,8 @@ import numpy as np
 
 from pipeline.errors import StoreError
 from pipeline.extraction.callbacks import SILENT, Callbacks
+from pipeline.files.check_untrusted import check_untrusted_hdf5
 from pipeline.files.durable import canonical_json, is_replaceable, open_durably
-from pipeline.files.untrusted import check_untrusted_hdf5
 from pipeline.store import FeatureStore, open_features
 
 FORMAT = 1

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import SpecError, StoreDamaged, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.compute_rows import compute_tasks
+from pipeline.extraction.compute_batches import compute_tasks
 from pipeline.extraction.conv_base_loading import load_stored_conv_base
 from pipeline.extraction.decode_ahead import list_tasks
 from pipeline.files.durable import TEMPORARY, read_json, sha256_of_file
@@ -25,7 +25,7 @@ from pipeline.store import (
     view_directory,
     view_numbers,
 )
-from pipeline.store.layout import SHARDS
+from pipeline.store.file_names import SHARDS
 
 # Maximum relative L2 error of a row that is computed again, perhaps on another machine. Between four ways
 # to compute on a CPU (oneDNN with three instruction sets, Eigen) the rows of VGG16, ResNet50 and MobileNetV2

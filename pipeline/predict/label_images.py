@@ -14,11 +14,11 @@ import numpy as np
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import HeadError
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.compute_rows import Row, compute_rows
+from pipeline.extraction.compute_batches import Row, compute_rows
 from pipeline.extraction.conv_base_loading import load_stored_conv_base
 from pipeline.extraction.decode_ahead import Task, decode_ahead
 from pipeline.extraction.view_plan import plan_views
-from pipeline.heads.loading import load_head
+from pipeline.heads.load_head import load_head
 from pipeline.heads.shared_features import SharedFeatures
 from pipeline.images.augment import View
 from pipeline.images.status import Status

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.errors import HeadError, StoreMismatch
 from pipeline.extraction.callbacks import Callbacks
-from pipeline.heads.loading import load_head
+from pipeline.heads.load_head import load_head
 from pipeline.heads.shared_features import SharedFeatures
 from pipeline.store import FeatureStore
 

@@ -1,8 +1,8 @@
 """The cache on disk: one directory of immutable shards, an index and a manifest."""
 
 from pipeline.store.feature_store import BadImage, FeatureStore
+from pipeline.store.file_names import view_directory
 from pipeline.store.index import NO_ROW, Index
-from pipeline.store.layout import view_directory
 from pipeline.store.manifest import BadRow, Manifest, ShardEntry, read_manifest
 from pipeline.store.open_store import open_features
 from pipeline.store.shard_file import ShardContent, ShardDamaged

@@ -12,8 +12,8 @@ import numpy as np
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.images.status import Status
 from pipeline.images.table import NO_GROUP, SPLITS
+from pipeline.store.file_names import FINETUNING, HEADS
 from pipeline.store.index import NO_ROW, Index
-from pipeline.store.layout import FINETUNING, HEADS
 from pipeline.store.manifest import Manifest, ShardEntry
 from pipeline.store.read_rows import FeatureRows
 from pipeline.store.rows_by_content import RowsByContent

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from pipeline.errors import StoreDamaged
-from pipeline.files.structure import check_hdf5_structure
+from pipeline.files.file_structure import check_hdf5_structure
 from pipeline.images.table import COLUMNS, NO_GROUP, SPLITS, ImageTable, Skipped
 
 NO_ROW = -1

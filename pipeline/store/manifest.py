@@ -13,7 +13,7 @@ from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, StoreDamaged, StoreError
 from pipeline.files.durable import canonical_json, read_json, sha256_of, write_json
 from pipeline.images.augment import View
-from pipeline.store.layout import INDEX, MANIFEST
+from pipeline.store.file_names import INDEX, MANIFEST
 
 FORMAT = 1
 

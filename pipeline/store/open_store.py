@@ -8,8 +8,8 @@ from pathlib import Path
 from pipeline.errors import StoreDamaged, StoreError
 from pipeline.files.durable import sha256_of
 from pipeline.store.feature_store import FeatureStore
+from pipeline.store.file_names import MANIFEST
 from pipeline.store.index import REMEDY, Index, read_index
-from pipeline.store.layout import MANIFEST
 from pipeline.store.manifest import Manifest, read_manifest
 
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from pipeline.errors import StoreDamaged
 from pipeline.files.durable import sha256_of_file
-from pipeline.files.structure import check_hdf5_structure
+from pipeline.files.file_structure import check_hdf5_structure
 from pipeline.images.status import Status
 from pipeline.store.manifest import Manifest
 

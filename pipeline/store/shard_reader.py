@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import StoreDamaged
+from pipeline.store.file_names import SHARDS, shard_name
 from pipeline.store.index import Index
-from pipeline.store.layout import SHARDS, shard_name
 from pipeline.store.manifest import Manifest, ShardEntry
 from pipeline.store.shard_file import Shard
 

@@ -19,8 +19,8 @@ from pipeline.files.durable import TEMPORARY, sync_directory
 from pipeline.files.lock import lock_directory
 from pipeline.images.status import Status
 from pipeline.store.feature_store import FeatureStore
+from pipeline.store.file_names import MANIFEST, VIEWS, view_directory
 from pipeline.store.index import NO_ROW
-from pipeline.store.layout import MANIFEST, VIEWS, view_directory
 from pipeline.store.open_store import open_features
 from pipeline.store.read_rows import FeatureRows
 

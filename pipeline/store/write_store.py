@@ -19,8 +19,8 @@ from pipeline.files.durable import make_directory, remove_temporaries, sha256_of
 from pipeline.files.lock import HOLDER, LOCK, lock_directory
 from pipeline.images.status import Status
 from pipeline.store.feature_store import FeatureStore
+from pipeline.store.file_names import MANIFEST, QUARANTINE, SHARDS, belongs_to_store, index_name, shard_name
 from pipeline.store.index import Index
-from pipeline.store.layout import MANIFEST, QUARANTINE, SHARDS, belongs_to_store, index_name, shard_name
 from pipeline.store.manifest import BadRow, Manifest, ShardEntry
 from pipeline.store.open_store import open_features
 from pipeline.store.shard_file import ShardContent, build_shard

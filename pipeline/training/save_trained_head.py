@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.evaluation.plots import save_plots
-from pipeline.heads.saving import save_head
+from pipeline.heads.save_head import save_head
 from pipeline.store import FeatureStore
 from pipeline.training.saved_heads import hash_data
 from pipeline.training.trained_head import TrainedHead, format_title

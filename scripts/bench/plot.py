@@ -39,7 +39,11 @@ def save_plot(path: Path, figures: Sequence[Figure], machine: dict[str, Any]) ->
     jobs, rates = _jobs(values), _rates(values)
     picture = Picture(figsize=(9, 1.9 + 0.34 * (len(jobs) + len(rates))), layout="constrained")
     upper, lower = picture.subplots(2, 1, height_ratios=[len(jobs), len(rates)])
-    _draw(upper, jobs, f"Features of {PHOTOS:,} photos and {EPOCHS} epochs of the dense head")
+    _draw(
+        upper,
+        jobs,
+        f"Features of {PHOTOS:,} photos and {EPOCHS} epochs of the dense head, estimated from measured rates",
+    )
     _draw(lower, rates, "Photos a second through the conv base")
     processor = f"{machine['processor']}, {machine['cores']} cores, bf16: {machine['bf16']}"
     picture.supxlabel(f"VGG16 at 150 x 150; {processor}", fontsize=8, color="#606060")

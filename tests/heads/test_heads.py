@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from pipeline.errors import HeadError
 from pipeline.heads import HEADS, head_class, head_names, head_params, make_head, rows_on_demand
-from pipeline.heads.linear import ridge_errors
+from pipeline.heads.logistic_svm_ridge import ridge_errors
 from pipeline.heads.pooling import Pool
 from pipeline.heads.shared_features import SharedFeatures
 

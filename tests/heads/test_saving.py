@@ -14,9 +14,9 @@ import skops.io
 from pipeline.errors import HeadError, StoreError, StoreMismatch
 from pipeline.files.durable import read_json, sha256_of, write_json
 from pipeline.heads import make_head
-from pipeline.heads.loading import load_head
+from pipeline.heads.load_head import load_head
+from pipeline.heads.save_head import save_head
 from pipeline.heads.saved_metrics import read_metrics
-from pipeline.heads.saving import save_head
 
 FINGERPRINT = "a" * 64
 OTHER = "b" * 64

@@ -16,7 +16,7 @@ import pytest
 import pipeline
 from pipeline import ConvBaseSpec, StoreDamaged, StoreError, open_features
 from pipeline.cli.main import main
-from pipeline.files.structure import check_hdf5_structure
+from pipeline.files.file_structure import check_hdf5_structure
 from pipeline.images.scan import scan_images
 from pipeline.maintenance.pack import pack_store
 from pipeline.store.manifest import read_manifest

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.files.structure import check_hdf5_structure, check_keras_structure
+from pipeline.files.file_structure import check_hdf5_structure, check_keras_structure
 
 
 @pytest.fixture

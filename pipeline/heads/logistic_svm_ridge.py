@@ -14,8 +14,12 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from pipeline.heads.calibration import CalibratedHead
 from pipeline.heads.folds import Split
-from pipeline.heads.grid_search import ALPHA_GRID, C_GRID, SVM_C_GRID, Choice, one_core_per_thread
+from pipeline.heads.grid_search import Choice, one_core_per_thread
 from pipeline.heads.pipeline_head import ClassWeight, PipelineHead
+
+C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+SVM_C_GRID = (1e-5, 1e-4, 1e-3, 1e-2)  # above, standardised features are separable: slower and no better
+ALPHA_GRID = (1e6, 1e5, 1e4, 1e3, 1e2, 1e1, 1.0, 0.1)
 
 
 @dataclass(eq=False, repr=False)
@@ -30,6 +34,11 @@ class LinearHead(PipelineHead):
     cv: int = 5
     n_jobs: int | None = -1
     random_state: int | None = 0
+
+
+C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+SVM_C_GRID = (1e-5, 1e-4, 1e-3, 1e-2)  # above, standardised features are separable: slower and no better
+ALPHA_GRID = (1e6, 1e5, 1e4, 1e3, 1e2, 1e1, 1.0, 0.1)
 
 
 class LogisticHead(LinearHead):

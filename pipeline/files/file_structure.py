@@ -2,7 +2,7 @@
 
 HDF5 follows external links and external storage into other files, loads filters from shared
 libraries, and can declare shapes without storage behind them. None of this occurs in a file of
-weights or features. `pipeline.files.untrusted` runs these checks in a child process.
+weights or features. `pipeline.files.check_untrusted` runs these checks in a child process.
 """
 
 from __future__ import annotations

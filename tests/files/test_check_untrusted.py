@@ -16,8 +16,8 @@ from pipeline.conv_base.user_keras_file import load_user_file
 from pipeline.conv_base.weights_file import load_weights_file
 from pipeline.errors import ExportError, SpecError
 from pipeline.export.record import read_record
-from pipeline.files import untrusted
-from pipeline.files.untrusted import check_in_child, check_untrusted_hdf5, check_untrusted_keras
+from pipeline.files import check_untrusted
+from pipeline.files.check_untrusted import check_in_child, check_untrusted_hdf5, check_untrusted_keras
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_harmless_file_passes(path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process ends by a signal")
 def test_a_file_that_crashes_the_library_is_an_error(path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(untrusted, "check_hdf5_structure", crash)
+    monkeypatch.setattr(check_untrusted, "check_hdf5_structure", crash)
     with pytest.raises(ValueError, match=r"^its check crashed \(signal 11\)$"):
         check_untrusted_hdf5(path)
 
@@ -98,7 +98,7 @@ def test_any_file_name_is_passed_on(path: Path, name) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="a process ends by a signal")
 def test_a_crash_is_an_error_of_whoever_reads_the_file(path: Path, monkeypatch) -> None:
     for name in ("check_hdf5_structure", "check_keras_structure"):
-        monkeypatch.setattr(untrusted, name, crash)
+        monkeypatch.setattr(check_untrusted, name, crash)
     with pytest.raises(SpecError, match=r"weights\.h5 is refused: its check crashed"):
         load_weights_file(None, path, "vgg16")
     with pytest.raises(SpecError, match="is refused: its check crashed"):

@@ -14,12 +14,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.files.structure import check_hdf5_structure, check_keras_structure
+from pipeline.files.file_structure import check_hdf5_structure, check_keras_structure
 
 MAX_MEMORY = 2 << 30  # bytes of address space that a check may take
 MAX_SECONDS = 120.0
 REFUSED = 3  # exit status of a child whose check raised an error
-CHILD = "import sys; sys.path[:] = sys.argv[4:]; from pipeline.files import untrusted; untrusted.run_in_child()"
+CHILD = (
+    "import sys; sys.path[:] = sys.argv[4:]; from pipeline.files import check_untrusted; check_untrusted.run_in_child()"
+)
 
 
 def check_untrusted_hdf5(path: Path) -> None:
