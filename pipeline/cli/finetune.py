@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", metavar="DIR", help="store filled by `features --cut top1`")
     parser.add_argument("--epochs", **COUNT, default=defaults.TUNING_EPOCHS, help="largest number of epochs")
     parser.add_argument("--learning-rate", **NUMBER, default=defaults.TUNING_RATE, help="learning rate of Adam")
-    text = "stop after N epochs without a lower validation loss, in both steps; the best weights are saved"
+    text = "stop after N epochs without a lower loss on a held-out tenth of the train images; keep the best weights"
     parser.add_argument("--patience", **COUNT, default=defaults.TUNING_PATIENCE, help=text)
     add_training_options(parser)
     add_max_bad(parser)
@@ -61,9 +61,9 @@ def run(options: argparse.Namespace) -> int:
             callbacks=callbacks,
         )
     if (epochs := len(result.head.history_["loss"])) < options.epochs:
-        console.say(f"stopped after epoch {epochs}: {options.patience} epochs without a lower validation loss")
+        console.say(f"stopped after epoch {epochs}: {options.patience} epochs without a lower loss")
     if not result.kept_epoch:
-        console.warn("no epoch lowered the validation loss: the head before tuning is saved")
+        console.warn("no epoch lowered the loss: the head before tuning is saved")
     title = format_title(f"{result.evaluation.n} validation images", store)
     before = {**result.metrics(), **result.frozen, "head": "before tuning", "test": None}
     print_leaderboard(title, [result.metrics(), before])

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_training_options(parser)
     dense = parser.add_argument_group("dense head")
     add_dense_options(dense)
-    text = "stop after N epochs without a lower validation loss and restore the best weights"
+    text = "stop after N epochs without a lower loss on a held-out tenth of the train images; keep the best weights"
     dense.add_argument("--early-stopping", **COUNT, help=text)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.heads.memory import available_memory
 from pipeline.images.table import SPLITS
 from pipeline.store import FeatureStore, stack_views
+from pipeline.training.hold_out import group_train_rows, hold_out
 
 
 class Maps(NamedTuple):
@@ -20,12 +21,15 @@ class Maps(NamedTuple):
         Maps and labels of each split that has images.
     images : ndarray of shape (n,), int64, optional
         Equal where train rows are views of one image; None without views.
+    held_out : ndarray of shape (n,), bool, optional
+        Train rows that are held out to choose the epoch; see `hold_out`.
     views : int
         Views of each train image.
     """
 
     splits: dict[str, tuple[Any, np.ndarray]]
     images: np.ndarray | None
+    held_out: np.ndarray | None
     views: int
 
 
@@ -44,7 +48,8 @@ def open_maps(store: FeatureStore, views: int) -> Maps:
     if views > 1:
         X, y, images = stack_views(store, "train", views)
         splits["train"] = X, y
-    return Maps(splits, images, views)
+    held_out = hold_out(splits["train"][1], group_train_rows(store, images), images)
+    return Maps(splits, images, held_out, views)
 
 
 class FinetunePlan(NamedTuple):
@@ -77,12 +82,14 @@ class FinetunePlan(NamedTuple):
 def make_plan(store: FeatureStore, maps: Maps, top_layers: Any) -> FinetunePlan:
     """Plan the fine-tuning of `top_layers`, a model of `load_top_layers`."""
     shape = tuple(top_layers.output_shape[1:])
-    rows = {split: len(maps.splits[split][1]) for split in ("train", "validation")}
-    feature_bytes = sum(rows.values()) * int(np.prod(shape)) * store.dtype.itemsize
+    rows = sum(len(maps.splits[split][1]) for split in ("train", "validation"))
+    feature_bytes = rows * int(np.prod(shape)) * store.dtype.itemsize
+    images = np.arange(len(maps.splits["train"][1])) if maps.images is None else maps.images
+    trained = images if maps.held_out is None else images[~maps.held_out]
     free = available_memory()
     return FinetunePlan(
         parameters=sum(int(np.prod(weight.shape)) for weight in top_layers.trainable_weights),
-        images=rows["train"] if maps.images is None else len(np.unique(maps.images)),
+        images=len(np.unique(trained)),
         views=maps.views,
         feature_shape=shape,
         feature_bytes=feature_bytes,

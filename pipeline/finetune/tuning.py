@@ -106,6 +106,7 @@ class Tuning:
             validation_data=splits["validation"],
             on_epoch=lambda epoch, scores: self.callbacks.epoch_done(head.name, epoch, head.epochs, scores),
             images=self.maps.images,
+            held_out=self.maps.held_out if head.patience is not None else None,
             **options,
         )
 
@@ -122,6 +123,7 @@ class Tuning:
         }
         params = {name: value for name, value in head.get_params().items() if name != "epochs" or head.name == "dense"}
         document = {"fingerprint": store.fingerprint, "classes": list(store.classes), "params": params, "data": data}
+        document["held_out"] = [] if self.maps.held_out is None else np.flatnonzero(self.maps.held_out).tolist()
         document["views"] = [view.fingerprint for view in open_views(store)[: self.maps.views - 1]]
         return sha256_of(canonical_json(document).encode())
 

@@ -58,6 +58,8 @@ class DenseHead(Head):
     ----------
     model_ : keras.Sequential
         From features to the probability of the second class, (n, 1), or of each class, (n, k).
+    epoch_chosen_on_ : "train", "validation" or None
+        The split whose loss chose the epoch; None without `patience`. Not saved with the head.
     history_ : dict of str to list of float
         `loss`, `accuracy`, and with validation data `val_loss`, `val_accuracy`, one value per epoch.
         Not saved with the head.
@@ -83,6 +85,7 @@ class DenseHead(Head):
         on_epoch: OnEpoch | None = None,
         groups: Any = None,
         images: Any = None,
+        held_out: Any = None,
     ) -> DenseHead:
         """Train the head.
 
@@ -99,9 +102,12 @@ class DenseHead(Head):
             Called after each epoch with its number, from 1, and its losses and accuracies. An error
             that it raises ends the training and reaches the caller unchanged.
         groups : ndarray of shape (n,), optional
-            Not used, as no training row is held out; here for the common signature of heads.
+            Not used; here for the common signature of heads.
         images : ndarray of shape (n,), optional
             Equal where rows are views of one image. Each epoch draws one view of each image.
+        held_out : ndarray of shape (n,), bool, optional
+            Rows that are not trained on. With `patience`, the loss on them chooses the epoch instead of
+            the validation loss.
 
         Raises
         ------
@@ -114,12 +120,12 @@ class DenseHead(Head):
         from pipeline.heads.dense_network import build_network
         from pipeline.heads.epoch_loop import EpochLoop
 
-        training, validation = self._check_data(X, y, validation_data, images)
+        training, validation, held_out = self._check_data(X, y, validation_data, images, held_out)
         with parameter_errors(self.name):
             rng = self._make_rng()
             model = build_network(self.feature_shape_, len(self.classes_), self.units, self.dropout, rng)
         loop = EpochLoop(CompiledNetwork(model, self.learning_rate, self.batch_size), self.patience, rng)
-        loop.run(training, validation, self.epochs, on_epoch)
+        loop.run(training, validation, self.epochs, on_epoch, held_out=held_out)
         self.history_, self.model_ = loop.history, model
         return self
 
@@ -160,9 +166,9 @@ class DenseHead(Head):
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _check_data(
-        self, X: Any, y: Any, validation_data: tuple[Any, Any] | None, images: Any
-    ) -> tuple[LabelledRows, LabelledRows | None]:
-        """Check the arguments of `fit` and return the rows to train and to validate on."""
+        self, X: Any, y: Any, validation_data: tuple[Any, Any] | None, images: Any, held_out: Any
+    ) -> tuple[LabelledRows, LabelledRows | None, LabelledRows | None]:
+        """Check the arguments of `fit` and return the rows to train on, to validate on, and those held out."""
         features, y = self._check_training_set(X, y)
         self.check_params()
         with parameter_errors(self.name):
@@ -170,7 +176,15 @@ class DenseHead(Head):
         training = self._label_rows(features, y, weights)
         if images is not None:
             training = training._replace(images=number_groups(images, y))
-        return training, None if validation_data is None else self._label_validation(*validation_data)
+        validation = None if validation_data is None else self._label_validation(*validation_data)
+        self.epoch_chosen_on_ = None
+        if self.patience is not None:
+            self.epoch_chosen_on_ = "train" if held_out is not None or validation is None else "validation"
+        if held_out is None:
+            return training, validation, None
+        first = np.unique(range(len(y)) if training.images is None else training.images, return_index=True)[1]
+        watched = training._replace(rows=first[held_out[first]], images=None)  # augmented copies are not scored
+        return training._replace(rows=np.flatnonzero(~held_out)), validation, watched
 
     def _label_rows(self, features: SharedFeatures, y: np.ndarray, weights: np.ndarray) -> LabelledRows:
         codes = np.searchsorted(self.classes_, y)

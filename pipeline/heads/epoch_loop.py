@@ -28,13 +28,13 @@ class EpochLoop:
     Attributes
     ----------
     history : dict of str to list of float
-        `loss` and `accuracy` of each epoch, measured during it as Keras does, and `val_loss` and
-        `val_accuracy` after it where there is validation data.
+        `loss` and `accuracy` of each epoch, measured during it as Keras does; `val_loss`, `val_accuracy`,
+        `held_out_loss` and `held_out_accuracy` after it, where there are such rows.
     seconds : list of float
         Duration of each epoch.
     best_loss, best_epoch, best_weights
         The lowest loss, its epoch, and the weights after that epoch; with `patience` only. The loss
-        is `val_loss` where there is validation data, otherwise `loss`.
+        is `held_out_loss` where rows are held out, otherwise `val_loss`, or `loss` without validation data.
     """
 
     def __init__(self, network: CompiledNetwork, patience: int | None, rng: np.random.Generator):
@@ -61,6 +61,7 @@ class EpochLoop:
         epochs: int,
         on_epoch: OnEpoch | None = None,
         on_rows: Callable[[int], None] | None = None,
+        held_out: LabelledRows | None = None,
     ) -> None:
         """Run the epochs that are left of `epochs`, then go back to the best weights if there are any.
 
@@ -74,6 +75,8 @@ class EpochLoop:
             Called after each epoch with its number, from 1, and its losses and accuracies.
         on_rows : callable, optional
             See `CompiledNetwork.run`.
+        held_out : LabelledRows, optional
+            The rows on which the best epoch is chosen; see `DenseHead.fit`.
 
         Raises
         ------
@@ -81,7 +84,7 @@ class EpochLoop:
             A loss is no longer finite.
         """
         while self.done < epochs and not self.is_over:
-            scores = self.run_epoch(training, validation, on_rows)
+            scores = self.run_epoch(training, validation, on_rows, held_out)
             if on_epoch is not None:
                 on_epoch(self.done, scores)
         if self.best_weights is not None:
@@ -92,25 +95,30 @@ class EpochLoop:
         training: LabelledRows,
         validation: LabelledRows | None = None,
         on_rows: Callable[[int], None] | None = None,
+        held_out: LabelledRows | None = None,
     ) -> dict[str, float]:
         """Run one epoch and return its losses and accuracies; the rows may differ from epoch to epoch."""
         start = time.perf_counter()
-        drawn = None if training.images is None else draw_views(training.images, self.rng)
+        drawn = np.isin(np.arange(len(training.X)), training.rows)
+        if training.images is not None:
+            drawn &= draw_views(training.images, self.rng)
         order = shuffle_rows(training.X, self.network.batch_size, self.rng, drawn)
         scores = self.network.run("train", training._replace(rows=order), on_rows)
         if validation is not None:
             scores |= self.score(validation)
+        if held_out is not None:
+            scores |= self.score(held_out, "held_out")
         self._check_finite(scores)
         for name, score in scores.items():
             self.history.setdefault(name, []).append(score)
         self.seconds.append(time.perf_counter() - start)
         if self.patience is not None:
-            self.note_loss(scores.get("val_loss", scores["loss"]))
+            self.note_loss(scores.get("held_out_loss", scores.get("val_loss", scores["loss"])))
         return scores
 
-    def score(self, validation: LabelledRows) -> dict[str, float]:
-        """Return `val_loss` and `val_accuracy` of the present weights."""
-        return {f"val_{name}": score for name, score in self.network.run("score", validation).items()}
+    def score(self, rows: LabelledRows, prefix: str = "val") -> dict[str, float]:
+        """Return `val_loss` and `val_accuracy` of the present weights, or with another prefix."""
+        return {f"{prefix}_{name}": score for name, score in self.network.run("score", rows).items()}
 
     def note_loss(self, loss: float) -> None:
         """Copy the present weights if `loss` is the lowest."""

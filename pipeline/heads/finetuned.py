@@ -84,6 +84,7 @@ class FinetunedHead(DenseHead):
         on_epoch: OnEpoch | None = None,
         groups: Any = None,
         images: Any = None,
+        held_out: Any = None,
         *,
         top_layers: Any = None,
         dense: DenseHead | None = None,
@@ -100,7 +101,7 @@ class FinetunedHead(DenseHead):
             Maps at the cut.
         y : ndarray of shape (n,)
             Labels, of the classes of `dense`.
-        validation_data, on_epoch, groups, images
+        validation_data, on_epoch, groups, images, held_out
             See `DenseHead.fit`.
         top_layers : keras.Model
             The layers above the cut, from maps to features, trained in place; see
@@ -129,7 +130,7 @@ class FinetunedHead(DenseHead):
 
         if dense is None:
             raise HeadError("a finetuned head is trained by `python -m pipeline finetune`, not by `heads`")
-        training, validation = self._check_data(X, y, validation_data, images)
+        training, validation, held_out = self._check_data(X, y, validation_data, images, held_out)
         if not np.array_equal(dense.classes_, self.classes_):
             raise HeadError(f"the dense head has classes {dense.classes_}, the labels have {self.classes_}")
         loop = self._make_loop(top_layers, dense.model_)
@@ -140,8 +141,8 @@ class FinetunedHead(DenseHead):
             is_resumed = False
         if is_resumed:
             on_resume(loop.done)
-        elif validation is not None:
-            loop.note_loss(loop.score(validation)["val_loss"])
+        elif (watched := held_out or validation) is not None:
+            loop.note_loss(loop.score(watched)["val_loss"])
 
         def after_epoch(epoch: int, scores: dict[str, float]) -> None:
             if checkpoint is not None:
@@ -149,7 +150,7 @@ class FinetunedHead(DenseHead):
             if on_epoch is not None:
                 on_epoch(epoch, scores)
 
-        loop.run(training, validation, self.epochs, after_epoch, on_rows)
+        loop.run(training, validation, self.epochs, after_epoch, on_rows, held_out)
         self.history_, self.seconds_, self.kept_epoch_ = loop.history, loop.seconds, loop.best_epoch
         self.model_ = loop.network.model
         return self

@@ -17,6 +17,7 @@ from pipeline.heads.rows_on_demand import ArrayRows, Rows
 from pipeline.heads.shared_features import SharedFeatures
 from pipeline.images.table import SPLITS
 from pipeline.store import FeatureStore, count_views, stack_views
+from pipeline.training.hold_out import group_train_rows, hold_out
 from pipeline.training.make_heads import Params, make_heads
 from pipeline.training.memory import check_memory, fits_in_memory
 from pipeline.training.save_trained_head import save_trained_head
@@ -125,13 +126,11 @@ def train_heads(
 def _read_split(store: FeatureStore, split: str, views: int, in_memory: bool) -> Split:
     features: Rows
     images: np.ndarray | None
-    groups = store.resampling_groups(split)
     if split == "train" and views > 1:
         features, y, images = stack_views(store, "train", views)
-        first = np.unique(images, return_index=True)[1]  # the images themselves are the first rows
-        groups = np.concatenate([groups, groups[first][images[len(groups) :]]])
     else:
         (features, y), images = store.on_demand(split), None
+    groups = group_train_rows(store, images) if split == "train" else store.resampling_groups(split)
     return Split(SharedFeatures(ArrayRows(features[:]) if in_memory else features), y, groups, images)
 
 
@@ -198,6 +197,8 @@ def _fit(head: Any, splits: Mapping[str, Split], callbacks: Callbacks) -> float:
     options: dict[str, Any] = {}
     if head.name == "dense":
         options["validation_data"] = validation.X, validation.y
+        if head.patience is not None:
+            options["held_out"] = hold_out(train.y, train.groups, train.images)
         options["on_epoch"] = lambda epoch, scores: callbacks.epoch_done(head.name, epoch, head.epochs, scores)
     start = time.perf_counter()
     head.fit(train.X, train.y, groups=train.groups, images=train.images, **options)

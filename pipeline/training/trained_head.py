@@ -53,15 +53,14 @@ class TrainedHead:
     def metrics(self) -> dict[str, Any]:
         """Return the scores and everything else but the estimator, for JSON.
 
-        `epoch_chosen_on` is "validation" where training stopped by the loss on the validation images:
-        the scores on them are then slightly optimistic, and those on test images are not.
+        `epoch_chosen_on` is "train" if the best epoch was chosen on held-out train images, "validation"
+        if it was chosen on the validation images, whose scores are slightly optimistic then.
         """
-        chooses_epoch = getattr(self.head, "patience", None) is not None
         return {
             "head": self.name,
             **self.evaluation.to_json(),
             "test": self.test_evaluation and self.test_evaluation.to_json(),
-            "epoch_chosen_on": "validation" if chooses_epoch else None,
+            "epoch_chosen_on": getattr(self.head, "epoch_chosen_on_", None),
             "fit_seconds": round(self.fit_seconds, 3),
             "parameters": self.parameters,
             "repeats": self.repeats and self.repeats.to_json(),

@@ -25,6 +25,7 @@ from pipeline.finetune.tuning import Tuning
 from pipeline.heads import batches, compiled_network, dense_network, head_names, make_head
 from pipeline.heads.rows_on_demand import is_read_on_demand
 from pipeline.heads.saved_metrics import read_metrics
+from pipeline.training import hold_out
 from scripts.finetune_speed import Ways, compare, write_images
 from tests.fakes import Recorder, photo_folder
 from tests.heads.test_saving import plant
@@ -294,6 +295,20 @@ class TestTraining:
             compute_frozen_features(top_layers, store, maps, on_disk=False, on_rows=lambda *done: None),
         ):
             pass
+
+    @pytest.mark.parametrize("views", [1, 3])
+    def test_the_epoch_is_chosen_on_held_out_train_images_if_there_are_enough(
+        self, folder, tmp_path, monkeypatch, views
+    ):
+        monkeypatch.setattr(hold_out, "MIN_IMAGES", 2)
+        images = scan_images(folder / "photos", validation=0.3)
+        store = extract_features(images, tmp_path / "store", tiny_spec(folder), views=views)
+        calls = []
+        result = tune(store, epochs=2, callbacks=Recorder(calls))
+        n = 2 * (len(store.members("train")) - 2)
+        assert [call for call in calls if call[0] == "tuning"][-1] == ("tuning", n, n, "images")
+        assert len(result.history["held_out_loss"]) == 2
+        assert read_metrics(store.heads_directory / "finetuned")["epoch_chosen_on"] == "train"
 
     def test_an_epoch_takes_one_view_of_each_image(self, folder, tmp_path):
         images = scan_images(folder / "photos", validation=0.3)

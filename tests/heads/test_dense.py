@@ -320,6 +320,22 @@ def test_a_float16_array_is_never_copied_as_a_whole(monkeypatch):
     assert peak < X.nbytes
 
 
+@pytest.mark.parametrize("views", [1, 2])
+def test_held_out_rows_choose_the_epoch_and_are_not_trained_on(views):
+    X, y = features()
+    held_out = np.arange(200) % 10 < 2
+    y = np.where(np.arange(200) % 20 == 0, 1 - y, y)  # wrong labels, all of them held out: their loss rises
+    expected = small(epochs=20, patience=2).fit(X[~held_out], y[~held_out], validation_data=(X[held_out], y[held_out]))
+    X, y, held_out = (np.concatenate([rows] * views) for rows in (X, y, held_out))
+    head = small(epochs=20, patience=2)
+    head.fit(X, y, held_out=held_out, images=np.tile(np.arange(200), views) if views > 1 else None)
+    assert (head.epoch_chosen_on_, expected.epoch_chosen_on_) == ("train", "validation")
+    assert len(head.history_["held_out_loss"]) < 20
+    if views == 1:
+        assert head.history_["held_out_loss"] == expected.history_["val_loss"]
+        np.testing.assert_array_equal(head.predict_proba(X), expected.predict_proba(X))
+
+
 @pytest.mark.parametrize("validated", [True, False])
 def test_patience_goes_back_to_the_best_epoch(validated):
     X, y = features()

@@ -24,6 +24,7 @@ from pipeline.heads import batches
 from pipeline.heads.saved_metrics import read_metrics
 from pipeline.heads.shared_features import SharedFeatures
 from pipeline.store import read_rows
+from pipeline.training import hold_out
 from pipeline.training import memory as training_memory
 from pipeline.training.memory import memory_needed
 from tests.fakes import photo_folder
@@ -213,6 +214,15 @@ class TestUnknownNames:
 def test_the_metrics_say_on_which_images_the_epoch_was_chosen(store, patience, chosen_on):
     train_heads(store, ["dense"], params={"dense": {**QUICK["dense"], "patience": patience}})
     assert read_metrics(store.heads_directory / "dense")["epoch_chosen_on"] == chosen_on
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_the_epoch_is_chosen_on_held_out_train_images_if_there_are_enough(store, monkeypatch, views):
+    monkeypatch.setattr(hold_out, "MIN_IMAGES", 2)
+    extract_features(store.images, store.directory, store.spec, views=views)
+    (trained,) = train_heads(store, ["dense"], params={"dense": {**QUICK["dense"], "patience": 2}})
+    assert read_metrics(store.heads_directory / "dense")["epoch_chosen_on"] == "train"
+    assert len(trained.history["held_out_loss"]) == len(trained.history["val_loss"]) == 2
 
 
 class TestMemoryNeeded:

@@ -1,0 +1,56 @@
+"""Hold out a tenth of the train images, so that the epoch is not chosen on the images that are scored."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.store import FeatureStore
+
+FRACTION = 0.1
+MIN_IMAGES = 20  # the loss on fewer images is too noisy to choose an epoch
+SEED = 0
+
+
+def hold_out(y: np.ndarray, groups: np.ndarray, images: np.ndarray | None = None) -> np.ndarray | None:
+    """Draw a tenth of the groups of each class, the same at each call.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Labels of the train rows.
+    groups : ndarray of shape (n,)
+        Equal where rows must not be separated.
+    images : ndarray of shape (n,), optional
+        Equal where rows are views of one image.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool, or None
+        The rows that are held out. None if they show fewer than 20 images, or if a class would have no
+        other rows.
+    """
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    rng, is_drawn = np.random.default_rng(SEED), np.zeros(len(first), bool)
+    for label in np.unique(y[first]):
+        of_class = rng.permutation(np.flatnonzero(y[first] == label))
+        is_drawn[of_class[: round(FRACTION * len(of_class))]] = True
+    held_out = is_drawn[group]
+    n = len(np.unique((np.arange(len(y)) if images is None else images)[held_out]))
+    has_all_classes = np.array_equal(np.unique(y[~held_out]), np.unique(y))
+    return held_out if n >= MIN_IMAGES and has_all_classes else None
+
+
+def group_train_rows(store: FeatureStore, images: np.ndarray | None) -> np.ndarray:
+    """Return the groups of train rows that must not be separated, ndarray of shape (n,), int64.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    images : ndarray of shape (n,), int64, optional
+        Equal where rows are views of one image; see `stack_views`.
+    """
+    groups = store.resampling_groups("train")
+    if images is None:
+        return groups
+    first = np.unique(images, return_index=True)[1]  # the images themselves are the first rows
+    return np.concatenate([groups, groups[first][images[len(groups) :]]])
