@@ -30,23 +30,9 @@ def bootstrap_intervals(
 ) -> list[Interval | None]:
     """Compute the 95 % percentile interval of each statistic on the same resamples.
 
-    Parameters
-    ----------
-    statistics : sequence of callable
-        `accuracy_of(...)` and `AUC(...)`, for example.
-    n : int
-        Number of rows.
-    groups : ndarray of shape (n,), optional
-        Rows with the same value are drawn together. By default each row is drawn on its own.
-    resamples, seed : int
-        Number of resamples, and the seed that they are drawn with.
-
-    Returns
-    -------
-    list of (low, high) or None
-        Resamples for which a score is not defined are left out; None if it is defined for none of
-        them. A score that is perfect on all rows has the interval (1, 1), because no resample can
-        contain an error.
+    Rows with the same value of `groups`, an ndarray of shape (n,), are drawn together. Resamples for
+    which a score is not defined are left out; the interval is None if it is defined for none of them.
+    A perfect score has the interval (1, 1), because no resample can contain an error.
     """
     blocks = resample_counts(n, groups=groups, resamples=resamples, seed=seed)
     scores = [[statistic(counts) for statistic in statistics] for counts in blocks]
@@ -77,14 +63,9 @@ class AUC:
 
     It is the share of pairs of a positive and a negative row in which the positive one has the higher
     score; ties count half.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n,), float
-    is_positive : ndarray of shape (n,), bool
     """
 
-    def __init__(self, scores: np.ndarray, is_positive: np.ndarray):
+    def __init__(self, scores: np.ndarray, is_positive: np.ndarray):  # (n,) float, (n,) bool
         order = np.argsort(scores)
         self.positive, self.negative = order[is_positive[order]], order[~is_positive[order]]
         # For each positive row: the number of negative rows with a lower score, and with a lower or equal one.

@@ -96,11 +96,6 @@ class Evaluation:
         return "\n".join(lines)
 
 
-def rank(name: str, accuracy: float, auc: float | None, parameters: int) -> tuple[float, float, int, str]:
-    """Return the key that sorts heads: best accuracy first, then best AUC, fewest parameters, name."""
-    return -accuracy, -(auc or 0.0), parameters, name
-
-
 def evaluate(
     head: Any,
     X: Any,
@@ -129,7 +124,7 @@ def evaluate(
     HeadError
         There are no rows, or a label is not an index into `classes`.
     """
-    from sklearn.metrics import confusion_matrix, roc_auc_score
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
     y = np.asarray(y)
     if not len(y):
@@ -141,7 +136,11 @@ def evaluate(
     if len(unknown):
         raise HeadError(f"labels {unknown.tolist()} are not indices of the {len(names)} classes (the first is 0)")
     predicted = head.predict(X)
-    per_class = _scores_per_class(y, predicted, labels, names)
+    class_scores = precision_recall_fscore_support(y, predicted, labels=labels, zero_division=0)
+    per_class = [
+        {"class": name, "precision": float(precision), "recall": float(recall), "f1": float(f1), "n": int(n)}
+        for name, precision, recall, f1, n in zip(names, *class_scores, strict=True)
+    ]
     scores = _positive_scores(head, X, y, labels)
     statistics: list[Statistic] = [accuracy_of(predicted == y)]
     if scores is not None:
@@ -175,18 +174,6 @@ def _parse_interval(low: Any, high: Any) -> Interval:
 def with_interval(score: float, interval: Sequence[float] | None) -> str:
     """Format a score with its interval: `0.9707 [0.958, 0.981]`."""
     return f"{score:.4f}" + ("" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]")
-
-
-def _scores_per_class(
-    y: np.ndarray, predicted: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
-) -> list[dict[str, Any]]:
-    from sklearn.metrics import precision_recall_fscore_support
-
-    scores = precision_recall_fscore_support(y, predicted, labels=labels, zero_division=0)
-    return [
-        {"class": name, "precision": float(precision), "recall": float(recall), "f1": float(f1), "n": int(n)}
-        for name, precision, recall, f1, n in zip(names, *scores, strict=True)
-    ]
 
 
 def _positive_scores(head: Any, X: Any, y: np.ndarray, labels: np.ndarray) -> np.ndarray | None:

@@ -29,56 +29,27 @@ PLAIN_TEXT: dict[Any, Any] = {"text.parse_math": False, "text.usetex": False}
 
 def save_plots(
     evaluation: Evaluation, history: Mapping[str, Sequence[float]] | None, directory: Path, *, title: str
-) -> list[Path]:
+) -> None:
     """Save `confusion_matrix.png` and, for a head that trains in epochs, `training_curve.png`.
 
     A plot that cannot be drawn is logged as a warning and left out: a missing plot must not stop the
-    training of the other heads.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-        Scores on the validation images.
-    history : mapping, optional
-        `loss`, `accuracy`, `val_loss` and `val_accuracy`, with one value per epoch.
-    directory : Path
-        Directory of the saved head.
-    title : str
-        Title of both plots.
-
-    Returns
-    -------
-    list of Path
-        The files that were written durably.
-
-    Raises
-    ------
-    OSError
-        A file cannot be written, because the disk is full for example.
+    training of the other heads. `history` holds `loss`, `accuracy`, `val_loss` and `val_accuracy` of each epoch.
     """
+    import matplotlib as mpl
+
     plots: dict[str, Callable[[], Figure]] = {"confusion_matrix.png": lambda: confusion_figure(evaluation, title)}
     if history:
         plots["training_curve.png"] = lambda: curve_figure(history, title)
-    files = []
     for name, draw in plots.items():
+        png = io.BytesIO()
         try:
-            png = _draw_png(draw)
+            with mpl.rc_context(PLAIN_TEXT), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+                draw().savefig(png, format="png", dpi=120)
         except Exception as error:  # matplotlib raises errors of many types
             logger.warning("%s cannot be drawn and is left out: %s", directory / name, error)
             continue
-        write_durably(directory / name, png)
-        files.append(directory / name)
-    return files
-
-
-def _draw_png(draw: Callable[[], Figure]) -> bytes:
-    import matplotlib as mpl
-
-    png = io.BytesIO()
-    with mpl.rc_context(PLAIN_TEXT), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        draw().savefig(png, format="png", dpi=120)
-    return png.getvalue()
+        write_durably(directory / name, png.getvalue())
 
 
 def confusion_figure(evaluation: Evaluation, title: str) -> Figure:

@@ -14,20 +14,14 @@ RANDOM_ONLY_IN_SEARCH = ("logistic", "knn")
 
 @dataclass(frozen=True)
 class Repeats:
-    """Accuracies of a head that was trained once per seed.
+    """Validation accuracies of a head that was trained once per seed.
 
-    Attributes
-    ----------
-    seeds : tuple of int or None
-        The seeds; None stands for an unseeded training. Empty for a head whose result does not depend
-        on the seed. The head of the first seed is the one that is saved: the best seed would be chosen
-        on the images that it is scored on.
-    accuracies : tuple of float
-        The validation accuracy of each seed, or a single one if `seeds` is empty.
+    The head of the first seed is the one that is saved: the best seed would be chosen on the images
+    that it is scored on.
     """
 
-    seeds: tuple[int | None, ...]
-    accuracies: tuple[float, ...]
+    seeds: tuple[int | None, ...]  # None is an unseeded training; empty if the head does not depend on the seed
+    accuracies: tuple[float, ...]  # of each seed; a single one if `seeds` is empty
 
     def to_json(self) -> dict[str, Any]:
         """Return seeds, accuracies and their `mean`, `std` (n - 1 degrees of freedom), `min` and `max`."""
@@ -42,13 +36,7 @@ class Repeats:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Repeats:
-        """Read the result of `to_json`.
-
-        Raises
-        ------
-        KeyError, TypeError, ValueError
-            The document is not a result of `to_json`.
-        """
+        """Read the result of `to_json`; a KeyError, TypeError or ValueError says that it is none."""
         seeds, accuracies = tuple(document["seeds"]), tuple(map(float, document["accuracies"]))
         if len(accuracies) != max(1, len(seeds)):
             raise ValueError(f"{len(accuracies)} accuracies for {len(seeds)} seeds")
@@ -62,10 +50,7 @@ class Repeats:
 
 
 def seeds_of(head: Any, repeats: int) -> Sequence[int | None]:
-    """Return the seeds to train a head with: its own `random_state` and the ones after it.
-
-    The result is empty for a head that is the same for every seed.
-    """
+    """Return the seeds to train a head with, its `random_state` and the ones after it; none if it ignores them."""
     params = head.get_params()
     if "random_state" not in params or (head.name in RANDOM_ONLY_IN_SEARCH and not head.searches):
         return ()

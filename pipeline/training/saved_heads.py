@@ -42,7 +42,7 @@ class SavedHead(NamedTuple):
 
 
 def list_saved_heads(store: FeatureStore) -> list[SavedHead]:
-    """Return all heads of a store, the best first as `pipeline.evaluation.rank` sorts them.
+    """Return all heads of a store, the best first as `TrainedHead.rank` sorts them.
 
     Heads with a problem come after the others, heads without scores last.
     """

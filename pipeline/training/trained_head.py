@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.evaluation import Evaluation, Repeats, rank
+from pipeline.evaluation import Evaluation, Repeats
 from pipeline.store import FeatureStore
 
 
@@ -47,8 +47,8 @@ class TrainedHead:
     history: dict[str, list[float]] = field(default_factory=dict)
 
     def rank(self) -> tuple[float, float, int, str]:
-        """Return the key that sorts heads, the best first."""
-        return rank(self.name, self.evaluation.accuracy, self.evaluation.auc, self.parameters)
+        """Return the key that sorts heads: best accuracy first, then best AUC, fewest parameters, name."""
+        return -self.evaluation.accuracy, -(self.evaluation.auc or 0.0), self.parameters, self.name
 
     def metrics(self) -> dict[str, Any]:
         """Return the scores and everything else but the estimator, for JSON.

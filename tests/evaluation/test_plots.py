@@ -26,7 +26,8 @@ def evaluation_of(classes):
 
 @pytest.mark.parametrize("classes", [MATH, ("cat", "d" * 300), [f"$_{i}^$" for i in range(30)]])
 def test_any_class_names_can_be_drawn(classes, tmp_path):
-    files = plots.save_plots(evaluation_of(classes), HISTORY, tmp_path, title=f"dense on {classes[0]}")
+    plots.save_plots(evaluation_of(classes), HISTORY, tmp_path, title=f"dense on {classes[0]}")
+    files = sorted(tmp_path.iterdir())
     assert [file.name for file in files] == ["confusion_matrix.png", "training_curve.png"]
     for file in files:
         with Image.open(file) as picture:
@@ -45,8 +46,8 @@ def test_an_error_while_plotting_is_logged_and_not_raised(tmp_path, monkeypatch,
 
     monkeypatch.setattr(plots, "confusion_figure", fail)
     with caplog.at_level(logging.WARNING):
-        files = plots.save_plots(evaluation_of(MATH), HISTORY, tmp_path, title="dense")
-    assert files == [tmp_path / "training_curve.png"] == sorted(tmp_path.iterdir())
+        plots.save_plots(evaluation_of(MATH), HISTORY, tmp_path, title="dense")
+    assert list(tmp_path.iterdir()) == [tmp_path / "training_curve.png"]
     assert "confusion_matrix.png" in caplog.text and "no font" in caplog.text
 
 
