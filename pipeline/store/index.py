@@ -25,24 +25,12 @@ REMEDY = "restore it from a copy, or start over with `features IMAGES --rebuild`
 
 @dataclass(frozen=True)
 class Index:
-    """Images and rows.
-
-    Attributes
-    ----------
-    images : ImageTable
-        All n images of the data set.
-    rows : ndarray of shape (n,), int64
-        The row of each image; `NO_ROW` for a file that could not be read.
-    contents : ndarray of shape (m, 32), uint8
-        The sha256 of the image of each row.
-    ranges : ndarray of shape (shards, 2), int64
-        First row, and one past the last row, of each shard, finished or not. They cover rows 0 to m.
-    """
+    """All n images of a data set, and the m rows of its store."""
 
     images: ImageTable
-    rows: np.ndarray
-    contents: np.ndarray
-    ranges: np.ndarray
+    rows: np.ndarray  # (n,) int64, the row of each image; `NO_ROW` for a file that could not be read
+    contents: np.ndarray  # (m, 32) uint8, the sha256 of the image of each row
+    ranges: np.ndarray  # (shards, 2) int64, first row and one past the last of each shard, finished or not; 0 to m
 
     def to_bytes(self) -> memoryview:
         """Return the bytes of the index file; the same index gives the same bytes."""
@@ -61,21 +49,9 @@ class Index:
 
 
 def read_index(data: bytes, root: Path, source: Path) -> Index:
-    """Read an index from the bytes of `Index.to_bytes`.
+    """Read an index from the bytes of `Index.to_bytes`, which are not trusted: a sha256 does not tell who wrote them.
 
-    Parameters
-    ----------
-    data : bytes
-        Bytes whose sha256 was checked, which does not tell who wrote them.
-    root : Path
-        The folder that ids are relative to.
-    source : Path
-        The file that the bytes came from, for messages.
-
-    Raises
-    ------
-    StoreDamaged
-        The bytes are no index, or one that is unsafe to read.
+    `root` is the folder that ids are relative to, `source` the file that messages name.
     """
     try:
         check_hdf5_structure(io.BytesIO(data))

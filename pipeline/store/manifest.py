@@ -43,51 +43,22 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` holds.
+    """What `manifest.json` holds."""
 
-    Attributes
-    ----------
-    spec : mapping
-        The identity of the resolved `ConvBaseSpec`.
-    fingerprint : str
-        The sha256 of `spec`.
-    feature_shape : tuple of int
-        The shape of one row: (4, 4, 512).
-    sources : mapping
-        Where conv base and weights came from; used to load them again, never compared.
-    rows_per_shard : int
-        The largest number of rows of a shard.
-    compression : str, optional
-        The HDF5 filter of the shards.
-    index : str
-        The file name of the index.
-    index_sha256 : str
-        The sha256 of the index.
-    shards : tuple of ShardEntry
-        The finished shards, by their first row.
-    images : mapping
-        `root`: the folder that the ids of the images are relative to.
-    made_with : mapping
-        Library versions and machine of the first run; recorded, not compared.
-    later_makers : tuple of mapping
-        Library versions and machine of each later run in which they changed.
-    precision_error : mapping
-        For a conv base that does not compute in float32: `relative_l2`, the error of its features
-        against float32 on the first `images` of the store. Empty otherwise.
-    """
-
-    spec: Mapping[str, Any]
-    fingerprint: str
-    feature_shape: tuple[int, ...]
-    sources: Mapping[str, Any]
-    rows_per_shard: int
-    compression: str | None = None
-    index: str = ""
+    spec: Mapping[str, Any]  # the identity of the resolved `ConvBaseSpec`
+    fingerprint: str  # the sha256 of `spec`
+    feature_shape: tuple[int, ...]  # of one row: (4, 4, 512)
+    sources: Mapping[str, Any]  # where conv base and weights came from; used to load them again, never compared
+    rows_per_shard: int  # the largest number of rows of a shard
+    compression: str | None = None  # the HDF5 filter of the shards
+    index: str = ""  # the file name of the index
     index_sha256: str = ""
-    shards: tuple[ShardEntry, ...] = ()
-    images: Mapping[str, Any] = field(default_factory=dict)
-    made_with: Mapping[str, Any] = field(default_factory=dict)
-    later_makers: tuple[Mapping[str, Any], ...] = ()
+    shards: tuple[ShardEntry, ...] = ()  # the finished shards, by their first row
+    images: Mapping[str, Any] = field(default_factory=dict)  # `root`: the folder that ids are relative to
+    made_with: Mapping[str, Any] = field(default_factory=dict)  # versions and machine of the first run; not compared
+    later_makers: tuple[Mapping[str, Any], ...] = ()  # those of each later run in which they changed
+    # For a conv base that does not compute in float32: `relative_l2`, the error of its features against float32
+    # on the first `images` of the store. Empty otherwise.
     precision_error: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -124,15 +95,7 @@ class Manifest:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    """Read a store's manifest.
-
-    Raises
-    ------
-    StoreError
-        There is no manifest, or it is of another format.
-    StoreDamaged
-        The manifest is not what was written.
-    """
+    """Read a store's manifest; raise StoreError without one of this format, StoreDamaged for a damaged one."""
     path = directory / MANIFEST
     try:
         document = read_json(path)

@@ -16,23 +16,8 @@ class FeatureRows:
 
     Shards are memory-mapped, and the sha256 of each is checked when a row of it is first read.
 
-    Parameters
-    ----------
-    parts : sequence of (ShardReader, ndarray of shape (n,), int64)
-        The rows of each store, one store after the other. All stores have the same shape of rows and
-        the same dtype.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        (n, *feature_shape).
-    dtype : dtype
-        The dtype in which the features are stored.
-
-    Raises
-    ------
-    StoreDamaged
-        A row is in no finished shard.
+    `parts` are the rows of each store, ndarray of shape (n,), int64; all stores have the same shape of
+    rows and the same dtype. The array has the shape (all n, *feature_shape) and the dtype of the stores.
     """
 
     def __init__(self, parts: Sequence[tuple[ShardReader, np.ndarray]]):
@@ -57,23 +42,9 @@ class FeatureRows:
         return self.read(key)
 
     def read(self, key: Any = slice(None), *, dtype: str | np.dtype | None = None) -> np.ndarray:
-        """Read rows, one shard after the other and each from its start, in whatever order they are asked for.
+        """Read the rows of a slice or of an ndarray of indices as `dtype`, by default as they are stored.
 
-        Parameters
-        ----------
-        key : slice or ndarray of int
-            The rows to read; all if not given.
-        dtype : dtype, optional
-            The dtype of the result; as stored if not given.
-
-        Returns
-        -------
-        ndarray of shape (k, *feature_shape)
-
-        Raises
-        ------
-        ShardDamaged
-            A shard is not what was written.
+        Shards are read one after the other and each from its start, in whatever order rows are asked for.
         """
         rows = self._rows[key]
         order = np.argsort(rows, kind="stable")

@@ -10,12 +10,7 @@ from pipeline.store.index import NO_ROW
 class RowsByContent:
     """Rows of a store by the sha256 of their image; takes 16 bytes of memory a row.
 
-    Parameters
-    ----------
-    contents : ndarray of shape (m, 32), uint8
-        The sha256 of the image of each row of the store.
-    rows : ndarray of shape (k,), int64
-        The rows to search: those with features.
+    `contents`, (m, 32) uint8, are the sha256 of all rows of the store; `rows`, (k,) int64, those to search.
     """
 
     def __init__(self, contents: np.ndarray, rows: np.ndarray):

@@ -32,18 +32,12 @@ from pipeline.images.status import Status
 from pipeline.store.manifest import Manifest
 
 FORMAT = 1
+MAX_MAPPED = 10_000  # shards of a store that stay memory-mapped; Linux allows a process 65,530 maps
 MAX_EXPANSION = 1032  # times the size of the file: the most that gzip can do, which it does with equal rows
 
 
 class ShardDamaged(StoreDamaged):
-    """A shard is missing, is not what was written, or is another shard.
-
-    Attributes
-    ----------
-    path : Path
-    problem : str
-        What is wrong, as a predicate: "is missing".
-    """
+    """A shard is missing, is not what was written, or is another shard; `problem` is a predicate: "is missing"."""
 
     def __init__(self, path: Path, problem: str):
         super().__init__(f"{path} {problem}; run `python -m pipeline repair {path.parent.parent}`")
@@ -52,19 +46,12 @@ class ShardDamaged(StoreDamaged):
 
 @dataclass(frozen=True)
 class ShardContent:
-    """Rows `start` to `stop` of a store.
-
-    Attributes
-    ----------
-    features : ndarray of shape (rows, ...), float16 or float32
-    status : ndarray of shape (rows,), uint8
-    ids : ndarray of shape (rows, 32), uint8
-    """
+    """Rows `start` to `stop` of a store."""
 
     start: int
-    features: np.ndarray
-    status: np.ndarray
-    ids: np.ndarray
+    features: np.ndarray  # (rows, ...), float16 or float32
+    status: np.ndarray  # (rows,), uint8
+    ids: np.ndarray  # (rows, 32), uint8
 
     @property
     def stop(self) -> int:
@@ -94,43 +81,25 @@ def row_crc32(features: np.ndarray) -> np.ndarray:
 
 
 class Shard:
-    """A shard that was checked when it was opened.
+    """A shard that was checked when it was opened; every method raises ShardDamaged if the file is at fault.
 
-    Parameters
-    ----------
-    path : Path
-    manifest : Manifest
-        The manifest of the store; the shard must have its fingerprint, shape of rows and dtype.
-    start : int
-        The first row that the shard must hold.
-    ids : ndarray of shape (rows, 32), uint8
-        The sha256 of the images that it must hold.
-    sha256 : str, optional
-        The sha256 of the file, which covers every row. Without it no row is checked until
-        `check_rows` is called.
-    stays_mapped : bool
-        Whether the file is mapped into memory once, and not again for each reading.
-
-    Raises
-    ------
-    ShardDamaged
-        The file is missing, is not what was written, is another shard, or is unsafe to read.
+    It must have the fingerprint, shape of rows and dtype of the manifest, and hold the images of `ids`,
+    sha256 as (rows, 32) uint8, from row `start` on. The sha256 of the file covers every row; without it,
+    no row is checked until `check_rows` is called.
     """
 
-    def __init__(
-        self, path: Path, manifest: Manifest, start: int, ids: np.ndarray, *, sha256: str | None, stays_mapped: bool
-    ):
+    def __init__(self, path: Path, manifest: Manifest, start: int, ids: np.ndarray, *, sha256: str | None):
         self.path, self.dtype, self.shape = path, manifest.dtype, (len(ids), *manifest.feature_shape)
-        self.stays_mapped = stays_mapped
+        self.stays_mapped = len(manifest.shards) <= MAX_MAPPED
         self._mapped: np.ndarray | None = None
-        stop, fingerprint = start + len(ids), manifest.fingerprint
+        stop = start + len(ids)
         with self._errors_as_damage():
             self._state = _file_state(path)
             if sha256 is not None and sha256_of_file(path) != sha256:
                 raise ShardDamaged(path, "is not what was written (its sha256 differs)")
             check_hdf5_structure(path, max_expansion=MAX_EXPANSION)
             with h5py.File(path, "r") as file:
-                self._check_attributes(file, format=FORMAT, start=start, stop=stop, fingerprint=fingerprint)
+                self._check_attributes(file, format=FORMAT, start=start, stop=stop, fingerprint=manifest.fingerprint)
                 self.status = self._dataset(file, "status", (len(ids),), np.uint8)[:]
                 self.crc32 = self._dataset(file, "crc32", (len(ids),), np.uint32)[:]
                 stored_ids = self._dataset(file, "ids", (len(ids), 32), np.uint8)[:]
@@ -142,24 +111,13 @@ class Shard:
             raise ShardDamaged(path, "has a row of unknown status")
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Read some rows; of a compressed shard these alone are decompressed.
+        """Read some rows, (n,) int, counted from the first of the shard, ndarray of shape (n, *feature_shape).
 
-        Parameters
-        ----------
-        rows : ndarray of shape (n,), int
-            Row numbers, counted from the first row of the shard.
-
-        Returns
-        -------
-        ndarray of shape (n, ...)
-
-        Raises
-        ------
-        ShardDamaged
-            The file was changed after it was checked.
+        Of a compressed shard, these rows alone are decompressed.
         """
         with self._errors_as_damage():
-            self._check_unchanged()
+            if _file_state(self.path) != self._state:
+                raise ShardDamaged(self.path, "was changed after it was checked")
             if self.offset is not None:
                 is_run = len(rows) and (np.diff(rows) == 1).all()
                 return self._map()[rows[0] : rows[-1] + 1] if is_run else self._map()[rows]
@@ -176,12 +134,7 @@ class Shard:
         return mapped
 
     def check_rows(self) -> None:
-        """Check every row: its crc32, and that it is finite where its status is OK, and zero elsewhere.
-
-        Raises
-        ------
-        ShardDamaged
-        """
+        """Check every row: its crc32, and that it is finite where its status is OK, and zero elsewhere."""
         features = self.read(np.arange(len(self.status)))
         different = np.flatnonzero(row_crc32(features) != self.crc32)
         if len(different):
@@ -191,10 +144,6 @@ class Shard:
                 raise ShardDamaged(self.path, f"is wrong: row {row} is marked OK and is not finite")
             if status != Status.OK and values.any():
                 raise ShardDamaged(self.path, f"is wrong: row {row} has features and is marked {Status(status).words}")
-
-    def _check_unchanged(self) -> None:
-        if _file_state(self.path) != self._state:
-            raise ShardDamaged(self.path, "was changed after it was checked")
 
     @contextlib.contextmanager
     def _errors_as_damage(self) -> Iterator[None]:

@@ -15,24 +15,9 @@ from pipeline.store.index import Index
 from pipeline.store.manifest import Manifest, ShardEntry
 from pipeline.store.shard_file import Shard
 
-MAX_MAPPED = 10_000  # shards that stay memory-mapped; Linux allows a process 65,530 maps
-
 
 class ShardReader:
-    """Opens the shards of a store.
-
-    Parameters
-    ----------
-    directory : Path
-        The directory of the store.
-    manifest : Manifest
-    index : Index
-
-    Attributes
-    ----------
-    entries : list of ShardEntry
-        The finished shards, by their first row.
-    """
+    """Opens the shards of a store; `entries` are the finished ones, by their first row."""
 
     def __init__(self, directory: Path, manifest: Manifest, index: Index):
         self.directory, self.manifest, self.index = directory, manifest, index
@@ -55,23 +40,11 @@ class ShardReader:
 
     def open_file(self, start: int, stop: int, *, sha256: str | None) -> Shard:
         """Open the shard of rows `start` to `stop`, whether the manifest lists it or not; see `Shard`."""
-        return Shard(
-            self.directory / SHARDS / shard_name(start, stop),
-            self.manifest,
-            start,
-            self.index.contents[start:stop],
-            sha256=sha256,
-            stays_mapped=len(self.entries) <= MAX_MAPPED,
-        )
+        path = self.directory / SHARDS / shard_name(start, stop)
+        return Shard(path, self.manifest, start, self.index.contents[start:stop], sha256=sha256)
 
     def check_finished(self, rows: np.ndarray) -> None:
-        """Check that each row, ndarray of shape (n,), int64, is in a finished shard.
-
-        Raises
-        ------
-        StoreDamaged
-            Some rows are in none.
-        """
+        """Check that each row, ndarray of shape (n,), int64, is in a finished shard."""
         bounds = np.array([(entry.start, entry.stop) for entry in self.entries], np.int64).reshape(-1)
         lost = np.count_nonzero(np.searchsorted(bounds, rows, side="right") % 2 == 0)
         if lost:
@@ -79,13 +52,7 @@ class ShardReader:
 
 
 def open_shards(wanted: Sequence[tuple[ShardReader, ShardEntry]]) -> list[Shard]:
-    """Open shards of one or several stores: the first alone, then as many at a time as there are cores.
-
-    Raises
-    ------
-    ShardDamaged
-        A shard is not what was written.
-    """
+    """Open shards of one or several stores: the first alone, then as many at a time as there are cores."""
     new = [(reader, entry) for reader, entry in wanted if not reader.is_open(entry)]
     if len(new) > 1:
         new[0][0].open(new[0][1])

@@ -41,13 +41,7 @@ def count_views(directory: Path) -> int:
 
 
 def drop_views(directory: Path, count: int) -> int:
-    """Delete the last augmented views, so that `count` views with view 0 are left; return how many were deleted.
-
-    Raises
-    ------
-    StoreBusy
-        Another process is writing to one of them.
-    """
+    """Delete the last augmented views, so that `count` views with view 0 are left; return how many were deleted."""
     dropped = [number for number in view_numbers(directory) if number >= count]
     for number in reversed(dropped):
         view = view_directory(directory, number)
@@ -60,20 +54,12 @@ def drop_views(directory: Path, count: int) -> int:
 
 
 def open_views(store: FeatureStore) -> list[FeatureStore]:
-    """Open the augmented views of a store, in order.
-
-    Raises
-    ------
-    StoreMismatch
-        A view was made with another spec than the store.
-    StoreDamaged
-        A view's manifest or index is not what was written.
-    """
+    """Open the augmented views of a store, in order."""
     return [open_view(store, number) for number in view_numbers(store.directory)]
 
 
 def open_view(store: FeatureStore, number: int) -> FeatureStore:
-    """Open one augmented view of a store; see `open_views` for the errors."""
+    """Open one augmented view of a store, and check that it was made with the spec of the store."""
     try:
         view = open_features(view_directory(store.directory, number))
     except StoreDamaged as error:
@@ -89,12 +75,7 @@ def open_view(store: FeatureStore, number: int) -> FeatureStore:
 def stack_views(store: FeatureStore, split: str, count: int) -> tuple[FeatureRows, np.ndarray, np.ndarray]:
     """Return features, labels and groups of a split in several views: a row for each image and view.
 
-    Parameters
-    ----------
-    store : FeatureStore
-    split : {"train", "validation", "test"}
-    count : int
-        Number of views, view 0 among them.
+    `count` is the number of views, view 0 among them.
 
     Returns
     -------
@@ -105,13 +86,6 @@ def stack_views(store: FeatureStore, split: str, count: int) -> tuple[FeatureRow
         Labels.
     groups : ndarray of shape (m,), int64
         The same number for rows of the same image, and of images of equal content.
-
-    Raises
-    ------
-    StoreMismatch
-        See `open_views`.
-    StoreError
-        The store has fewer views, or an image was added after a view was filled.
     """
     if (stored := count_views(store.directory)) < count:
         raise StoreError(f"{store.directory} has {stored} of {count} views; run `features` with --views {count}")
@@ -122,14 +96,14 @@ def stack_views(store: FeatureStore, split: str, count: int) -> tuple[FeatureRow
     parts, indices = [(store.shards, store.index.rows[members])], [np.arange(len(members))]
     for number in range(1, count):
         view = open_view(store, number)
-        rows = _rows_in(view, contents)
+        rows = _find_rows(view, contents)
         indices.append(np.flatnonzero(rows != NO_ROW))
         parts.append((view.shards, rows[indices[-1]]))
     stacked = np.concatenate(indices)
     return FeatureRows(parts), store.images.labels[members][stacked], groups[stacked]
 
 
-def _rows_in(view: FeatureStore, contents: list[bytes]) -> np.ndarray:
+def _find_rows(view: FeatureStore, contents: list[bytes]) -> np.ndarray:
     """Return the row of each content in a view, ndarray of int64; `NO_ROW` where the features are not finite."""
     row_of = view.rows_by_content()
     rows = np.array([row_of(content) for content in contents], np.int64)

@@ -35,24 +35,9 @@ def open_for_writing(directory: Path, *, rebuild: bool = False) -> Iterator[Stor
     """Lock a store, remove what a killed writer left, and yield the store's writer.
 
     When the block ends, also by an error, the manifest lists every shard that was written. After an
-    error before anything was written, neither a new directory nor a lock file is left.
-
-    Parameters
-    ----------
-    directory : Path
-        The directory of the store; created if it does not exist.
-    rebuild : bool
-        Start from no store. The present manifest, index and shards, in whatever state, are deleted
-        when a new plan begins. Heads stay; their fingerprint tells that they are of other features.
-
-    Raises
-    ------
-    StoreBusy
-        Another process is writing to the store.
-    StoreError
-        The directory holds something else, or cannot be written to.
-    StoreDamaged
-        The manifest or the index is not what was written.
+    error before anything was written, neither a new directory nor a lock file is left. With `rebuild`,
+    the present manifest, index and shards, in whatever state, are deleted when a new plan begins. Heads
+    stay; their fingerprint tells that they are of other features.
     """
     _check_is_store_or_empty(directory)
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
@@ -101,12 +86,7 @@ class StoreWriter:
     A shard is on disk when `put_shard` returns. The manifest, which grows with the number of shards,
     is written in intervals: at most every `MIN_SECONDS`, and for no more than `MAX_SHARE` of the
     time. Readers see the shards that the manifest lists. The next writer lists those that a killed
-    one could not; see `adopt`.
-
-    Attributes
-    ----------
-    store : FeatureStore, optional
-        The store as the manifest on disk describes it; None where there is none yet.
+    one could not; see `adopt`. `store` is the store as the manifest on disk describes it, if there is one.
     """
 
     def __init__(self, directory: Path, *, rebuild: bool = False):
@@ -132,8 +112,11 @@ class StoreWriter:
 
     def begin(self, manifest: Manifest, index: Index) -> None:
         """Put a new plan in place: first the index, then the manifest that names it."""
-        if self.rebuild:
-            _delete_store(self.directory)
+        if self.rebuild:  # without a manifest it is no store any more, then indices and shards can go
+            (self.directory / MANIFEST).unlink(missing_ok=True)
+            sync_directory(self.directory)
+            for path in [*self.directory.glob("index-*.h5"), *(self.directory / SHARDS).glob("*.h5")]:
+                path.unlink()
             self.rebuild = False
         data = index.to_bytes()
         sha256 = sha256_of(data)
@@ -154,14 +137,7 @@ class StoreWriter:
             self._write_manifest(replace(manifest, later_makers=(*manifest.later_makers, made_with)))
 
     def put_shard(self, content: ShardContent, bad: tuple[BadRow, ...]) -> None:
-        """Write a shard durably: when this returns, a power cut cannot undo it.
-
-        Parameters
-        ----------
-        content : ShardContent
-        bad : tuple of BadRow
-            The rows without features.
-        """
+        """Write a shard durably: when this returns, a power cut cannot undo it. `bad` are rows without features."""
         manifest = self.current.manifest
         data = build_shard(content, manifest.fingerprint, manifest.compression)
         make_directory(self.directory / SHARDS)  # it may be what was lost
@@ -212,12 +188,9 @@ class StoreWriter:
         return adopted
 
     def quarantine(self, entries: Sequence[ShardEntry]) -> list[Path]:
-        """Move the files of shards aside; the manifest lists them, as missing, until `put_shard` replaces them.
+        """Move the files of shards that are not missing aside, and return where they are now.
 
-        Returns
-        -------
-        list of Path
-            Where the files are now; a file that was missing is left out.
+        The manifest lists the shards, as missing, until `put_shard` replaces them.
         """
         folder, moved = self.directory / QUARANTINE, []
         for path in filter(os.path.lexists, map(self.current.shards.path, entries)):
@@ -227,14 +200,6 @@ class StoreWriter:
         for changed in [folder, self.directory / SHARDS] if moved else []:
             sync_directory(changed)
         return moved
-
-
-def _delete_store(directory: Path) -> None:
-    """Delete the manifest, which makes it no store any more, then indices and shards."""
-    (directory / MANIFEST).unlink(missing_ok=True)
-    sync_directory(directory)
-    for path in [*directory.glob("index-*.h5"), *(directory / SHARDS).glob("*.h5")]:
-        path.unlink()
 
 
 def _read_entry(store: FeatureStore, path: Path, start: int, stop: int) -> ShardEntry | None:
