@@ -35,17 +35,9 @@ def check_untrusted_keras(path: Path) -> None:
 
 
 def check_in_child(check: Callable[[Path], None], path: Path, *, max_seconds: float = MAX_SECONDS) -> None:
-    """Call `check(path)` in a new Python process with limits on memory and time.
+    """Call `check(path)`, a function that can be imported, in a new Python process with limits on memory and time.
 
     Memory is limited to `MAX_MEMORY` where the operating system supports such a limit, as Linux does.
-
-    Parameters
-    ----------
-    check : callable
-        A function of a module that can be imported. It raises an error if the file must not be used.
-    path : Path
-    max_seconds : float
-        Seconds after which the process is killed.
 
     Raises
     ------
@@ -83,15 +75,12 @@ def run_in_child() -> None:
     _limit_memory()
     try:
         check(Path(path))
+        return
     except MemoryError:
-        _refuse(f"its check takes more than {MAX_MEMORY >> 30} GiB of memory")
+        reason = f"its check takes more than {MAX_MEMORY >> 30} GiB of memory"
     except Exception as error:  # libraries raise errors of any kind over damaged files
-        _refuse(str(error) or type(error).__name__)
-
-
-def _refuse(reason: str) -> None:
+        reason = str(error) or type(error).__name__
     sys.stdout.buffer.write(" ".join(reason.split()).encode(errors="backslashreplace"))
-    sys.stdout.flush()
     sys.exit(REFUSED)
 
 

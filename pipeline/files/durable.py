@@ -23,16 +23,19 @@ TEMPORARY = ".tmp-"
 
 
 def write_durably(path: Path, data: bytes | memoryview) -> None:
-    """Write `data` to the file `path`, which is replaced in one step if it exists.
-
-    Raises
-    ------
-    OSError
-        The disk is full, a quota is reached, or there is an I/O error; `path` is unchanged and no
-        temporary file is left.
-    """
+    """Write `data` to the file `path`, which is replaced in one step; after an OSError it is unchanged."""
     with _renamed_at_end(path) as temporary:
-        _write_and_sync(temporary, memoryview(data))
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            unwritten = memoryview(data)
+            while unwritten:
+                unwritten = unwritten[os.write(descriptor, unwritten) :]
+            os.fsync(descriptor)
+            size = os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+        if size != len(data):
+            raise OSError(f"{temporary}: {size} bytes on disk, {len(data)} were written")
 
 
 @contextlib.contextmanager
@@ -76,7 +79,11 @@ def replace_directory(path: Path) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         for file in sorted(temporary.rglob("*")):
-            sync_directory(file) if file.is_dir() else _sync_file(file)
+            if file.is_dir():
+                sync_directory(file)
+            else:
+                with open(file, "r+b") as opened:
+                    os.fsync(opened.fileno())
         sync_directory(temporary)
         if path.exists():
             os.replace(path, old)
@@ -88,25 +95,6 @@ def replace_directory(path: Path) -> Iterator[Path]:
         raise
     sync_directory(path.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync_file(path: Path) -> None:
-    with open(path, "r+b") as file:
-        os.fsync(file.fileno())
-
-
-def _write_and_sync(path: Path, data: memoryview) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        unwritten = data
-        while unwritten:
-            unwritten = unwritten[os.write(descriptor, unwritten) :]
-        os.fsync(descriptor)
-        size = os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)
-    if size != len(data):
-        raise OSError(f"{path}: {size} bytes on disk, {len(data)} were written")
 
 
 def sync_directory(directory: Path) -> None:
@@ -132,11 +120,7 @@ def make_directory(directory: Path) -> None:
 def is_replaceable(path: Path, start: bytes) -> bool:
     """Return whether `path` does not exist, is empty, or is a file of the kind that would replace it.
 
-    Parameters
-    ----------
-    path : Path
-    start : bytes
-        A regular expression that the first 64 bytes of every file of the kind match.
+    `start` is a regular expression that the first 64 bytes of every file of the kind match.
     """
     if not path.is_file():
         return not path.exists()
@@ -174,34 +158,22 @@ def canonical_json(value: Any) -> str:
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Write a JSON document together with its sha256, under the key `checksum`."""
-    write_durably(path, _json_bytes({**document, "checksum": _checksum(document)}))
+    write_durably(path, _json_bytes({**document, "checksum": sha256_of(canonical_json(document).encode())}))
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a document that `write_json` wrote, without its checksum.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        The file is no such document, or a byte of it was changed.
-    """
+    """Read a document that `write_json` wrote, without its checksum; a changed byte is a ValueError."""
     data = path.read_bytes()
     try:
         document = json.loads(data)
         # The bytes are compared, too: some changes, as of white space, leave the values as they were.
         intact = data == _json_bytes(document)
-        intact &= document.pop("checksum") == _checksum(document)
+        intact &= document.pop("checksum") == sha256_of(canonical_json(document).encode())
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a document of this package ({error})") from None
     if not intact:
         raise ValueError(f"{path} was changed or damaged after it was written (its checksum differs)")
     return document
-
-
-def _checksum(document: dict[str, Any]) -> str:
-    return sha256_of(canonical_json(document).encode())
 
 
 def _json_bytes(document: dict[str, Any]) -> bytes:

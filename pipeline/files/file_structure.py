@@ -35,14 +35,8 @@ def check_hdf5_structure(file: str | os.PathLike[str] | IO[bytes], *, max_expans
     """Check that an HDF5 file is whole, does not refer to other files and holds what it declares.
 
     Links other than hard ones, external storage, virtual datasets, filters other than gzip, shuffle,
-    fletcher32 and lzf, and named types are errors. Only the structure is read, no dataset.
-
-    Parameters
-    ----------
-    file : path, or binary file open for reading
-        A path is opened read-only.
-    max_expansion : float
-        How many times the size of the file all datasets together may declare; 1 MiB is always allowed.
+    fletcher32 and lzf, and named types are errors. All datasets together may declare `max_expansion`
+    times the size of the file, or 1 MiB. Only the structure is read, no dataset.
 
     Raises
     ------
@@ -104,12 +98,7 @@ def _declared_bytes(path: str, dataset: h5d.DatasetID) -> int:
 def check_keras_structure(path: Path) -> None:
     """Check that a `.keras` file consists of Keras' own classes and of their weights.
 
-    Raises
-    ------
-    ValueError, zipfile.BadZipFile
-        It is no such file, or it holds other classes or code; the text is the reason, without the path.
-    OSError
-        The file cannot be opened.
+    If it is no such file, the text of the ValueError or BadZipFile is the reason, without the path.
     """
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():

@@ -21,13 +21,7 @@ HOLDER = ".writer.json"  # names the writer; not part of the lock file, which ma
 
 @contextlib.contextmanager
 def lock_directory(directory: Path, *, wait: float = 0) -> Iterator[None]:
-    """Make this process the only writer of a directory, which is created if necessary.
-
-    Parameters
-    ----------
-    directory : Path
-    wait : float
-        Seconds to wait for another writer to finish.
+    """Make this process the only writer of a directory, created if necessary; `wait` seconds for another writer.
 
     Raises
     ------
@@ -36,7 +30,16 @@ def lock_directory(directory: Path, *, wait: float = 0) -> Iterator[None]:
     StoreError
         The directory cannot be written to.
     """
-    lock = _acquire(directory, wait)
+    try:
+        make_directory(directory)
+        lock = FileLock(directory / LOCK)
+        lock.acquire(timeout=wait)
+    except Timeout:
+        raise StoreBusy(f"{directory} is being written to by {_holder(directory)}; wait for it or stop it") from None
+    except FileExistsError:
+        raise StoreError(f"{directory} is not a directory; give another one") from None
+    except OSError as error:
+        raise StoreError(f"{directory} cannot be written to: {error.strerror}; give another directory") from None
     try:
         holder = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         (directory / HOLDER).write_text(json.dumps(holder))
@@ -49,15 +52,7 @@ def lock_directory(directory: Path, *, wait: float = 0) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Make this process the only writer of a file; the lock is a hidden file beside it, removed at the end.
-
-    Raises
-    ------
-    PipelineError
-        Another process is writing. Nothing was changed.
-    OSError
-        The lock file cannot be written.
-    """
+    """Make this process the only writer of a file; the lock is a hidden file beside it, removed at the end."""
     lock = FileLock(path.with_name(f".{path.name}{LOCK}"))
     try:
         lock.acquire(timeout=0)
@@ -69,20 +64,6 @@ def lock_file(path: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # on Windows, where the release removes the file
             Path(lock.lock_file).unlink()
         lock.release()
-
-
-def _acquire(directory: Path, wait: float) -> FileLock:
-    try:
-        make_directory(directory)
-        lock = FileLock(directory / LOCK)
-        lock.acquire(timeout=wait)
-    except Timeout:
-        raise StoreBusy(f"{directory} is being written to by {_holder(directory)}; wait for it or stop it") from None
-    except FileExistsError:
-        raise StoreError(f"{directory} is not a directory; give another one") from None
-    except OSError as error:
-        raise StoreError(f"{directory} cannot be written to: {error.strerror}; give another directory") from None
-    return lock
 
 
 def _holder(directory: Path) -> str:
