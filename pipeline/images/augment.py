@@ -74,13 +74,7 @@ class Augmentation:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Augmentation:
-        """Return the augmentation with the given settings; the others have their defaults.
-
-        Raises
-        ------
-        SpecError
-            A setting does not exist, or its value is out of range.
-        """
+        """Return the augmentation with the given settings; the others have their defaults."""
         names = [setting.name for setting in fields(cls)]
         for name in settings:
             if name not in names:
@@ -98,22 +92,9 @@ MAX = {"rotation": 180, "width_shift": 1, "height_shift": 1, "shear": 80, "zoom"
 
 @dataclass(frozen=True)
 class View:
-    """One augmented copy of every image.
+    """One augmented copy of every image."""
 
-    Parameters
-    ----------
-    number : int
-        1 or more; 0 stands for the images themselves.
-    augmentation : Augmentation
-        Settings of the copies.
-
-    Raises
-    ------
-    SpecError
-        The number is below 1.
-    """
-
-    number: int
+    number: int  # 1 or more; 0 stands for the images themselves
     augmentation: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
@@ -126,13 +107,7 @@ class View:
 
     @classmethod
     def from_identity(cls, identity: Mapping[str, Any]) -> View:
-        """Return the view that has an `identity`.
-
-        Raises
-        ------
-        SpecError
-            No view has it, or the view was made by a method that this version does not have.
-        """
+        """Return the view that has an `identity`; a SpecError says why no view has it."""
         settings = {name: value for name, value in identity.items() if name not in ("number", "method")}
         if identity.get("method") != METHOD:
             raise SpecError(f"the view was made by method {identity.get('method')!r}; this version has only {METHOD}")
@@ -149,15 +124,10 @@ def augment(pixels: np.ndarray, content: bytes, view: View) -> np.ndarray:
     Parameters
     ----------
     pixels : ndarray of shape (height, width, 3), float32
-        RGB in 0..255.
+        RGB in 0..255, as in the copy.
     content : bytes
         The sha256 of the image's file.
     view : View
-        Number and settings of the copy.
-
-    Returns
-    -------
-    ndarray of shape (height, width, 3), float32
     """
     from scipy.ndimage import affine_transform
 
@@ -182,20 +152,8 @@ def affine_map(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the map from a pixel (row, column) of the copy to the point of the image that it shows.
 
-    Parameters
-    ----------
-    size : (int, int)
-        Height and width.
-    ranges : Augmentation
-        Settings that the random numbers are multiplied with.
-    numbers : mapping
-        A number in [-1, 1) for each name in `DRAWN`.
-
-    Returns
-    -------
-    matrix : ndarray of shape (2, 2)
-    offset : ndarray of shape (2,)
-        The point is `matrix @ pixel + offset`.
+    The point is `matrix @ pixel + offset`, with shapes (2, 2) and (2,). `numbers` has a number in [-1, 1)
+    for each name in `DRAWN`; it is multiplied with its range.
     """
     height, width = size
     angle = math.radians(numbers["rotation"] * ranges.rotation)

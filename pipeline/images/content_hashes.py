@@ -18,14 +18,7 @@ UNREADABLE = b""  # in place of the sha256 of a file that cannot be read
 def read_contents(root: Path, ids: Sequence[str], on_read: Callable[[int, int], None]) -> list[bytes | None]:
     """Return the sha256 of each file, 32 bytes; `UNREADABLE` if it cannot be read, None if it is no image.
 
-    Parameters
-    ----------
-    root : Path
-        The folder that the ids are relative to.
-    ids : sequence of str
-        Paths of the files below `root`.
-    on_read : callable
-        Called as `on_read(done, total)` before the first file and after every `FILES_PER_TASK` files.
+    `on_read(done, total)` is called before the first file and after every `FILES_PER_TASK` files.
     """
     contents: list[bytes | None] = []
     chunks = [ids[start : start + FILES_PER_TASK] for start in range(0, len(ids), FILES_PER_TASK)]
@@ -47,10 +40,9 @@ def _read_content(path: Path) -> bytes | None:
             block = file.read(BLOCK_BYTES)
             if not may_be_image(path, block):
                 return None
-            digest = hashlib.sha256()
-            while block:
+            digest = hashlib.sha256(block)
+            while block := file.read(BLOCK_BYTES):
                 digest.update(block)
-                block = file.read(BLOCK_BYTES)
     except OSError:
         return UNREADABLE
     return digest.digest()

@@ -10,19 +10,7 @@ from pipeline.errors import ImagesError
 
 
 def read_csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str | None]]]:
-    """Yield the rows of a CSV file with a header, each with its line number.
-
-    Parameters
-    ----------
-    path : Path
-    columns : sequence of str
-        Names of the columns that the file must have.
-
-    Raises
-    ------
-    ImagesError
-        A column is missing, or the file is no CSV file or cannot be read.
-    """
+    """Yield the rows of a CSV file whose header must name `columns`, each with its line number."""
     try:
         with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             rows = csv.DictReader(file)

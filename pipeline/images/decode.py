@@ -65,11 +65,6 @@ class DecodeError(PipelineError):
 
     The traceback of this error keeps the decoder's memory alive: store `status` and the text, not
     the error itself.
-
-    Attributes
-    ----------
-    status : Status
-        UNDECODABLE or TOO_LARGE.
     """
 
     def __init__(self, status: Status, reason: str):
@@ -87,7 +82,6 @@ def decode_image(data: bytes, size: Size, resize: str = "bilinear") -> np.ndarra
     Parameters
     ----------
     data : bytes
-        The content of the file.
     size : (int, int) or callable
         Height and width of the result in pixels, or a function that returns them given height and
         width of the upright image.
@@ -104,8 +98,6 @@ def decode_image(data: bytes, size: Size, resize: str = "bilinear") -> np.ndarra
     DecodeError
         The data are damaged, are no image, are of a kind that Pillow would decode wrongly, or are too
         large.
-    SpecError
-        `resize` is unknown.
     """
     if resize not in RESIZES:
         raise SpecError(f"resize {resize!r} is not one of {', '.join(RESIZES)}")

@@ -30,12 +30,8 @@ class Entry:
 class FolderWalk:
     """List the folders and files below a root folder; `skipped` collects what is neither.
 
-    A link to a folder outside the root is followed once; a link to a folder inside is never followed.
-
-    Parameters
-    ----------
-    root : Path
-        The folder that all paths are relative to.
+    All paths are relative to the root. A link to a folder outside it is followed once; a link to a
+    folder inside is never followed.
     """
 
     def __init__(self, root: Path):
@@ -45,13 +41,7 @@ class FolderWalk:
         self._visited: set[tuple[int, int]] = set()
 
     def children(self, folder: str = "") -> tuple[list[str], list[Entry]]:
-        """Return the paths of the folders inside a folder, and an entry for each file, both sorted.
-
-        Raises
-        ------
-        ImagesError
-            The folder cannot be listed.
-        """
+        """Return the paths of the folders inside a folder, and an entry for each file, both sorted."""
         folders: list[str] = []
         files: list[Entry] = []
         try:

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ImagesError
@@ -21,45 +20,30 @@ NUMBERED_NAME = re.compile(r"^(?P<label>.*[^\W\d_].*?)[ ._-]*\(?\d+\)?$", re.DOT
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class Listing:
-    """The labelled files of a data set, and the files and folders that were skipped."""
+def list_images(source: Path) -> tuple[list[Entry], list[Skipped]]:
+    """List the labelled files of a folder or of a CSV file, and the files and folders that are skipped.
 
-    root: Path
-    entries: list[Entry]
-    skipped: list[Skipped]
-
-
-def list_images(source: Path) -> Listing:
-    """List a folder of class folders, of split folders or of files with labelled names, or a CSV file.
-
-    Raises
-    ------
-    ImagesError
-        The source does not exist or is a file other than a CSV file, a folder cannot be listed, or a
-        row of the CSV file is wrong.
+    A folder holds class folders, split folders of class folders, or files with labelled names.
     """
     if source.is_dir():
         return _list_folder(source)
     if not source.exists():
         raise ImagesError(f"no such folder: {source}; give a folder of images or a CSV file with path,label")
     if source.suffix.lower() == ".csv":
-        return _list_csv(source)
+        return _list_csv(source), []
     raise ImagesError(f"{source} is a file; give the folder that holds the images, or a CSV file with path,label")
 
 
-def _list_folder(root: Path) -> Listing:
+def _list_folder(root: Path) -> tuple[list[Entry], list[Skipped]]:
     walk = FolderWalk(root)
     folders, files = walk.children()
     if not _are_split_folders(root, folders):
-        return Listing(root, _labelled(walk, folders, files, None), walk.skipped)
-    entries = [
-        entry
-        for folder in folders
-        for entry in _labelled(walk, *walk.children(folder), split=SPLIT_FOLDERS[folder.lower()])
-    ]
+        return _labelled(walk, folders, files, None), walk.skipped
+    entries = []
+    for folder in folders:
+        entries += _labelled(walk, *walk.children(folder), SPLIT_FOLDERS[folder.lower()])
     walk.skipped += [Skipped(file.id, "lies beside the split folders") for file in files]
-    return Listing(root, entries, walk.skipped)
+    return entries, walk.skipped
 
 
 def _are_split_folders(root: Path, folders: list[str]) -> bool:
@@ -99,16 +83,15 @@ def _labelled(walk: FolderWalk, folders: list[str], files: list[Entry], split: s
     return entries
 
 
-def _list_csv(path: Path) -> Listing:
-    listing = Listing(path.parent, [], [])
+def _list_csv(path: Path) -> list[Entry]:
+    entries: dict[str, Entry] = {}
     lines: dict[str, int] = {}
     for line, row in read_csv_rows(path, ("path", "label")):
         entry = _csv_entry(row, path.parent, f"{path} line {line}")
         if entry.id in lines:
             raise ImagesError(f"{path} line {line}: {entry.id} is listed already, on line {lines[entry.id]}")
-        lines[entry.id] = line
-        listing.entries.append(entry)
-    return listing
+        entries[entry.id], lines[entry.id] = entry, line
+    return list(entries.values())
 
 
 def _csv_entry(row: dict[str, str | None], folder: Path, where: str) -> Entry:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -31,12 +30,13 @@ def stretch(
     ndarray of shape (*size, 3), float32
     """
     height, width = size
-    down, across = _taps(source[0], height, antialias), _taps(source[1], width, antialias)
-    columns = (3 * across.first[:, None] + np.arange(3)).ravel()  # in a row of RGB values side by side
-    weights = np.repeat(across.weights, 3, axis=1)
+    first_rows, row_weights = _taps(source[0], height, antialias)
+    first_columns, column_weights = _taps(source[1], width, antialias)
+    columns = (3 * first_columns[:, None] + np.arange(3)).ravel()  # in a row of RGB values side by side
+    weights = np.repeat(column_weights, 3, axis=1)
     result = np.empty((height, width * 3), np.float32)
-    for part in _parts(down, BLOCK_PIXELS // max(source[1], width)):
-        rows = _stretched_rows(read, source[1], down.first[part], down.weights[:, part, None])
+    for part in _parts(first_rows, len(row_weights), BLOCK_PIXELS // max(source[1], width)):
+        rows = _stretched_rows(read, source[1], first_rows[part], row_weights[:, part, None])
         total = np.take(rows, columns, axis=1) * weights[0]
         for tap in range(1, len(weights)):
             total += np.take(rows, columns + 3 * tap, axis=1) * weights[tap]
@@ -44,16 +44,10 @@ def stretch(
     return result.reshape(height, width, 3)
 
 
-class _Taps(NamedTuple):
-    """Along one axis, output i is the sum over t of weights[t, i] * source[first[i] + t]."""
+def _taps(source: int, outputs: int, antialias: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return first (outputs,) and weights (taps, outputs), float32, of a triangle filter with half-pixel centres.
 
-    first: np.ndarray  # (outputs,), not decreasing
-    weights: np.ndarray  # (taps, outputs), float32
-
-
-def _taps(source: int, outputs: int, antialias: bool) -> _Taps:
-    """Return the weights of a triangle filter with half-pixel centres.
-
+    Along one axis, output i is the sum over t of weights[t, i] * source[first[i] + t]; first does not decrease.
     The triangle reaches one source pixel to each side; with antialias one output pixel, if that is more.
     All is float32, as in TensorFlow's `resize_bilinear_op` and `scale_and_translate_op`.
     """
@@ -66,14 +60,14 @@ def _taps(source: int, outputs: int, antialias: bool) -> _Taps:
     first = np.clip(np.ceil(centres - reach - np.float32(0.5)).astype(np.intp), 0, source - taps)
     middles = (first + np.arange(taps)[:, None]).astype(np.float32) + np.float32(0.5)
     weights = np.maximum(1 - np.abs(middles - centres) / reach, 0)
-    return _Taps(first, weights / weights.sum(axis=0))
+    return first, weights / weights.sum(axis=0)
 
 
-def _parts(taps: _Taps, max_rows: int) -> Iterator[slice]:
+def _parts(first: np.ndarray, taps: int, max_rows: int) -> Iterator[slice]:
     """Cut the outputs into parts that have, and need of the source, at most `max_rows`; a part may be one row."""
     start = 0
-    while start < len(taps.first):
-        fitting = np.searchsorted(taps.first, taps.first[start] + max_rows - len(taps.weights), side="right")
+    while start < len(first):
+        fitting = np.searchsorted(first, first[start] + max_rows - taps, side="right")
         stop = max(start + 1, min(int(fitting), start + max_rows))
         yield slice(start, stop)
         start = stop

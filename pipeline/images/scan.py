@@ -12,7 +12,7 @@ from pipeline.defaults import TEST, VALIDATION
 from pipeline.errors import ImagesError
 from pipeline.images.content_hashes import read_contents
 from pipeline.images.folder_walk import Entry
-from pipeline.images.labels import Listing, list_images
+from pipeline.images.labels import list_images
 from pipeline.images.splits import assign_splits
 from pipeline.images.table import NO_GROUP, ImageTable, Skipped
 
@@ -54,29 +54,30 @@ def scan_images(
         is a CSV file with a missing column or path.
     """
     source = Path(source)
-    listing = list_images(source)
-    contents = _contents(listing, known, on_read)
-    entries = sorted(listing.entries, key=lambda entry: entry.id)
-    skipped = listing.skipped + [Skipped(entry.id, "is no image") for entry in entries if contents[entry.id] is None]
+    entries, skipped = list_images(source)
+    root = source if source.is_dir() else source.parent
+    contents = _contents(root, entries, known, on_read)
+    entries.sort(key=lambda entry: entry.id)
+    skipped += [Skipped(entry.id, "is no image") for entry in entries if contents[entry.id] is None]
     entries = [entry for entry in entries if contents[entry.id] is not None]
     _check_classes(source, entries, skipped)
     hashes = [contents[entry.id] or b"" for entry in entries]
-    return _table(listing.root, entries, hashes, skipped, validation, test)
+    return _table(root, entries, hashes, skipped, validation, test)
 
 
 def _contents(
-    listing: Listing, known: ImageTable | None, on_read: Callable[[int, int], None]
+    root: Path, entries: list[Entry], known: ImageTable | None, on_read: Callable[[int, int], None]
 ) -> dict[str, bytes | None]:
     """Return the content of each entry by its id, from `known` where size and time are the same."""
     contents: dict[str, bytes | None] = {}
-    if known is not None and known.root == listing.root.absolute():  # in another folder, equal names prove nothing
-        stamps = {entry.id: (entry.size, entry.mtime) for entry in listing.entries}
+    if known is not None and known.root == root.absolute():  # in another folder, equal names prove nothing
+        stamps = {entry.id: (entry.size, entry.mtime) for entry in entries}
         columns = (known.sizes.tolist(), known.mtimes.tolist(), known.content_keys(), known.readable)
         for id, size, mtime, content, readable in zip(known.ids, *columns, strict=True):
             if readable and stamps.get(id) == (size, mtime):
                 contents[id] = content
-    unread = [entry.id for entry in listing.entries if entry.id not in contents]
-    contents.update(zip(unread, read_contents(listing.root, unread, on_read), strict=True))
+    unread = [entry.id for entry in entries if entry.id not in contents]
+    contents.update(zip(unread, read_contents(root, unread, on_read), strict=True))
     return contents
 
 

@@ -30,10 +30,8 @@ def assign_splits(
     ----------
     contents : sequence of n bytes
         The sha256 of each image.
-    groups : sequence of n str or None
-        Images of one group are in the same split.
-    given : sequence of n str or None
-        The split that folders or a CSV file give.
+    groups, given : sequence of n str or None
+        The group of each image, and the split that folders or a CSV file give.
     validation, test : float
         Fractions of the images to draw.
 
@@ -41,11 +39,6 @@ def assign_splits(
     -------
     ndarray of shape (n,), int8
         Indices into `SPLITS`.
-
-    Raises
-    ------
-    ImagesError
-        The fractions leave no images to train on.
     """
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise ImagesError(f"validation {validation} and test {test} must be fractions that leave some images to train")

@@ -18,42 +18,25 @@ def find_images(
 ) -> Iterator[str]:
     """Yield the paths of the images in `sources`, while folders and CSV files are being read.
 
-    Parameters
-    ----------
-    sources : iterable of path
-        Folders, in which every image at any depth counts; CSV files with a column `path`, relative
-        to the file; anything else is taken for an image, whether it exists or not.
-    on_skipped : callable
-        Called with each file or folder inside a folder that is no image.
-
-    Yields
-    ------
-    str
-        In the order of `sources`; sorted within a folder.
-
-    Raises
-    ------
-    ImagesError
-        A folder cannot be listed, a CSV file cannot be read or has no `path`.
+    Sources are folders, in which every image at any depth counts; CSV files with a column `path`, relative
+    to the file; anything else is taken for an image, whether it exists or not. Paths come in the order of
+    `sources`, sorted within a folder. `on_skipped` is called with what is no image inside a folder.
     """
     for source in sources:
         path = Path(source)
         if path.is_dir():
             yield from _in_folder(path, on_skipped)
         elif path.suffix.lower() == ".csv":
-            yield from _in_csv(path)
+            for line, row in read_csv_rows(path, ("path",)):
+                if not row["path"]:
+                    raise ImagesError(f"{path} line {line}: no path")
+                yield str(path.parent / row["path"])
         else:
             yield os.fspath(source)
 
 
 def check_sources(sources: Iterable[str | os.PathLike[str]]) -> None:
-    """Check that each of `sources` is an existing file or folder.
-
-    Raises
-    ------
-    ImagesError
-        A source does not exist, or is neither a file nor a folder.
-    """
+    """Check that each of `sources` is an existing file or folder; an ImagesError names the first that is not."""
     for source in sources:
         path = Path(source)
         if not os.fspath(source) or not path.exists():
@@ -82,10 +65,3 @@ def _is_image(path: Path) -> bool:
             return may_be_image(path, file.read(FIRST_BYTES))
     except OSError:  # the error is reported when the image is decoded
         return True
-
-
-def _in_csv(path: Path) -> Iterator[str]:
-    for line, row in read_csv_rows(path, ("path",)):
-        if not row["path"]:
-            raise ImagesError(f"{path} line {line}: no path")
-        yield str(path.parent / row["path"])
