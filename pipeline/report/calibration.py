@@ -10,41 +10,26 @@ BINS = 10
 
 
 class Calibration(NamedTuple):
-    """Calibration of a head on n images.
+    """Calibration of a head.
 
-    Attributes
-    ----------
-    brier_score : float
-        Mean squared error of the probabilities: of the second of two classes, from 0 to 1, or summed
-        over three classes and more, from 0 to 2.
-    error : float
-        Expected calibration error (Naeini, Cooper and Hauskrecht, "Obtaining well calibrated
-        probabilities using Bayesian binning", 2015): the mean absolute difference between the mean
-        probability and the share of events in a bin, weighted by the numbers of images in the bins.
-    mean_probability, share : ndarray of shape (number of bins with images,), float64
-        Of each bin that has images.
-    counts : ndarray of shape (BINS,), int64
-        Images in each bin.
+    `brier_score` is the mean squared error of the probabilities: of the second of two classes, from 0 to 1,
+    or summed over three classes and more, from 0 to 2. `error` is the expected calibration error (Naeini,
+    Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", 2015): the mean
+    absolute difference between `mean_probability` and `share`, weighted by the numbers of images in the bins.
     """
 
     brier_score: float
     error: float
-    mean_probability: np.ndarray
-    share: np.ndarray
-    counts: np.ndarray
+    mean_probability: np.ndarray  # of each bin that has images
+    share: np.ndarray  # of events, in each bin that has images
+    counts: np.ndarray  # (BINS,): images in each bin
 
 
 def measure_calibration(y: np.ndarray, probabilities: np.ndarray) -> Calibration:
-    """Compare probabilities with what happened.
+    """Compare probabilities, of shape (n, k), with the true classes `y`, of shape (n,).
 
     For two classes, the event is that an image belongs to the second class; for more, that the predicted
     class is right (Guo et al., "On calibration of modern neural networks", 2017).
-
-    Parameters
-    ----------
-    y : ndarray of shape (n,), int
-        Indices of the true classes.
-    probabilities : ndarray of shape (n, k), float
     """
     from sklearn.calibration import calibration_curve
     from sklearn.metrics import brier_score_loss

@@ -25,38 +25,18 @@ MAX_PAIRS = 12  # of duplicates, with pictures
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything that the report shows.
-
-    Attributes
-    ----------
-    store : FeatureStore
-    heads : list of TrainedHead
-        All heads with scores, the best first.
-    shown : TrainedHead, optional
-        The head that is shown in detail.
-    problems : dict of str to str
-        Why a head has no curves and photos, by its name.
-    optimistic : set of str
-        Names of heads whose epoch was chosen on the validation images.
-    predictions : Predictions
-    galleries : Galleries, optional
-        Images for the head that is shown in detail, if it has probabilities.
-    duplicates : Duplicates
-    feature_map : FeatureMap, optional
-    thumbnails : dict of str to Thumbnail
-        By the id of the image.
-    """
+    """Everything that the report shows."""
 
     store: FeatureStore
-    heads: list[TrainedHead]
-    shown: TrainedHead | None
-    problems: dict[str, str]
-    optimistic: set[str]
+    heads: list[TrainedHead]  # with scores, the best first
+    shown: TrainedHead | None  # in detail
+    problems: dict[str, str]  # why a head has no curves and photos, by its name
+    optimistic: set[str]  # names of heads whose epoch was chosen on the validation images
     predictions: Predictions
-    galleries: Galleries | None
+    galleries: Galleries | None  # of the head that is shown in detail, if it has probabilities
     duplicates: Duplicates
     feature_map: FeatureMap | None
-    thumbnails: dict[str, Thumbnail]
+    thumbnails: dict[str, Thumbnail]  # by the id of the image
 
 
 def collect(store: FeatureStore, head: str | None, callbacks: Callbacks) -> ReportData:
@@ -80,10 +60,8 @@ def collect(store: FeatureStore, head: str | None, callbacks: Callbacks) -> Repo
     problems |= predictions.problems
     # Readers need not know the folders above the store. The path `.` cannot be replaced, as it occurs in any text.
     if store.directory.name:
-        problems = {
-            name: problem.replace(str(store.directory), f".../{store_name(store)}")
-            for name, problem in problems.items()
-        }
+        path, name_only = str(store.directory), f".../{store_name(store)}"
+        problems = {name: problem.replace(path, name_only) for name, problem in problems.items()}
     return ReportData(
         store=store,
         heads=[saved.trained for saved in saved_heads if saved.trained],

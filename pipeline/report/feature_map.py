@@ -14,20 +14,11 @@ PERPLEXITY = 30.0
 
 
 class FeatureMap(NamedTuple):
-    """Positions of images on the map.
+    """Positions of n images on the map."""
 
-    Attributes
-    ----------
-    images : ndarray of shape (n,), int64
-        Indices into `store.images`.
-    points : ndarray of shape (n, 2), float32
-    n_with_features : int
-        Number of images with features. If it is more than n, `images` is a random sample.
-    """
-
-    images: np.ndarray
-    points: np.ndarray
-    n_with_features: int
+    images: np.ndarray  # (n,): indices into `store.images`
+    points: np.ndarray  # (n, 2)
+    n_with_features: int  # if it is more than n, `images` is a random sample
 
 
 def map_features(store: FeatureStore) -> FeatureMap | None:
@@ -35,17 +26,8 @@ def map_features(store: FeatureStore) -> FeatureMap | None:
 
     t-SNE keeps neighbours (van der Maaten and Hinton, "Visualizing data using t-SNE", 2008): distances
     between far groups, and the sizes of groups, mean little. It starts from the first two principal
-    components (Kobak and Berens, 2019) and all seeds are fixed, so that a store has one map.
-
-    Returns
-    -------
-    FeatureMap or None
-        None if there are too few images, or if all of them have the same features.
-
-    Raises
-    ------
-    StoreDamaged
-        A row of features was changed after it was written.
+    components (Kobak and Berens, 2019) and all seeds are fixed, so that a store has one map. The map is None
+    if there are too few images, or if all of them have the same features.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE

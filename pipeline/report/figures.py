@@ -31,13 +31,10 @@ def draw_roc(is_positive: np.ndarray, rankings: Mapping[str, np.ndarray], side: 
     from sklearn.metrics import roc_curve
 
     def draw(axes: Axes) -> None:
-        for i, scores in enumerate(rankings.values()):
-            false_positive_rate, true_positive_rate, _ = roc_curve(is_positive, scores)
-            axes.plot(false_positive_rate, true_positive_rate, **_line_style(i))
+        curves = [roc_curve(is_positive, scores)[:2] for scores in rankings.values()]
+        _draw_corner(axes, curves, "ROC", "left", side)
         axes.plot([0, 1], [0, 1], **CHANCE)
         axes.set(xlabel="false positive rate", ylabel="true positive rate")
-        axes.set_title("ROC" if side == 1 else "ROC, the upper left corner")
-        _zoom(axes, (0, side), (1 - side, 1))
 
     return draw_svg(draw, f"ROC curves of {len(rankings)} heads")
 
@@ -47,13 +44,10 @@ def draw_precision_recall(is_positive: np.ndarray, rankings: Mapping[str, np.nda
     from sklearn.metrics import precision_recall_curve
 
     def draw(axes: Axes) -> None:
-        for i, scores in enumerate(rankings.values()):
-            precision, recall, _ = precision_recall_curve(is_positive, scores)
-            axes.plot(recall, precision, **_line_style(i))
+        curves = [precision_recall_curve(is_positive, scores)[1::-1] for scores in rankings.values()]
+        _draw_corner(axes, curves, "Precision and recall", "right", side)
         axes.axhline(float(np.mean(is_positive)), **CHANCE)
         axes.set(xlabel="recall", ylabel="precision")
-        axes.set_title("Precision and recall" if side == 1 else "Precision and recall, the upper right corner")
-        _zoom(axes, (1 - side, 1), (1 - side, 1))
 
     return draw_svg(draw, f"precision-recall curves of {len(rankings)} heads")
 
@@ -98,11 +92,11 @@ def draw_feature_map(points: np.ndarray, colours: np.ndarray) -> Markup:
     return draw_svg(draw, f"map of {len(points)} images", size=(7.2, 5.0))
 
 
-def _line_style(i: int) -> dict[str, Any]:
-    return {"color": SERIES_COLOURS[i % N_COLOURS], "linestyle": list(DASHES.values())[i % len(DASHES)]}
-
-
-def _zoom(axes: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
-    margin = 0.02 * (x[1] - x[0])
-    axes.set(xlim=(x[0] - margin, x[1] + margin), ylim=(y[0] - margin, y[1] + margin))
+def _draw_corner(axes: Axes, curves: Sequence[Any], title: str, corner: str, side: float) -> None:
+    """Draw a curve for each head, and show the upper left or right corner of the unit square."""
+    for i, curve in enumerate(curves):
+        axes.plot(*curve, color=SERIES_COLOURS[i % N_COLOURS], linestyle=list(DASHES.values())[i % len(DASHES)])
+    axes.set_title(title if side == 1 else f"{title}, the upper {corner} corner")
+    left, margin = 0 if corner == "left" else 1 - side, 0.02 * side
+    axes.set(xlim=(left - margin, left + side + margin), ylim=(1 - side - margin, 1 + margin))
     axes.grid(alpha=0.15)

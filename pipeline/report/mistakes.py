@@ -12,29 +12,14 @@ MAX_PHOTOS = 21  # in each gallery
 
 
 class Galleries(NamedTuple):
-    """Validation images to look at, as rows of `Predictions`, arrays of int64.
+    """Validation images to look at, as rows of `Predictions`."""
 
-    Attributes
-    ----------
-    wrong : ndarray
-        Images with a wrong prediction; those with the lowest probability of the true class come first.
-    uncertain : ndarray
-        Images whose two highest probabilities are closest to each other.
-    """
-
-    wrong: np.ndarray
-    uncertain: np.ndarray
+    wrong: np.ndarray  # the images with the lowest probability of the true class come first
+    uncertain: np.ndarray  # the images whose two highest probabilities are closest to each other
 
 
 def choose_galleries(y: np.ndarray, probabilities: np.ndarray) -> Galleries:
-    """Choose the images whose predictions are most wrong and least certain.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n,), int
-        True classes.
-    probabilities : ndarray of shape (n, k), float
-    """
+    """Choose the images whose predictions are most wrong and least certain: `y` (n,), `probabilities` (n, k)."""
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != y)
     wrong = wrong[np.argsort(probabilities[wrong, y[wrong]], kind="stable")]
     second, first = np.partition(probabilities, -2, axis=1)[:, -2:].T

@@ -19,40 +19,18 @@ MAX_BLOCK_BYTES = 64 << 20  # of features in memory
 
 @dataclass
 class Predictions:
-    """Predictions of all heads for n validation images.
+    """Predictions for n validation images; the keys of each dict are names of heads."""
 
-    Attributes
-    ----------
-    images : ndarray of shape (n,), int64
-        Indices into `store.images`.
-    y : ndarray of shape (n,), int
-        True classes.
-    n_validation : int
-        Number of validation images. If it is more than n, `images` is a random sample.
-    probabilities : dict of str to ndarray of shape (n, k), float32
-        By the name of the head, for heads that have probabilities.
-    rankings : dict of str to ndarray of shape (n,), float32
-        Scores of the second of two classes on any scale, by the name of the head.
-    problems : dict of str to str
-        Why a head has no predictions, by its name.
-    """
-
-    images: np.ndarray
-    y: np.ndarray
-    n_validation: int
-    probabilities: dict[str, np.ndarray] = field(default_factory=dict)
-    rankings: dict[str, np.ndarray] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
+    images: np.ndarray  # (n,): indices into `store.images`
+    y: np.ndarray  # (n,): true classes
+    n_validation: int  # if it is more than n, `images` is a random sample
+    probabilities: dict[str, np.ndarray] = field(default_factory=dict)  # (n, k), of heads that have probabilities
+    rankings: dict[str, np.ndarray] = field(default_factory=dict)  # (n,): scores of the second of two classes
+    problems: dict[str, str] = field(default_factory=dict)  # why a head has no predictions
 
 
 def predict_validation(store: FeatureStore, names: list[str], callbacks: Callbacks) -> Predictions:
-    """Predict the validation images with all heads called `names`, one block of features after the other.
-
-    Raises
-    ------
-    StoreDamaged
-        A row of features was changed after it was written.
-    """
+    """Predict the validation images with all heads called `names`, one block of features after the other."""
     predictions = _sample_validation(store)
     heads: dict[str, Any] = {}
     n = len(predictions.images)
@@ -73,7 +51,12 @@ def predict_validation(store: FeatureStore, names: list[str], callbacks: Callbac
         block = slice(start, start + step)
         features = SharedFeatures(store.read_rows(store.index.rows[predictions.images[block]]))
         for name, head in heads.items():
-            _predict_block(name, head, features, block, predictions)
+            if name in predictions.probabilities:
+                predictions.probabilities[name][block, head.classes_] = head.predict_proba(features)
+            if name in predictions.rankings:
+                has_scores = hasattr(head, "decision_function")
+                scores = head.decision_function(features) if has_scores else predictions.probabilities[name][block, 1]
+                predictions.rankings[name][block] = scores
         callbacks.progress("scoring the heads", min(start + step, n), n, "rows")
     return predictions
 
@@ -85,13 +68,3 @@ def _sample_validation(store: FeatureStore) -> Predictions:
     if n_validation > MAX_IMAGES:
         images = np.sort(np.random.default_rng(0).choice(images, MAX_IMAGES, replace=False))
     return Predictions(images, store.images.labels[images], n_validation)
-
-
-def _predict_block(name: str, head: Any, features: SharedFeatures, block: slice, predictions: Predictions) -> None:
-    if name in predictions.probabilities:
-        predictions.probabilities[name][block, head.classes_] = head.predict_proba(features)
-    if name in predictions.rankings:
-        has_scores = hasattr(head, "decision_function")
-        predictions.rankings[name][block] = (
-            head.decision_function(features) if has_scores else predictions.probabilities[name][block, 1]
-        )

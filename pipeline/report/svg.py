@@ -53,22 +53,11 @@ def draw_svg(
     size: tuple[float, float] = (4.3, 3.5),
     height_ratios: tuple[float, ...] = (1,),
 ) -> Markup:
-    """Draw a figure as an SVG element.
+    """Draw a figure as an SVG element, or a paragraph if it cannot be drawn: a figure must not stop the report.
 
-    Parameters
-    ----------
-    draw : callable
-        Called with one `Axes` for each of `height_ratios`; they stand below each other.
-    label : str
-        Text for screen readers. It must differ between the figures of a page, as the ids in the element
-        are derived from it.
-    size : (float, float)
-        Width and height in inches; their ratio is that of the element.
-
-    Returns
-    -------
-    Markup
-        The element, or a paragraph if the figure cannot be drawn: a figure must not stop the report.
+    `draw` is called with one `Axes` for each of `height_ratios`; they stand below each other. `label` is the text
+    for screen readers; the ids in the element are derived from it, so it must differ between the figures of a page.
+    `size` is width and height in inches; their ratio is that of the element.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure

@@ -32,25 +32,21 @@ class Thumbnail(NamedTuple):
 def make_thumbnails(store: FeatureStore, images: Iterable[int], callbacks: Callbacks) -> dict[str, Thumbnail]:
     """Make a thumbnail of each image; the keys of the result are the ids.
 
-    An image whose file was changed after the scan gets no picture: its features are not those of the file.
-
-    Parameters
-    ----------
-    store : FeatureStore
-    images : iterable of int
-        Indices into `store.images`.
-    callbacks : Callbacks
+    `images` are indices into `store.images`. An image whose file was changed after the scan gets no picture:
+    its features are not those of the file.
     """
-    tasks = [_task(store, i) for i in dict.fromkeys(images)]
+    ids, contents, root, workers = store.images.ids, store.images.contents, store.images.root, os.cpu_count() or 1
+    # Paths are joined as stage one joins them.
+    tasks = [
+        Task(i, contents[i].tobytes(), ids[i], os.path.join(root, ids[i]))  # noqa: PTH118
+        for i in dict.fromkeys(images)
+    ]
     thumbnails = {}
-    workers = os.cpu_count() or 1
-    with contextlib.closing(
-        decode_ahead(tasks, thumbnail_size, "antialias", workers=workers, ahead=4 * workers)
-    ) as decoded:
-        for done, item in enumerate(decoded, 1):
-            thumbnails[store.images.ids[item.task.row]] = (
-                Thumbnail(reason=item.reason) if item.pixels is None else _compress(item.pixels)
-            )
+    pictures = decode_ahead(tasks, thumbnail_size, "antialias", workers=workers, ahead=4 * workers)
+    with contextlib.closing(pictures):
+        for done, item in enumerate(pictures, 1):
+            thumbnail = Thumbnail(reason=item.reason) if item.pixels is None else _compress(item.pixels)
+            thumbnails[ids[item.task.row]] = thumbnail
             callbacks.progress("making thumbnails", done, len(tasks), "thumbnails")
     return thumbnails
 
@@ -59,12 +55,6 @@ def thumbnail_size(height: int, width: int) -> tuple[int, int]:
     """Return the height and width of an image's thumbnail in pixels."""
     scale = min(1.0, MAX_SIDE / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _task(store: FeatureStore, i: int) -> Task:
-    id = store.images.ids[i]
-    path = os.path.join(store.images.root, id)  # noqa: PTH118  # as stage one joins them
-    return Task(i, store.images.contents[i].tobytes(), id, path)
 
 
 def _compress(pixels: np.ndarray) -> Thumbnail:
