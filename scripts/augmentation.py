@@ -92,7 +92,7 @@ def _measure_seconds_per_image(store: FeatureStore, conv_base: Any) -> float:
     """Return the seconds to decode, augment and compute an image, measured on some images of view 1."""
     view = open_view(store, 1)
     tasks = islice(list_tasks(view.index, view.index.ranges, view.spec.view), 5 * EXTRACT_BATCH)
-    with contextlib.closing(compute_tasks(tasks, conv_base, store.dtype, batch_size=EXTRACT_BATCH)) as rows:
+    with contextlib.closing(compute_tasks(tasks, store, conv_base.compute, batch_size=EXTRACT_BATCH)) as rows:
         for _ in islice(rows, EXTRACT_BATCH):
             pass  # TensorFlow traces the model in the first batch
         start = time.perf_counter()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.extraction.decode_ahead import Decoded, Task, decode_ahead
+from pipeline.extraction.decode_ahead import Decoded, RowOf, Task, decode_ahead
 from pipeline.images.status import Status
-
-if TYPE_CHECKING:
-    from pipeline.conv_base.load import ConvBase
+from pipeline.store import NO_ROW, FeatureStore
 
 MAX_WAITING = 8  # batches: so many images, most of them without pixels, wait for one batch to be full
 
@@ -27,12 +25,22 @@ class Row(NamedTuple):
 
 
 def compute_tasks(
-    tasks: Iterable[Task], conv_base: ConvBase, dtype: np.dtype, *, batch_size: int, workers: int | None = None
+    tasks: Iterable[Task],
+    store: FeatureStore,
+    compute: Callable[[np.ndarray], np.ndarray],
+    *,
+    batch_size: int,
+    workers: int | None = None,
+    row_of: RowOf = lambda content: NO_ROW,
 ) -> Generator[Row]:
-    """Decode and compute the images of tasks, in order; close the generator to stop the threads that decode."""
-    size, resize = conv_base.spec.height_width, conv_base.spec.resize
-    with contextlib.closing(decode_ahead(tasks, size, resize, workers=workers, ahead=2 * batch_size)) as decoded:
-        yield from compute_rows(decoded, conv_base.compute, batch_shape=(batch_size, *size, 3), dtype=dtype)
+    """Decode and compute the images of tasks as those of a store, in order; close the generator to stop the threads.
+
+    `compute` is that of `compute_rows`, `row_of` that of `decode_ahead`.
+    """
+    size, resize = store.spec.height_width, store.spec.resize
+    decoded = decode_ahead(tasks, size, resize, workers=workers, ahead=2 * batch_size, row_of=row_of)
+    with contextlib.closing(decoded):
+        yield from compute_rows(decoded, compute, batch_shape=(batch_size, *size, 3), dtype=store.dtype)
 
 
 def compute_rows(
@@ -42,20 +50,10 @@ def compute_rows(
     batch_shape: tuple[int, int, int, int],
     dtype: np.dtype,
 ) -> Iterator[Row]:
-    """Compute decoded images in full batches, the last one padded with zeros; the order stays.
+    """Compute decoded images in full batches of `batch_shape`, the last one padded with zeros; the order stays.
 
-    A batch is also padded if `MAX_WAITING` batches of images have not filled it, so that images
-    without pixels do not wait for ever.
-
-    Parameters
-    ----------
-    decoded : iterable of Decoded
-    compute : callable
-        Maps an ndarray of `batch_shape`, float32, to one of shape (batch, ...), float32.
-    batch_shape : tuple of int
-        (batch, height, width, 3).
-    dtype : dtype
-        The dtype of the stored features; a row that overflows it has the status NOT_FINITE.
+    `compute` maps a float32 batch to the float32 features of its images. A batch is also padded if
+    `MAX_WAITING` batches of images have not filled it, so that images without pixels do not wait for ever.
     """
     for images in _split(decoded, batch_shape[0]):
         pixels = [image.pixels for image in images if image.pixels is not None]

@@ -13,19 +13,16 @@ import platform
 import shutil
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.conv_base.load import ConvBase
 from pipeline.errors import StoreError
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.compute_batches import Row, compute_rows
 from pipeline.extraction.decode_ahead import decode_ahead, list_tasks
 from pipeline.extraction.plan import ExtractionPlan
 from pipeline.store import BadRow, FeatureStore, ShardContent, StoreWriter
-
-if TYPE_CHECKING:
-    from pipeline.conv_base.load import ConvBase
 
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "pillow")
 
@@ -57,8 +54,7 @@ def compute_shards(
 ) -> None:
     """Compute and write the pending shards of a plan whose index is written already.
 
-    `conv_base` is the one that the store was made with, `batch_size` the largest number of images per
-    forward pass. `counter` counts the images of several stores, for example of all views.
+    `counter` counts the images of several stores, for example of all views.
     """
     store, (height, width) = writer.current, conv_base.spec.height_width
     check_free_space(store, plan.rows_pending)

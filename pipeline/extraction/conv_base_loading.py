@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from pipeline.conv_base import load
 from pipeline.conv_base.spec import ConvBaseSpec, compare
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.decode_ahead import decode_ahead, list_tasks
@@ -15,31 +16,18 @@ from pipeline.extraction.plan import ExtractionPlan
 from pipeline.extraction.spec_check import check_same_spec
 from pipeline.store import FeatureStore
 
-if TYPE_CHECKING:
-    from pipeline.conv_base.load import ConvBase
-
 MAX_ERROR = 0.05  # Maximum relative L2 error accepted by precision='auto'. That of VGG16 in bfloat16 is 0.007.
 COMPARED = 8  # images that are computed in float32 too: a second or so, once in the life of a store
 
 
-def load_with_callbacks(spec: ConvBaseSpec, callbacks: Callbacks) -> ConvBase:
+def load_with_callbacks(spec: ConvBaseSpec, callbacks: Callbacks) -> load.ConvBase:
     """Load the conv base of a spec and report it; see `load_conv_base` for the errors."""
-    from pipeline.conv_base.load import load_conv_base  # imports TensorFlow
-
     callbacks.conv_base_loading(spec)
-    return load_conv_base(spec)
+    return load.load_conv_base(spec)
 
 
-def load_stored_conv_base(store: FeatureStore, callbacks: Callbacks) -> ConvBase:
-    """Load the conv base that a store was made with, from where it came from.
-
-    Raises
-    ------
-    SpecError
-        Its file is gone, or its weights cannot be downloaded.
-    StoreMismatch
-        The file or the weights have changed since.
-    """
+def load_stored_conv_base(store: FeatureStore, callbacks: Callbacks) -> load.ConvBase:
+    """Load the conv base that a store was made with, from where it came from; it must not have changed since."""
     conv_base = load_with_callbacks(store.spec, callbacks)
     sources = ", ".join(dict.fromkeys(store.manifest.sources[name] for name in ("conv_base", "weights")))
     remedy = f"put back what {sources} was when {store.directory} was made"
@@ -47,14 +35,11 @@ def load_stored_conv_base(store: FeatureStore, callbacks: Callbacks) -> ConvBase
     return conv_base
 
 
-def measure_precision_error(conv_base: ConvBase, plan: ExtractionPlan, workers: int | None) -> dict[str, Any]:
-    """Return the error of the features against float32, on the first images of a plan that can be decoded.
+def measure_precision_error(conv_base: load.ConvBase, plan: ExtractionPlan, workers: int | None) -> dict[str, Any]:
+    """Return the `relative_l2` error against float32 and the number of `images` it was measured on.
 
-    Returns
-    -------
-    dict
-        `relative_l2` and the number of `images`, as `Manifest.precision_error`; empty if the conv base
-        computes in float32 or no image can be decoded.
+    These are the first images of a plan that can be decoded. The dict is empty if there are none, or if
+    the conv base computes in float32.
     """
     spec = conv_base.spec
     if spec.precision == "float32":

@@ -102,13 +102,7 @@ def _decode(task: Task, size: Size, resize: str, row_of: RowOf) -> Decoded:
 
 
 def read_image(path: str | None) -> bytes:
-    """Return the bytes of an image file.
-
-    Raises
-    ------
-    DecodeError
-        The file is gone, too large, not a regular file, or cannot be read.
-    """
+    """Return the bytes of an image file; raise DecodeError if it is gone, too large or cannot be read."""
     if path is None:
         raise DecodeError(Status.NEVER_WRITTEN, "its image is gone")
     try:

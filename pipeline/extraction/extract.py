@@ -16,8 +16,6 @@ from pipeline.images.decode import DECODER
 from pipeline.images.table import ImageTable
 from pipeline.store import FeatureStore, drop_views
 
-COMPRESSIONS = ("none", "gzip")
-
 
 def extract_features(
     images: ImageTable,
@@ -84,7 +82,7 @@ def extract_features(
     """
     directory = Path(directory)
     spec = replace(spec or ConvBaseSpec(), decoder=DECODER)
-    if compression not in COMPRESSIONS or batch_size < 1 or (views is not None and views < 1):
+    if compression not in ("none", "gzip") or batch_size < 1 or (views is not None and views < 1):
         raise StoreError(f"compression {compression!r}, batch_size {batch_size} or views {views} is out of range")
     planned_views = [] if views == 1 else plan_views(directory, views, augmentation, rebuild=rebuild)
     filler = StoreFiller(batch_size, workers, None if compression == "none" else compression, rebuild, callbacks)

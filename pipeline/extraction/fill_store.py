@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.conv_base.load import ConvBase
 from pipeline.conv_base.spec import ConvBaseSpec, compare
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.compute_shards import ImageCounter, check_free_space, compute_shards, library_versions
@@ -25,18 +25,8 @@ from pipeline.extraction.spec_check import check_same_spec, is_surely_same_spec
 from pipeline.files.durable import sha256_of
 from pipeline.images.augment import View
 from pipeline.images.table import ImageTable
-from pipeline.store import (
-    FeatureStore,
-    Manifest,
-    open_features,
-    open_for_writing,
-    open_view,
-    view_directory,
-)
+from pipeline.store import FeatureStore, Manifest, open_features, open_for_writing, open_view, view_directory
 from pipeline.store.file_names import MANIFEST
-
-if TYPE_CHECKING:
-    from pipeline.conv_base.load import ConvBase
 
 
 @dataclass

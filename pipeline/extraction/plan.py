@@ -38,20 +38,11 @@ class Changes:
 
 @dataclass(frozen=True)
 class ExtractionPlan:
-    """The next index of a store, and the shards to compute for it.
-
-    Attributes
-    ----------
-    index : Index
-    pending : ndarray of shape (shards, 2), int64
-        First row and end of each shard that is not finished, in order.
-    changes : Changes
-        How the images differ from those of the store.
-    """
+    """The next index of a store, and the shards to compute for it."""
 
     index: Index
-    pending: np.ndarray
-    changes: Changes
+    pending: np.ndarray  # (shards, 2), int64: first row and end of each shard that is not finished, in order
+    changes: Changes  # how the images differ from those of the store
 
     @property
     def rows_pending(self) -> int:
@@ -101,22 +92,11 @@ def make_plan(
 ) -> ExtractionPlan:
     """Give each content a row, and keep the rows of finished shards.
 
-    Parameters
-    ----------
-    images : ImageTable
-    old : Index, optional
-        The index of the store; None for a new store.
-    finished : collection of (start, stop)
-        The ranges of `old` that have a finished shard.
-    rows_per_shard : int
-    retry : collection of int
-        Finished rows to compute again; their contents get new rows.
-
-    Notes
-    -----
-    Ranges after the last finished one are planned anew. So an interrupted run that is started again
-    with the same images makes the same shards as an uninterrupted one. Ranges before it that are
-    not finished, because a shard was lost, keep their rows.
+    `old` is the index of the store, None for a new one, `finished` its ranges (start, stop) that have a
+    finished shard. The contents of the finished rows in `retry` get new rows. Ranges after the last
+    finished one are planned anew. So an interrupted run that is started again with the same images makes
+    the same shards as an uninterrupted one. Ranges before it that are not finished, because a shard was
+    lost, keep their rows.
     """
     ranges, contents = np.empty((0, 2), np.int64), np.empty((0, 32), np.uint8)
     if old is not None:

@@ -13,10 +13,7 @@ from pipeline.store import Manifest
 def is_surely_same_spec(manifest: Manifest, spec: ConvBaseSpec) -> bool:
     """Return whether a spec is the store's; False means that only the loaded conv base can tell.
 
-    Raises
-    ------
-    StoreMismatch
-        The specs certainly differ.
+    Specs that certainly differ raise StoreMismatch.
     """
     asked = spec.identity()
     if _normalise_name(spec.conv_base) == _normalise_name(manifest.spec["conv_base"]):
@@ -27,19 +24,15 @@ def is_surely_same_spec(manifest: Manifest, spec: ConvBaseSpec) -> bool:
 
 
 def _has_same_files(manifest: Manifest, spec: ConvBaseSpec) -> bool:
-    if spec.is_file:
-        return _has_sha256(spec.conv_base, manifest.spec["conv_base_sha256"])
-    if spec.weights in WEIGHTS_WORDS:
+    if spec.weights in WEIGHTS_WORDS and not spec.is_file:
         return bool(spec.weights == manifest.sources["weights"])
-    return _has_sha256(spec.weights, manifest.sources.get("weights_file_sha256"))
+    path = Path(spec.conv_base if spec.is_file else spec.weights)
+    sha256 = manifest.spec["conv_base_sha256"] if spec.is_file else manifest.sources.get("weights_file_sha256")
+    return path.is_file() and sha256_of_file(path) == sha256
 
 
 def _normalise_name(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "")
-
-
-def _has_sha256(path: str, sha256: object) -> bool:
-    return Path(path).is_file() and sha256_of_file(Path(path)) == sha256
 
 
 def check_same_spec(

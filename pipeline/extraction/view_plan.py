@@ -19,16 +19,9 @@ def plan_views(
 ) -> list[View]:
     """Return the augmented views that a store is to have.
 
-    Parameters
-    ----------
-    directory : Path
-        The directory of the store, which need not exist yet.
-    count : int, optional
-        Number of views, view 0 included; as many as the store has if not given.
-    augmentation : Augmentation, optional
-        Settings of the augmented copies; those of the store's views, or else the defaults, if not given.
-    rebuild : bool
-        Whether the store's views may have other settings or be damaged, as they are made again.
+    `count` includes view 0; the store keeps as many views as it has if it is not given. `augmentation`
+    holds the settings of the copies: those of the store's views, or else the defaults, if not given. With
+    `rebuild`, the store's views may have other settings or be damaged, as they are made again.
 
     Raises
     ------

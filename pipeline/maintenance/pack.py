@@ -67,8 +67,7 @@ def pack_store(directory: str | Path, file: str | Path, *, callbacks: Callbacks 
         sink = _Sink(raw, path)
         try:
             with h5py.File(sink, "w") as packed:
-                _write_attributes(packed, store)
-                _write_images(packed, store, members)
+                _write_metadata(packed, store, members)
                 _write_features(packed, store, members, sink, callbacks)
         except (OSError, RuntimeError, ValueError, KeyError):
             sink.check()  # a failed write is the reason, whatever error HDF5 made of it
@@ -154,15 +153,12 @@ def _is_packed(path: Path) -> bool:
         return not path.stat().st_size
 
 
-def _write_attributes(packed: h5py.File, store: FeatureStore) -> None:
+def _write_metadata(packed: h5py.File, store: FeatureStore, members: np.ndarray) -> None:
     packed.attrs["format"] = FORMAT
     packed.attrs["spec"] = canonical_json(store.manifest.spec)
     packed.attrs["made_with"] = json.dumps(store.manifest.made_with, sort_keys=True)
     packed.attrs["fingerprint"] = store.fingerprint
     packed.attrs["random_weights"] = store.random_weights
-
-
-def _write_images(packed: h5py.File, store: FeatureStore, members: np.ndarray) -> None:
     images, text = store.images, h5py.string_dtype()
     packed["labels"] = images.labels[members].astype(np.int32)
     packed["splits"] = images.splits[members].astype("S")

@@ -29,32 +29,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class RepairResult:
-    """What `repair_store` found and repaired.
+    """What `repair_store` found and repaired."""
 
-    Attributes
-    ----------
-    problems : dict of str to str
-        What was wrong, by the name of the shard's file; `views/001/` precedes that of a view.
-    quarantined : list of Path
-        Where the bad files are now; a shard that was missing has none.
-    rows : int
-        Number of rows that were computed again.
-    lost : list of BadImage
-        Images of these rows that had features and have none now.
-    """
-
+    # What was wrong, by the name of the shard's file; `views/001/` precedes that of a view.
     problems: dict[str, str] = field(default_factory=dict)
-    quarantined: list[Path] = field(default_factory=list)
-    rows: int = 0
-    lost: list[BadImage] = field(default_factory=list)
+    quarantined: list[Path] = field(default_factory=list)  # where the bad files are now; a missing shard has none
+    rows: int = 0  # that were computed again
+    lost: list[BadImage] = field(default_factory=list)  # images of these rows that had features and have none now
 
 
 def repair_store(
-    directory: str | Path,
-    *,
-    batch_size: int = EXTRACT_BATCH,
-    workers: int | None = None,
-    callbacks: Callbacks = SILENT,
+    directory: str | Path, *, batch_size: int = EXTRACT_BATCH, workers: int | None = None, callbacks: Callbacks = SILENT
 ) -> RepairResult:
     """Check every byte of the shards of a store and its views, and compute the bad shards again.
 
@@ -90,8 +75,9 @@ def repair_store(
                 continue
             conv_base = load_stored_conv_base(before, callbacks)
             for entry, problem in problems.items():
-                logger.info("%s %s", before.shards.path(entry), problem)
-                result.problems[(store.relative_to(directory) / before.shards.path(entry).name).as_posix()] = problem
+                path = before.shards.path(entry)
+                logger.info("%s %s", path, problem)
+                result.problems[(store.relative_to(directory) / path.name).as_posix()] = problem
             result.quarantined += writer.quarantine(list(problems))
             pending = np.array([(entry.start, entry.stop) for entry in problems], np.int64)
             plan = ExtractionPlan(before.index, pending, Changes())

@@ -41,21 +41,11 @@ SOURCES = "put the conv base back, or start over with `python -m pipeline featur
 
 
 class Finding(NamedTuple):
-    """Something wrong with a store.
+    """Something wrong with a store."""
 
-    Attributes
-    ----------
-    what : str
-        A path below the store, or the id of an image.
-    problem : str
-        What is wrong, in words.
-    remedy : str
-        What to do, with `{}` for the store's directory.
-    """
-
-    what: str
-    problem: str
-    remedy: str
+    what: str  # a path below the store, or the id of an image
+    problem: str  # in words
+    remedy: str  # what to do, with `{}` for the store's directory
 
 
 def verify_store(
@@ -102,7 +92,8 @@ def verify_store(
     """
     store = open_features(directory)
     findings = _check_features(store, full, recompute, seed, callbacks)
-    findings += _check_heads(store, full=full)
+    for head in head_directories(store):
+        findings += [Finding(_name(store, head), problem, HEADS) for problem in _head_problems(store, head, full)]
     for number in view_numbers(store.directory):
         name = _name(store, view_directory(store.directory, number))
         try:
@@ -135,18 +126,15 @@ def _check_features(store: FeatureStore, full: bool, recompute: int, seed: int, 
     return findings
 
 
-def shard_problems(
-    store: FeatureStore, *, full: bool, callbacks: Callbacks = SILENT
-) -> Iterator[tuple[ShardEntry, str]]:
+def shard_problems(store: FeatureStore, *, full: bool, callbacks: Callbacks) -> Iterator[tuple[ShardEntry, str]]:
     """Find the shards that are wrong, each with its problem; see `verify_store` for `full`."""
     for done, entry in enumerate(store.manifest.shards, 1):
-        problem = _shard_problem(store, entry, full=full)
-        if problem is not None:
+        if problem := _shard_problem(store, entry, full):
             yield entry, problem
         callbacks.progress("checking", done, len(store.manifest.shards), "shards")
 
 
-def _shard_problem(store: FeatureStore, entry: ShardEntry, *, full: bool) -> str | None:
+def _shard_problem(store: FeatureStore, entry: ShardEntry, full: bool) -> str | None:
     path = store.shards.path(entry)
     if path.is_file() and path.stat().st_size != entry.bytes:
         return f"has {path.stat().st_size} bytes, not {entry.bytes}"
@@ -169,7 +157,7 @@ def _recompute_rows(store: FeatureStore, rows: np.ndarray, callbacks: Callbacks)
         return
     errors = []
     tasks = list_tasks(store.index, np.stack([rows, rows + 1], axis=1), store.spec.view)
-    for done, row in enumerate(compute_tasks(tasks, conv_base, store.dtype, batch_size=EXTRACT_BATCH), 1):
+    for done, row in enumerate(compute_tasks(tasks, store, conv_base.compute, batch_size=EXTRACT_BATCH), 1):
         callbacks.progress("computing again", done, len(rows), "rows")
         if row.features is None:
             yield Finding(str(row.task.id), f"its features cannot be computed again: {row.reason}", TOUCH)
@@ -196,13 +184,7 @@ def head_directories(store: FeatureStore) -> list[Path]:
     return sorted(path for path in store.heads_directory.glob("*") if path.is_dir())
 
 
-def _check_heads(store: FeatureStore, *, full: bool) -> Iterator[Finding]:
-    for directory in head_directories(store):
-        for problem in _head_problems(store, directory, full=full):
-            yield Finding(_name(store, directory), problem, HEADS)
-
-
-def _head_problems(store: FeatureStore, directory: Path, *, full: bool) -> Iterator[str]:
+def _head_problems(store: FeatureStore, directory: Path, full: bool) -> Iterator[str]:
     try:
         record = read_json(directory / "head.json")
     except FileNotFoundError:

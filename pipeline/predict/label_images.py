@@ -7,16 +7,17 @@ import os
 from collections.abc import Generator, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.conv_base.load import ConvBase
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import HeadError
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.compute_batches import Row, compute_rows
+from pipeline.extraction.compute_batches import Row, compute_tasks
 from pipeline.extraction.conv_base_loading import load_stored_conv_base
-from pipeline.extraction.decode_ahead import Task, decode_ahead
+from pipeline.extraction.decode_ahead import Task
 from pipeline.extraction.view_plan import plan_views
 from pipeline.heads.load_head import load_head
 from pipeline.heads.shared_features import SharedFeatures
@@ -27,9 +28,6 @@ from pipeline.predict.unknown_images import UnknownDetector
 from pipeline.store import NO_ROW, FeatureStore, open_features
 from pipeline.training.choose_head import choose_head
 from pipeline.training.saved_heads import advise_training
-
-if TYPE_CHECKING:
-    from pipeline.conv_base.load import ConvBase
 
 MAX_BLOCK_ROWS = 1024  # images that a head labels together
 MAX_BLOCK_BYTES = 2**26  # of their features
@@ -134,18 +132,7 @@ def predict_images(
 
 
 class Predictor:
-    """A store and one of its heads, ready to label images; see `predict_images` for the parameters.
-
-    Attributes
-    ----------
-    head_name : str
-    classes : tuple of str
-        Classes of the store and of the head, sorted by name.
-    threshold : float
-        The distance above which an image is unknown.
-    made_by : list
-        Everything that the predictions depend on, for JSON.
-    """
+    """A store and one of its heads, ready to label images; see `predict_images` for the parameters."""
 
     def __init__(
         self,
@@ -164,45 +151,30 @@ class Predictor:
         self.head = load_head(directory, fingerprint=store.fingerprint)
         if not hasattr(self.head, "predict_proba"):
             raise HeadError(f"the head in {directory} has no probabilities; {advise_training(store)}")
+        # The classes of the store and of the head, sorted by name.
         self.classes = tuple(sorted({*store.classes, *self.head.class_names_}))
         self._columns = [self.classes.index(self.head.class_names_[label]) for label in self.head.classes_]
         self._detector = None if unknown is None else UnknownDetector(store, unknown)
         self.threshold = float("inf") if self._detector is None else self._detector.threshold
         copies = plan_views(store.directory, views, None)
         self.views: list[View | None] = [None, *copies]
+        # Everything that the predictions depend on, for JSON.
         self.made_by = [store.manifest.index_sha256, store.fingerprint, self.head.model_sha256_, unknown]
         self.made_by += [copy.identity() for copy in copies]
 
     def predict(self, paths: Iterable[str]) -> Generator[Prediction]:
-        """Label images, in order. Close the generator to stop the threads that decode.
-
-        Parameters
-        ----------
-        paths : iterable of str
-            Image files; see `find_images` for folders and CSV files.
-        """
-        with contextlib.closing(self._compute_rows(paths)) as rows:
-            for block in self._collect_blocks(rows):
-                yield from self._label_block(block)
-
-    def _compute_rows(self, paths: Iterable[str]) -> Generator[Row]:
-        """Compute one row for each image and view; a row that the store has comes without features."""
-        size = self.store.spec.height_width
-        decoded = decode_ahead(
+        """Label image files, in order. Close the generator to stop the threads that decode."""
+        rows = compute_tasks(
             (Task(NO_ROW, None, path, path, view) for path in paths for view in self.views),
-            size,
-            self.store.spec.resize,
+            self.store,
+            lambda batch: self._conv_base.compute(batch),  # loads the conv base only if an image is computed
+            batch_size=self.batch_size,
             workers=self.workers,
-            ahead=2 * self.batch_size,
             row_of=self.store.rows_by_content(),
         )
-        with contextlib.closing(decoded):
-            yield from compute_rows(
-                decoded,
-                lambda batch: self._conv_base.compute(batch),
-                batch_shape=(self.batch_size, *size, 3),
-                dtype=self.store.dtype,
-            )
+        with contextlib.closing(rows):
+            for block in self._collect_blocks(rows):
+                yield from self._label_block(block)
 
     @cached_property
     def _conv_base(self) -> ConvBase:
@@ -242,11 +214,16 @@ class Predictor:
 
     def _predict_rows(self, rows: list[Row]) -> Iterator[Prediction]:
         store_rows = np.array([row.task.row for row in rows])
-        features = SharedFeatures(self._read_features(rows, store_rows))
+        is_stored = store_rows != NO_ROW
+        array = np.empty((len(rows), *self.store.feature_shape), self.store.dtype)
+        array[is_stored] = self.store.read_rows(store_rows[is_stored])
+        for i in np.flatnonzero(~is_stored).tolist():
+            array[i] = rows[i].features
+        features = SharedFeatures(array)
         probabilities = np.zeros((len(rows), len(self.classes)))
         probabilities[:, self._columns] = self.head.predict_proba(features)
         views = len(self.views)
-        probabilities = probabilities.reshape(-1, views, len(self.classes)).mean(axis=1)
+        probabilities = probabilities.reshape(-1, views, len(self.classes)).mean(axis=1)  # (images, classes)
         distances: list[float | None] = [None] * len(probabilities)
         if self._detector is not None:
             distances = self._detector.distances(features.pooled("avg")[::views], store_rows[::views]).tolist()
@@ -261,15 +238,6 @@ class Predictor:
                 unknown=None if distance is None else distance > self.threshold,
                 sha256=_sha256(row),
             )
-
-    def _read_features(self, rows: list[Row], store_rows: np.ndarray) -> np.ndarray:
-        """Return the computed and the stored features, ndarray of shape (n, *feature_shape)."""
-        features = np.empty((len(rows), *self.store.feature_shape), self.store.dtype)
-        is_stored = store_rows != NO_ROW
-        features[is_stored] = self.store.read_rows(store_rows[is_stored])
-        for i in np.flatnonzero(~is_stored).tolist():
-            features[i] = rows[i].features
-        return features
 
 
 def _sha256(row: Row) -> str:

@@ -60,14 +60,7 @@ def _format_cell(value: str | float | bool | None) -> str:
 
 
 def check_place(path: Path) -> None:
-    """Check that predictions can be written to `path` without overwriting anything else.
-
-    Raises
-    ------
-    PipelineError
-        The path is a folder, its folder does not exist, or it is a file that is neither empty nor a CSV
-        file of predictions.
-    """
+    """Raise PipelineError if predictions cannot be written to `path` or would overwrite anything else."""
     if path.is_dir():
         raise PipelineError(f"{path} cannot be written: it is a folder; give another --out")
     if not path.parent.is_dir():
@@ -80,21 +73,8 @@ class PredictionsFile:
     """A CSV file of predictions that gets its name when it is complete.
 
     Until then its lines stand in a partial file beside it, with the sha256 of each image in one more
-    column, so that an interrupted run can be resumed.
-
-    Parameters
-    ----------
-    path : path
-        File to write; it is replaced if it exists, see `check_place`.
-    header : list of str
-        See `columns`.
-    made_by : list
-        Everything that the predictions depend on, for JSON. Only a partial file of the same is resumed.
-
-    Attributes
-    ----------
-    partial : Path
-        The partial file: `FILE.partial-` and a hash of `header` and `made_by`.
+    column, so that an interrupted run can be resumed. `made_by` holds everything that the predictions
+    depend on, for JSON; only a partial file of the same header and `made_by` is resumed.
 
     Raises
     ------
@@ -118,19 +98,8 @@ class PredictionsFile:
     def resume(self, paths: Iterable[str], on_line: Callable[[list[str]], None]) -> Iterator[str]:
         """Keep the lines of an interrupted run up to the first image that is another one now.
 
-        An image is the same if it has the same path and its file the same bytes.
-
-        Parameters
-        ----------
-        paths : iterable of str
-            All images to label.
-        on_line : callable
-            Called with the cells of each line that is kept.
-
-        Returns
-        -------
-        iterator of str
-            The images that are still to be labelled.
+        An image is the same if it has the same path and its file the same bytes. `on_line` is called with
+        the cells of each line that is kept. Returns the images that are still to be labelled.
         """
         paths, lines = iter(paths), self._read_lines()
         cells, end = next(lines, ([], 0))

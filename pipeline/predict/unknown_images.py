@@ -32,17 +32,8 @@ class UnknownDetector:
     those of its `K` nearest training images: 0 for equal images, 1 for orthogonal features. An image
     is not compared with itself.
 
-    Parameters
-    ----------
-    store : FeatureStore
-    quantile : float
-        Quantile of the training images' own distances that gives the threshold. 0.99 flags 1 in 100
-        images that are like the training images.
-
-    Attributes
-    ----------
-    threshold : float
-        The distance above which an image is unknown.
+    `threshold` is the distance above which an image is unknown: a quantile of the training images' own
+    distances. The quantile 0.99 flags 1 in 100 images that are like the training images.
 
     Raises
     ------
@@ -54,37 +45,31 @@ class UnknownDetector:
     def __init__(self, store: FeatureStore, quantile: float):
         if not 0 <= quantile <= 1:
             raise StoreError(f"the quantile of unknown images is {quantile}, not a fraction from 0 to 1")
-        _check_memory(store)
+        (count, needed), free = detector_memory(store), available_memory()
+        if free is not None and needed > free:
+            raise StoreError(
+                f"{store.directory}: comparing images with {count} train images takes {needed / 1e9:.1f} GB of memory, "
+                f"{free / 1e9:.1f} GB are free; leave --unknown out"
+            )
         self._rows = _sample(_train_rows(store), MAX_ROWS)
         if len(self._rows) < 2:
             raise StoreError(
                 f"{store.directory} has {len(self._rows)} train images; finding unknown images takes two at least"
             )
-        directions = normalize(Pool().fit_transform(store.rows_on_demand(self._rows)), copy=False)
-        self._search = NearestNeighbors(algorithm="brute").fit(directions)
+        pooled = Pool().fit_transform(store.rows_on_demand(self._rows))
         measured = _sample(np.arange(len(self._rows)), MAX_MEASURED)
-        self.threshold = float(np.quantile(self._distances(directions[measured], self._rows[measured]), quantile))
+        own = pooled[measured]  # a copy, as the next line changes `pooled`
+        self._search = NearestNeighbors(algorithm="brute").fit(normalize(pooled, copy=False))
+        self.threshold = float(np.quantile(self.distances(own, self._rows[measured]), quantile))
 
     def distances(self, pooled: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return the distances of images from the training images.
+        """Return the distances of images from the training images, ndarray of shape (n,), float64, from 0 to 2.
 
-        Parameters
-        ----------
-        pooled : ndarray of shape (n, channels), float32
-            Average-pooled features.
-        rows : ndarray of shape (n,), int
-            The store's row of each image, `NO_ROW` if it has none.
-
-        Returns
-        -------
-        ndarray of shape (n,), float64
-            From 0 to 2.
+        `pooled` holds average-pooled features, float32 of shape (n, channels), `rows` the store's row of
+        each image, `NO_ROW` if it has none.
         """
-        return self._distances(normalize(pooled), rows)
-
-    def _distances(self, directions: np.ndarray, rows: np.ndarray) -> np.ndarray:
         k = min(K + 1, len(self._rows))
-        lengths, neighbours = self._search.kneighbors(directions, k)
+        lengths, neighbours = self._search.kneighbors(normalize(pooled), k)
         cosine = lengths.astype(np.float64) ** 2 / 2  # of vectors of length one
         cosine[self._rows[neighbours] == rows[:, None]] = np.inf  # the image itself
         return np.sort(cosine, axis=1)[:, : k - 1].mean(axis=1)
@@ -104,12 +89,3 @@ def _sample(rows: np.ndarray, max_rows: int) -> np.ndarray:
     if len(rows) <= max_rows:
         return rows
     return np.sort(np.random.default_rng(SEED).choice(rows, max_rows, replace=False))
-
-
-def _check_memory(store: FeatureStore) -> None:
-    (rows, needed), free = detector_memory(store), available_memory()
-    if free is not None and needed > free:
-        raise StoreError(
-            f"{store.directory}: comparing images with {rows} train images takes {needed / 1e9:.1f} GB of memory, "
-            f"{free / 1e9:.1f} GB are free; leave --unknown out"
-        )

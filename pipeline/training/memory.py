@@ -14,10 +14,7 @@ MAX_READ_BYTES = 2**29  # features that the dense head holds while it reads them
 
 
 def memory_needed(
-    store: FeatureStore,
-    heads: Sequence[str] | None = None,
-    params: Params | None = None,
-    views: int | None = None,
+    store: FeatureStore, heads: Sequence[str] | None = None, params: Params | None = None, views: int | None = None
 ) -> int:
     """Estimate the peak memory that `train_heads` takes for features, in bytes.
 

@@ -66,12 +66,7 @@ def tiny_conv_base(path: Path) -> None:
 
 def tiny_spec(folder: Path, cut: str | None = "top2") -> ConvBaseSpec:
     return ConvBaseSpec(
-        str(folder / "tiny.keras"),
-        preprocessing="tf",
-        size=16,
-        cut=cut,
-        precision="float32",
-        store_dtype="float32",
+        str(folder / "tiny.keras"), preprocessing="tf", size=16, cut=cut, precision="float32", store_dtype="float32"
     )
 
 

@@ -103,16 +103,7 @@ def test_nothing_is_found_in_a_good_store_and_nothing_changes(photos, cache):
     add_head(cache)
     before = contents_of(cache)
     seen, errors = [], []
-    assert (
-        verify_store(
-            cache,
-            full=True,
-            recompute=100,
-            sources=True,
-            callbacks=Recorder(seen, errors),
-        )
-        == []
-    )
+    assert verify_store(cache, full=True, recompute=100, sources=True, callbacks=Recorder(seen, errors)) == []
     assert contents_of(cache) == before
     assert errors == [(20, 0.0)] and FakeConvBase.seen == 20
     assert {("checking", 3, 3, "shards"), ("computing again", 20, 20, "rows"), ("reading", 21, 21, "images")} <= set(
@@ -245,13 +236,7 @@ def test_fault_21_a_head_of_another_store_is_found_with_both_fingerprints(cache)
 
 @pytest.mark.parametrize(
     ("precision", "factor", "findings"),
-    [
-        ("float32", 1.0004, 3),
-        ("float16", 1.004, 0),
-        ("float16", 1.02, 3),
-        ("bfloat16", 1.02, 0),
-        ("bfloat16", 1.1, 3),
-    ],
+    [("float32", 1.0004, 3), ("float16", 1.004, 0), ("float16", 1.02, 3), ("bfloat16", 1.02, 0), ("bfloat16", 1.1, 3)],
 )
 def test_recomputed_rows_that_differ_by_more_than_their_precision_allows_are_found(
     photos, tmp_path, monkeypatch, precision, factor, findings

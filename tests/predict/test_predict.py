@@ -268,11 +268,7 @@ class TestFinding:
         table = photos / "table.CSV"
         table.write_text('note,path\nx,cats/001.png\n"a,b",gone.png\n')
         one = photos / "dogs" / "000.png"
-        assert list(find_images([one, table])) == [
-            str(one),
-            str(photos / "cats" / "001.png"),
-            str(photos / "gone.png"),
-        ]
+        assert list(find_images([one, table])) == [str(one), str(photos / "cats" / "001.png"), str(photos / "gone.png")]
 
     def test_wrong_csv_files_are_named_with_the_line(self, tmp_path):
         table = tmp_path / "t.csv"

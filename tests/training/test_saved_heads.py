@@ -47,10 +47,7 @@ class TestOutdatedHeads:
         (images.root / "cats" / "new.png").write_bytes(photo(99))
         assert names_and_problems(
             extract_features(scan_images(images.root, validation=0.3), store.directory, SPEC)
-        ) == {
-            "ridge": OTHER_IMAGES,
-            "knn": OTHER_IMAGES,
-        }
+        ) == {"ridge": OTHER_IMAGES, "knn": OTHER_IMAGES}
 
     @pytest.mark.parametrize("column", ["labels", "split_codes"])
     def test_another_label_or_split_makes_scores_outdated(self, store, images, column):
