@@ -23,11 +23,7 @@ MAX_NAMES = 12  # layer names in an error message
 def find_cut(model: keras.Model, cut: str, name: str) -> str:
     """Return the name of the layer that `cut` means: for `topN` the input of the N uppermost blocks.
 
-    Raises
-    ------
-    SpecError
-        The model has fewer blocks, or its blocks have no known names. The message lists the layers
-        that can be given instead.
+    If the model has fewer blocks that are known by name, the SpecError lists the layers that can be given instead.
     """
     top = TOP.fullmatch(cut)
     if top is None or any(layer.name == cut for layer in model.layers):

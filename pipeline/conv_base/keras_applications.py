@@ -52,13 +52,7 @@ def conv_base_names() -> list[str]:
 
 
 def find_zoo_model(name: str) -> ZooModel:
-    """Find a model by its name, ignoring case, `_` and `-`.
-
-    Raises
-    ------
-    SpecError
-        No model has the name; the message gives the closest names.
-    """
+    """Find a model by its name, ignoring case, `_` and `-`; the SpecError for an unknown one gives the closest."""
     zoo = _zoo()
     if model := zoo.get(_key(name)):
         return model
@@ -72,12 +66,7 @@ def find_zoo_model(name: str) -> ZooModel:
 
 
 def build(zoo_model: ZooModel, spec: ConvBaseSpec, weights: str | None = None) -> keras.Model:
-    """Build a model without its top for images of the spec's size.
-
-    Parameters
-    ----------
-    weights : None or "imagenet"
-        None leaves the weights at Keras' initial values.
+    """Build a model without its top for images of the spec's size, with `weights` "imagenet" or Keras' initial ones.
 
     Raises
     ------

@@ -15,13 +15,7 @@ Result = TypeVar("Result")
 
 
 def import_keras() -> ModuleType:
-    """Import Keras and check that it runs on TensorFlow with channels last, as features are defined.
-
-    Raises
-    ------
-    SpecError
-        Keras is configured for another backend or axis order.
-    """
+    """Import Keras and check that it runs on TensorFlow with channels last, as features are defined."""
     import keras
 
     if keras.backend.backend() != "tensorflow":

@@ -33,44 +33,29 @@ MAX_NAMES = 30  # layer names in an error message
 class ConvBase:
     """A frozen conv base that computes features.
 
-    Attributes
-    ----------
-    spec : ConvBaseSpec
-        The spec that was loaded, with the canonical name, the precision, `weights_sha256`,
-        `conv_base_sha256` and the name of the cut layer filled in. `cut` is None where it names the
-        conv base's last layer.
-    model : keras.Model
-        Maps RGB images of shape (b, height, width, 3), float32 in 0..255, to features, float32. It
-        contains the preprocessing. No weight is trainable and normalisations use their stored
-        statistics. Keras alone loads it after `model.save`. As a layer of another model it must be
-        called with `training=False`, since some conv bases contain dropout.
-    feature_shape : tuple of int
-        The shape of the features of one image, such as `(4, 4, 512)`.
-    sources : dict
-        Where the conv base was loaded from: `conv_base` (a name or an absolute path), `weights`
-        (`imagenet`, `random` or an absolute path), `weights_file_sha256` if the weights came from a
-        file, and `cut` if it was given as a number of blocks (`top1`).
+    `spec` has the canonical name, the precision, `weights_sha256`, `conv_base_sha256` and the name of the cut
+    layer filled in; its `cut` is None where it names the conv base's last layer.
+
+    `model` maps RGB images of shape (b, height, width, 3), float32 in 0..255, to features, float32. It
+    contains the preprocessing. No weight is trainable and normalisations use their stored statistics.
+    Keras alone loads it after `model.save`. As a layer of another model it must be called with
+    `training=False`, since some conv bases contain dropout.
+
+    `sources` tells where the conv base was loaded from: `conv_base` (a name or an absolute path), `weights`
+    (`imagenet`, `random` or an absolute path), `weights_file_sha256` if the weights came from a file, and
+    `cut` if it was given as a number of blocks (`top1`).
     """
 
     spec: ConvBaseSpec
     model: keras.Model
-    feature_shape: tuple[int, ...]
+    feature_shape: tuple[int, ...]  # of one image, such as (4, 4, 512)
     sources: dict[str, str]
 
     def compute(self, images: np.ndarray) -> np.ndarray:
-        """Compute the features of a batch.
+        """Compute the features, (b, *feature_shape) float32, of images, (b, height, width, 3) float32 in 0..255.
 
         TensorFlow traces the model once for each batch size, which takes about a second. Callers
         should pad the last batch instead of shortening it.
-
-        Parameters
-        ----------
-        images : ndarray of shape (b, height, width, 3), float32
-            RGB in 0..255.
-
-        Returns
-        -------
-        ndarray of shape (b, *feature_shape), float32
         """
         import tensorflow as tf
 
@@ -217,18 +202,7 @@ def _add_preprocessing(base: keras.Model, spec: ConvBaseSpec, own: Callable[...,
 
 
 def preprocess(spec: ConvBaseSpec, images: np.ndarray) -> np.ndarray:
-    """Preprocess images as `ConvBase.model` does inside, for a model that takes preprocessed images.
-
-    Parameters
-    ----------
-    spec : ConvBaseSpec
-    images : ndarray of shape (..., height, width, 3), float32
-        RGB in 0..255.
-
-    Returns
-    -------
-    ndarray of the same shape, float32
-    """
+    """Preprocess images, (..., height, width, 3) float32 in 0..255, as `ConvBase.model` does inside."""
     own = None if spec.is_file else find_zoo_model(spec.conv_base).preprocess_input
     return np.asarray(_preprocess(images.copy(), spec.preprocessing, own))  # Keras changes its argument
 

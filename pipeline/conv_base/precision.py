@@ -23,15 +23,10 @@ TENSOR_CORES = (7, 0)  # lowest CUDA compute capability with tensor cores
 
 
 def with_precision(model: keras.Model, precision: str) -> keras.Model:
-    """Return a copy of a model that computes in `precision`; its weights stay float32.
+    """Return a copy of a model that computes in `precision`, or the model if it does; its weights stay float32.
 
     The dtype policy of every layer, also in nested models and wrappers, is replaced in the model's
-    configuration, from which the copy is built. The global dtype policy has no effect. A model that
-    computes in `precision` already is returned as it is.
-
-    Parameters
-    ----------
-    precision : {"float32", "bfloat16", "float16"}
+    configuration, from which the copy is built. The global dtype policy has no effect.
     """
     keras = import_keras()
     config = keras.saving.serialize_keras_object(model)
@@ -70,18 +65,6 @@ def settle_precision(model: keras.Model, height_width: tuple[int, int]) -> str:
 
     The alternative to float32 is bfloat16 on a CPU and float16 on a GPU with tensor cores. It is
     chosen if it is at least 1.2 times as fast as float32. Both speeds are logged.
-
-    Parameters
-    ----------
-    model : keras.Model
-        A model that takes images of shape (b, height, width, 3), float32.
-    height_width : (int, int)
-        The size of the images in pixels.
-
-    Returns
-    -------
-    str
-        `float32`, `bfloat16` or `float16`.
     """
     shorter = shorter_format()
     if shorter is None:

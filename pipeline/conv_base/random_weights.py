@@ -24,14 +24,8 @@ def draw_weights(model: keras.Model, images: np.ndarray) -> None:
     image, and after thirteen layers the features of all images are nearly equal. Each layer is then
     scaled so that its output has a standard deviation near 1 (D. Mishkin and J. Matas, "All you need
     is a good init", 2016). The factor is rounded to a power of two, so that it does not depend on the
-    rounding errors of a machine. It does depend on the size and the preprocessing of the images.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Changed in place.
-    images : ndarray of shape (n, height, width, 3), float32
-        Preprocessed images on which the scales are measured, such as `random_patches` preprocessed.
+    rounding errors of a machine. It does depend on the size and the preprocessing of the images, of shape
+    (n, height, width, 3), float32, such as `random_patches` preprocessed.
     """
     _assign_kernels(model, _looks_linear)
     layers = [

@@ -22,11 +22,6 @@ def load_top_layers(spec: ConvBaseSpec) -> keras.Model:
     transfer-learning guide of Keras recommends: normalisations then use their stored statistics, and
     the dropout of some conv bases is off. The weights of normalisations are not trainable either.
 
-    Parameters
-    ----------
-    spec : ConvBaseSpec
-        The resolved spec of a store; `cut` is the name of a layer.
-
     Returns
     -------
     keras.Model
@@ -37,8 +32,7 @@ def load_top_layers(spec: ConvBaseSpec) -> keras.Model:
     Raises
     ------
     SpecError
-        The spec has no cut, the layers above the cut need more than its output (the message lists
-        the possible cuts), or the conv base cannot be loaded; see `load_conv_base`.
+        The spec has no cut, or layers above the cut need more than its output; see also `load_conv_base`.
     StoreMismatch
         The weights have changed since the spec was resolved.
     """

@@ -15,14 +15,7 @@ if TYPE_CHECKING:
 
 
 def load_user_file(spec: ConvBaseSpec) -> keras.Model:
-    """Load a `.keras` file in safe mode, after a check of its contents.
-
-    Raises
-    ------
-    SpecError
-        The file is missing, is not a `.keras` file, contains objects that are not part of Keras, or
-        its model does not take one batch of RGB images of the spec's size.
-    """
+    """Load a `.keras` file in safe mode, after a check of its contents; the model takes images of the spec's size."""
     path = Path(spec.conv_base)
     if spec.preprocessing == "own":
         raise SpecError(

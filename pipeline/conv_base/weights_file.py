@@ -34,13 +34,8 @@ def load_weights_file(model: keras.Model, path: Path, name: str) -> None:
     The format is recognised by the file's content, not by its name: `.weights.h5` of Keras 3 has a
     dataset `layers/CLASS_N/vars/M` for each weight; the older `.h5` lists its layers and weights in
     the attributes `layer_names` and `weight_names`. Keras' own `load_weights` goes by the name,
-    ignores surplus weights in the first format, and names no layer for a mismatch in the second.
-
-    Raises
-    ------
-    SpecError
-        The file is missing, not HDF5, damaged or untrusted, or a weight does not fit; the message
-        names the first one.
+    ignores surplus weights in the first format, and names no layer for a mismatch in the second. Here,
+    the SpecError names the first weight that does not fit.
     """
     try:
         check_untrusted_hdf5(path)
