@@ -79,7 +79,7 @@ def build(zoo_model: ZooModel, spec: ConvBaseSpec, weights: str | None = None) -
         has = f"it has {', '.join(zoo_model.arguments)}" if zoo_model.arguments else "it takes none"
         raise SpecError(f"{zoo_model.name} has no argument {', '.join(map(repr, unknown))}; {has}")
     try:
-        with _quiet_download(zoo_model.name if weights else None):
+        with _quiet_download(zoo_model.name) if weights else contextlib.nullcontext():
             return zoo_model.function(
                 include_top=False, weights=weights, input_shape=(*spec.height_width, 3), **spec.conv_base_args
             )
@@ -105,10 +105,7 @@ def _key(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _quiet_download(name: str | None) -> Iterator[None]:
-    if name is None:
-        yield
-        return
+def _quiet_download(name: str) -> Iterator[None]:
     logger.info("loading the ImageNet weights of %s from Keras' cache, or downloading them", name)
     import_keras().config.disable_interactive_logging()  # in this thread only; else the download prints its progress
     before = socket.getdefaulttimeout()

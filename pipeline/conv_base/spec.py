@@ -26,6 +26,11 @@ class Difference(NamedTuple):
         return f"{self.field}: {_shorten(self.stored)} in the store, {_shorten(self.asked)} asked for"
 
 
+def _setting(default: Any, help: str, **metadata: Any) -> Any:
+    """Return a field of a spec; the command line makes an option from its help text and its metavar or choices."""
+    return field(default=default, metadata={"help": help, **metadata})
+
+
 @dataclass(frozen=True)
 class ConvBaseSpec:
     """The settings of a frozen conv base and of the images that it takes.
@@ -67,10 +72,7 @@ class ConvBaseSpec:
         A value is out of range.
     """
 
-    conv_base: str = field(
-        default="vgg16",
-        metadata={"help": "a model of keras.applications in snake case, or a .keras file", "metavar": "NAME"},
-    )
+    conv_base: str = _setting("vgg16", "a model of keras.applications in snake case, or a .keras file", metavar="NAME")
     conv_base_args: Mapping[str, Any] = field(
         default_factory=dict,
         metadata={
@@ -78,45 +80,32 @@ class ConvBaseSpec:
             "metavar": "KEY=VALUE",
         },
     )
-    weights: str = field(
-        default="imagenet",
-        metadata={
-            "help": "ImageNet weights, seeded random weights, or a weights file without the top; a .keras file "
-            "contains its weights",
-            "metavar": "{imagenet,random,FILE}",
-        },
+    weights: str = _setting(
+        "imagenet",
+        "ImageNet weights, seeded random weights, or a weights file without the top; a .keras file contains its "
+        "weights",
+        metavar="{imagenet,random,FILE}",
     )
-    size: int | tuple[int, int] = field(default=150, metadata={"help": "input size in pixels", "metavar": "N|HxW"})
-    cut: str | None = field(
-        default=None,
-        metadata={
-            "help": "layer whose output is stored (default: the last layer); top1 stores the input of the uppermost "
-            "block, for `finetune`; top2 stores the input of the block below it",
-            "metavar": "LAYER|topN",
-        },
+    size: int | tuple[int, int] = _setting(150, "input size in pixels", metavar="N|HxW")
+    cut: str | None = _setting(
+        None,
+        "layer whose output is stored (default: the last layer); top1 stores the input of the uppermost block, for "
+        "`finetune`; top2 stores the input of the block below it",
+        metavar="LAYER|topN",
     )
-    preprocessing: str = field(
-        default="own",
-        metadata={
-            "help": "own: the conv base's preprocess_input; rescale: divide by 255; tf, torch, caffe: the modes of "
-            "Keras; none: RGB in 0..255",
-            "choices": ("own", "rescale", "tf", "torch", "caffe", "none"),
-        },
+    preprocessing: str = _setting(
+        "own",
+        "own: the conv base's preprocess_input; rescale: divide by 255; tf, torch, caffe: the modes of Keras; none: "
+        "RGB in 0..255",
+        choices=("own", "rescale", "tf", "torch", "caffe", "none"),
     )
-    resize: str = field(
-        default="bilinear", metadata={"help": "how images are resized to the input size", "choices": RESIZES}
+    resize: str = _setting("bilinear", "how images are resized to the input size", choices=RESIZES)
+    precision: str = _setting(
+        "auto",
+        "number format in which the conv base computes; auto measures the speeds once, when the store is created",
+        choices=("auto", "float32", "bfloat16", "float16"),
     )
-    precision: str = field(
-        default="auto",
-        metadata={
-            "help": "number format in which the conv base computes; auto measures the speeds once, when the store is "
-            "created",
-            "choices": ("auto", "float32", "bfloat16", "float16"),
-        },
-    )
-    store_dtype: str = field(
-        default="float16", metadata={"help": "number format of the stored features", "choices": ("float16", "float32")}
-    )
+    store_dtype: str = _setting("float16", "number format of the stored features", choices=("float16", "float32"))
     view: View | None = None
     decoder: str | None = None
     conv_base_sha256: str | None = None

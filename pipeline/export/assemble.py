@@ -87,12 +87,7 @@ def assemble_model(
 def find_head(store: FeatureStore, head: Any) -> Any:
     """Load a saved head by its name, or take a fitted head, and check that it was trained on the store.
 
-    Raises
-    ------
-    HeadError
-        There is no such head, or it is damaged or not trained.
-    StoreMismatch
-        The head was trained on other classes or features.
+    A head of other classes or features raises StoreMismatch, one that is damaged or not trained HeadError.
     """
     if isinstance(head, str):
         name = choose_head(store, head).name

@@ -20,15 +20,8 @@ Shape = tuple[int | None, ...]  # as Keras writes it, None for any number
 def load_exported(path: Path, format: str, shapes: tuple[Shape, Shape] | None = None) -> Predict:
     """Load an exported model as a function from images of shape (1, h, w, 3), float32, to probabilities (1, columns).
 
-    Only a `.keras` file may be untrusted, and only after `read_record` has checked it.
-
-    Parameters
-    ----------
-    path : Path
-    format : {"keras", "savedmodel", "tflite", "onnx"}
-    shapes : tuple of two tuples of int or None, optional
-        The shapes of the arrays that a `.keras` file must take and give: (batch, height, width,
-        channels) and (batch, columns).
+    Only a `.keras` file may be untrusted, and only after `read_record` has checked it. `shapes` are those of
+    the arrays that it must take and give: (batch, height, width, channels) and (batch, columns).
 
     Raises
     ------

@@ -27,34 +27,16 @@ FORMAT = 1  # version of the record
 
 @dataclass(frozen=True)
 class ExportRecord:
-    """The origin, the input and the output of an exported model, stored in its file as JSON.
+    """The origin, the input and the output of an exported model, stored in its file as JSON."""
 
-    Attributes
-    ----------
-    form : {"image", "slides"}
-        The form of the model; see `assemble_model`.
-    head : str
-        The name of the head.
-    head_sha256 : str or None
-        The sha256 of the saved head's model; None if the head was never saved.
-    classes : tuple of str
-        The names of the output's columns. For two classes, the only column is that of the second.
-    fingerprint : str
-        The fingerprint of the store's spec.
-    input, output : str
-        Descriptions of the arrays that the model takes and gives.
-    format : int
-        The version of the record.
-    """
-
-    form: str
-    head: str
-    head_sha256: str | None
-    classes: tuple[str, ...]
-    fingerprint: str
-    input: str
-    output: str
-    format: int = FORMAT
+    form: str  # "image" or "slides", see `assemble_model`
+    head: str  # the name of the head
+    head_sha256: str | None  # of the saved head's model; None if the head was never saved
+    classes: tuple[str, ...]  # the names of the output's columns; for two, the only column is that of the second
+    fingerprint: str  # of the store's spec
+    input: str  # a description of the array that the model takes
+    output: str  # and of the one that it gives
+    format: int = FORMAT  # the version of the record
 
     def to_json(self) -> str:
         """Return the record as JSON."""
@@ -76,10 +58,7 @@ def with_record(keras_file: bytes, record: ExportRecord) -> bytes:
 def read_record(path: Path) -> ExportRecord:
     """Read the record of a `.keras` file, after a check that nothing in the file can run code.
 
-    Raises
-    ------
-    ExportError
-        The file is missing or untrusted, was not written by `export`, or was saved again by Keras.
+    A file that is unsafe, was not written by `export` or was saved again by Keras raises ExportError.
     """
     try:
         check_untrusted_keras(path)

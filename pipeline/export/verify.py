@@ -26,25 +26,13 @@ OTHER_PRECISION_BOUND = 0.2  # a model in float32 and features in bfloat16 diffe
 
 
 class Agreement(NamedTuple):
-    """Differences between the probabilities of a model and those of features and head.
+    """Differences between the probabilities of a model and those of features and head."""
 
-    Attributes
-    ----------
-    images : int
-        The number of images compared.
-    largest, median : float
-        The largest and the median over images of the largest difference of a class's probability.
-    other_labels : int
-        The number of images that get different labels.
-    bound : float
-        The allowed value of `largest`.
-    """
-
-    images: int
-    largest: float
-    median: float
-    other_labels: int
-    bound: float
+    images: int  # the number of images compared
+    largest: float  # the largest over images of the largest difference of a class's probability
+    median: float  # the median over images of this difference
+    other_labels: int  # the number of images that get different labels
+    bound: float  # the allowed value of `largest`
 
     @property
     def holds(self) -> bool:
@@ -61,16 +49,9 @@ def verify_model(
 ) -> Agreement:
     """Compare an exported `.keras` file with the features and the saved head from which it was made.
 
-    Parameters
-    ----------
-    store : FeatureStore
-    file : path
-        The file is not trusted: it is checked, and loaded in safe mode.
-    images : int
-        The number of validation images to compare, evenly spaced over all validation images; over all
-        images if no image is for validation. Each image is decoded at its own size and resized by the
-        model.
-    callbacks : Callbacks, optional
+    The file is not trusted: it is checked, and loaded in safe mode. `images` is the number of validation
+    images to compare, evenly spaced over all of them, or over all images if none is for validation. Each is
+    decoded at its own size and resized by the model.
 
     Raises
     ------
@@ -80,12 +61,8 @@ def verify_model(
     StoreMismatch
         The file was made from the features of another store, for other classes, or with another head
         than the one saved in the store.
-    HeadError
-        The head is missing or damaged.
     ImagesError
         An image is missing or was changed.
-    StoreDamaged
-        A row of the store is damaged.
     """
     file = Path(file)
     record = check_record(store, file)
@@ -110,19 +87,8 @@ def compare_with_store(
 ) -> Agreement:
     """Compare the probabilities that `predict` gives for images with those that the head gives for their features.
 
-    Parameters
-    ----------
-    store : FeatureStore
-    head : Head
-    predict : callable
-        A function returned by `load_exported`.
-    form : {"image", "slides"}
-        The form of the model behind `predict`.
-    in_float32 : bool
-        Whether `predict` computes in float32 for any precision of the store, as TensorFlow Lite and
-        ONNX do.
-    images, callbacks
-        See `verify_model`.
+    `form` is that of the model behind `predict`; `in_float32` tells that the model computes in float32 for any
+    precision of the store, as TensorFlow Lite and ONNX do. `images` and `callbacks`: see `verify_model`.
     """
     if store.spec.view is not None:
         raise ExportError(f"{store.directory} holds features of augmented images; give the store of the images")
@@ -149,15 +115,8 @@ def compare_with_store(
 
 
 def check_record(store: FeatureStore, file: Path) -> ExportRecord:
-    """Read the record of an exported `.keras` file and check that it is of this store, without loading the model.
-
-    Raises
-    ------
-    ExportError, StoreMismatch
-        See `verify_model`.
-    """
-    suffix = FORMATS["keras"]
-    command = f"python -m pipeline export {store.directory}"
+    """Read the record of an exported `.keras` file and check that it is of this store, without loading the model."""
+    suffix, command = FORMATS["keras"], f"python -m pipeline export {store.directory}"
     if file.suffix != suffix:
         raise ExportError(
             f"{file}: only a {suffix} file can be verified; write one of the same head with `{command} FILE{suffix}`"

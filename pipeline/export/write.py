@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -88,13 +89,7 @@ def export_model(
 
 
 def check_request(store: FeatureStore, file: Path, *, form: str = "image", format: str | None = None) -> str:
-    """Return the format of a file to be written, after every check that needs no head and no conv base.
-
-    Raises
-    ------
-    ExportError
-        See `export_model`.
-    """
+    """Return the format of a file to be written, after every check that needs no head and no conv base."""
     names = {suffix: name for name, suffix in FORMATS.items()}
     if format is None and file.suffix not in names:
         suffixes = ", ".join(suffix for suffix in names if suffix)
@@ -163,13 +158,11 @@ def _write_tflite(model: Any, record: ExportRecord, file: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         run_isolated(with_precision, model, "float32").export(directory, format="tf_saved_model", verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(directory)
-        data = _convert("TensorFlow Lite", converter.convert)
-        with_extras = Path(directory, "model.tflite")
-        with_extras.write_bytes(data)
-        with zipfile.ZipFile(with_extras, "a") as extras:
-            extras.writestr(RECORD_FILE, record.to_json())
-            extras.writestr("labels.txt", "\n".join(record.classes).encode("utf-8", "surrogateescape"))
-        write_durably(file, with_extras.read_bytes())
+        data = io.BytesIO(_convert("TensorFlow Lite", converter.convert))
+    with zipfile.ZipFile(data, "a") as extras:
+        extras.writestr(RECORD_FILE, record.to_json())
+        extras.writestr("labels.txt", "\n".join(record.classes).encode("utf-8", "surrogateescape"))
+    write_durably(file, data.getbuffer())
 
 
 def _write_onnx(model: Any, record: ExportRecord, file: Path) -> None:
@@ -183,9 +176,8 @@ def _write_onnx(model: Any, record: ExportRecord, file: Path) -> None:
     in_float32 = run_isolated(with_precision, model, "float32")
     with tempfile.TemporaryDirectory() as directory:
         saved = str(Path(directory, "model.onnx"))
-        in_float32(
-            np.zeros([side or 1 for side in in_float32.input_shape], np.float32)
-        )  # Keras exports only a model that was called
+        # Keras exports only a model that was called.
+        in_float32(np.zeros([side or 1 for side in in_float32.input_shape], np.float32))
         _convert("ONNX", lambda: in_float32.export(saved, format="onnx", verbose=False))
         graph = onnx.load(saved)
     onnx.helper.set_model_props(graph, {KEY: record.to_json()})
