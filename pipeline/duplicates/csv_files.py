@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.duplicates.pairs import Duplicates, connected_ids, pairs_with_first
 from pipeline.files.durable import write_durably
-from pipeline.images.table import NO_GROUP, SPLITS, ImageTable
+from pipeline.images.table import NO_GROUP, SPLITS
 from pipeline.store import FeatureStore
 
 GROUPS_HEADER = ("path", "label", "split", "group")
@@ -27,26 +27,16 @@ def write_groups(store: FeatureStore, duplicates: Duplicates, file: str | Path) 
     Groups of duplicates are joined with the groups that the images had: two patients who share one
     picture become one group. Every image keeps its label and its split, except in groups that lie in
     several splits. Such a group gets the split of its member with the smallest sha256, which is a
-    random choice, so that no split grows at the cost of another on average.
-
-    Parameters
-    ----------
-    store : FeatureStore
-    duplicates : Duplicates
-        The duplicates of this store.
-    file : path
-        The paths in the file are relative to its folder.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written; an existing one is unchanged.
+    random choice, so that no split grows at the cost of another on average. The paths in the file are
+    relative to its folder.
     """
     images, file = store.images, Path(file)
     row_of = {id: row for row, id in enumerate(images.ids)}
     splits = images.split_codes.copy()
     group_of: dict[str, str] = {}
-    links = [pair.ids for pair in duplicates.pairs] + _links_of_given_groups(images)
+    grouped = np.flatnonzero(images.groups != NO_GROUP)
+    given_pairs = pairs_with_first(grouped, images.groups[grouped])
+    links = [pair.ids for pair in duplicates.pairs] + [(images.ids[a], images.ids[b]) for a, b in given_pairs]
     for number, ids in enumerate(connected_ids(links), 1):
         group_of |= dict.fromkeys(ids, f"group-{number}")
         rows = [row_of[id] for id in ids]
@@ -61,20 +51,8 @@ def write_groups(store: FeatureStore, duplicates: Duplicates, file: str | Path) 
     return int((splits != images.split_codes).sum())
 
 
-def _links_of_given_groups(images: ImageTable) -> list[tuple[str, str]]:
-    """Return the first image of each of the user's groups with every other one."""
-    rows = np.flatnonzero(images.groups != NO_GROUP)
-    return [(images.ids[first], images.ids[row]) for first, row in pairs_with_first(rows, images.groups[rows])]
-
-
 def write_pairs(duplicates: Duplicates, file: str | Path) -> None:
-    """Write a CSV file with one line per pair, its columns named by `PAIRS_HEADER`.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written; an existing one is unchanged.
-    """
+    """Write a CSV file with one line per pair, its columns named by `PAIRS_HEADER`."""
     lines = []
     for pair in duplicates.pairs:
         numbers = (f"{pair.similarity:.4f}", "" if pair.pixels is None else f"{pair.pixels:.4f}")

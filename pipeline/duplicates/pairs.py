@@ -14,28 +14,16 @@ from pipeline.images.table import SPLITS, ImageTable
 class Pair(NamedTuple):
     """Two images of the same picture.
 
-    Attributes
-    ----------
-    ids : (str, str)
-        In the order of the store.
-    splits : (str, str)
-        `train`, `validation` or `test`.
-    labels : (str, str)
-        Class names.
-    kind : {"exact", "near"}
-        Equal bytes, or the same picture saved differently: another size, quality, brightness, mirrored.
-    similarity : float
-        Cosine of the two rows of features, from -1 to 1; 1 for exact pairs. Comparable within a store only.
-    pixels : float or None
-        Correlation of the two pictures as small grey ones, from -1 to 1; None if a file could not be read.
+    The kind is `exact` for equal bytes, `near` for the same picture saved differently: another size,
+    quality, brightness, mirrored.
     """
 
-    ids: tuple[str, str]
+    ids: tuple[str, str]  # in the order of the store
     splits: tuple[str, str]
     labels: tuple[str, str]
     kind: str
-    similarity: float
-    pixels: float | None
+    similarity: float  # cosine of the two rows of features; 1 for exact pairs; comparable within a store only
+    pixels: float | None  # correlation of the two pictures as small grey ones; None if a file could not be read
 
     @property
     def across_splits(self) -> bool:
@@ -139,13 +127,7 @@ def connected_ids(pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
 
 
 def pairs_with_first(rows: np.ndarray, keys: np.ndarray) -> list[tuple[int, int]]:
-    """Pair each row that has the same key as an earlier one with the first of them.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n,), int64
-    keys : ndarray of shape (n, ...)
-    """
+    """Pair each row (n,) that has the same key (n, ...) as an earlier one with the first of them."""
     _, firsts, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     pairs = zip(rows[firsts[which.ravel()]].tolist(), rows.tolist(), strict=True)
     return [(first, row) for first, row in pairs if first != row]

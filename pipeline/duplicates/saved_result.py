@@ -17,13 +17,7 @@ FORMAT = 1  # raised when the meaning of a field changes
 
 
 def save_duplicates(store: FeatureStore, duplicates: Duplicates) -> Path:
-    """Write `duplicates.json` into the store and return its path.
-
-    Raises
-    ------
-    OSError
-        The store is read-only, or the disk is full.
-    """
+    """Write `duplicates.json` into the store and return its path."""
     path = store.directory / DUPLICATES
     names = ("ids", "kind", "similarity", "pixels")
     document = {

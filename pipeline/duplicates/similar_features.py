@@ -17,21 +17,11 @@ MAX_PAIRS = 10  # listed pairs of a row with later rows, besides those that hold
 
 
 class RowPairs(NamedTuple):
-    """Pairs of rows.
+    """Pairs of rows."""
 
-    Attributes
-    ----------
-    rows : ndarray of shape (p, 2), int64
-        The smaller row first.
-    similarity : ndarray of shape (p,), float32
-        Cosine of the two rows.
-    pixels : ndarray of shape (p,), float32
-        Correlation of the two pictures; NaN where they were not compared.
-    """
-
-    rows: np.ndarray
-    similarity: np.ndarray
-    pixels: np.ndarray
+    rows: np.ndarray  # (p, 2), int64; the smaller row first
+    similarity: np.ndarray  # (p,), float32; cosine of the two rows
+    pixels: np.ndarray  # (p,), float32; correlation of the two pictures, NaN where they were not compared
 
     def take(self, chosen: np.ndarray) -> RowPairs:
         """Return the pairs that a mask or indices choose."""
@@ -59,12 +49,8 @@ def similar_rows(
     X : Rows of shape (n, height, width, channels) or (n, d), any float
         Read once. Memory grows with n by a few numbers per row only; pooled rows lie in a temporary
         file of 4 * n * d bytes.
-    threshold : float
-        Minimum cosine.
     accept : callable
         Takes the similar pairs of two blocks, at most `BLOCK_ROWS` ** 2, and returns some of them.
-    callbacks : Callbacks, optional
-        `progress` is called with the steps `reading` and `comparing`.
     """
     result, done, total = NO_PAIRS, 0, len(X) * (len(X) - 1) // 2
     if not total:

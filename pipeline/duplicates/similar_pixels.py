@@ -18,16 +18,7 @@ UNREAD, READ, UNREADABLE = range(3)
 
 
 class GreyPictures:
-    """Small grey pictures of images, each read when it is first needed.
-
-    Parameters
-    ----------
-    store : FeatureStore
-    rows : ndarray of shape (n,), int64
-        Rows of the shards, one per picture.
-    file : binary file
-        An empty file that gets the pictures, 1 KiB each.
-    """
+    """Small grey pictures of the images of rows (n,), each read when it is first needed into an empty file."""
 
     def __init__(self, store: FeatureStore, rows: np.ndarray, file: IO[bytes]):
         self._store, self._rows, self._file = store, rows, file
@@ -35,19 +26,11 @@ class GreyPictures:
         file.truncate(len(rows) * SIDE * SIDE)
 
     def correlations(self, pairs: np.ndarray) -> np.ndarray:
-        """Return the correlations of pairs of pictures, from -1 to 1.
+        """Return Pearson's correlations (p,) of the grey values of pairs (p, 2) of pictures, indices into `rows`.
 
-        Parameters
-        ----------
-        pairs : ndarray of shape (p, 2), int64
-            Indices into `rows`. Memory grows with the square of the number of different ones.
-
-        Returns
-        -------
-        ndarray of shape (p,), float32
-            Pearson's correlation of the grey values, which brightness and contrast do not change: the
-            larger one of the picture as it is and mirrored. 0 where a picture has one grey value only;
-            NaN where an image cannot be read, or is no longer the one in the index.
+        Brightness and contrast do not change them. A correlation is the larger one of the picture as it
+        is and mirrored: 0 where a picture has one grey value only, NaN where an image cannot be read, or is no
+        longer the one in the index. Memory grows with the square of the number of different pictures.
         """
         (firsts, first_index), (seconds, second_index) = (np.unique(side, return_inverse=True) for side in pairs.T)
         self._read(np.union1d(firsts, seconds))
