@@ -41,14 +41,10 @@ def make_pair(
 ) -> Pair:
     """Return the pair of two images, given as rows of the table."""
     first, second = sorted(rows)
-    return Pair(
-        ids=(images.ids[first], images.ids[second]),
-        splits=(SPLITS[images.split_codes[first]], SPLITS[images.split_codes[second]]),
-        labels=(images.classes[images.labels[first]], images.classes[images.labels[second]]),
-        kind=kind,
-        similarity=similarity,
-        pixels=pixels,
-    )
+    ids = images.ids[first], images.ids[second]
+    splits = SPLITS[images.split_codes[first]], SPLITS[images.split_codes[second]]
+    labels = images.classes[images.labels[first]], images.classes[images.labels[second]]
+    return Pair(ids, splits, labels, kind, similarity, pixels)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def open_durably(path: Path) -> Iterator[io.FileIO]:
 
 @contextlib.contextmanager
 def _renamed_at_end(path: Path) -> Iterator[Path]:
-    temporary = _temporary_name(path)
+    temporary = temporary_path(path)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -62,7 +62,8 @@ def _renamed_at_end(path: Path) -> Iterator[Path]:
     sync_directory(path.parent)
 
 
-def _temporary_name(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
+    """Return a new temporary name beside `path`."""
     return path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
 
 
@@ -74,7 +75,7 @@ def replace_directory(path: Path) -> Iterator[Path]:
     old directory lies beside it. After an error inside the block `path` is unchanged and no temporary
     directory is left.
     """
-    temporary, old = _temporary_name(path), _temporary_name(path)
+    temporary, old = temporary_path(path), temporary_path(path)
     try:
         temporary.mkdir()
         yield temporary

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import operator
 from collections.abc import Callable, Iterator
@@ -45,14 +46,9 @@ MAX_SIDE = 65_535  # the limit of JPEG and GIF; codecs hold some rows besides th
 
 Size = tuple[int, int] | Callable[[int, int], tuple[int, int]]
 
-_READERS: dict[str, type[ImageFile]] = {
-    "JPEG": JpegImageFile,
-    "PNG": PngImageFile,
-    "GIF": GifImageFile,
-    "BMP": BmpImageFile,
-    "WEBP": WebPImageFile,
-    "TIFF": TiffImageFile,
-    "PPM": PpmImageFile,
+_READERS: dict[str | None, type[ImageFile]] = {
+    reader.format: reader
+    for reader in (JpegImageFile, PngImageFile, GifImageFile, BmpImageFile, WebPImageFile, TiffImageFile, PpmImageFile)
 }
 # Pillow's other codecs are Python loops: an untrusted file could make them hold the interpreter's
 # lock for any time.
@@ -102,21 +98,22 @@ def decode_image(data: bytes, size: Size, resize: str = "bilinear") -> np.ndarra
     if resize not in RESIZES:
         raise SpecError(f"resize {resize!r} is not one of {', '.join(RESIZES)}")
     image, orientation = _load(data)
-    swapped = swaps_sides(orientation)
+    swapped, source = swaps_sides(orientation), (image.height, image.width)
     if callable(size):
-        size = size(image.width, image.height) if swapped else size(image.height, image.width)
-    pixels = stretch(
-        lambda top, bottom: _rgb(image, top, bottom),
-        (image.height, image.width),
-        size[::-1] if swapped else size,
-        antialias=resize == "antialias",
-    )
+        size = size(*(source[::-1] if swapped else source))
+    target = size[::-1] if swapped else size
+    pixels = stretch(functools.partial(_rgb, image), source, target, antialias=resize == "antialias")
     return turn_upright(pixels, orientation)
 
 
 def _load(data: bytes) -> tuple[ImageFile, int]:
     """Return the image with its pixels, and its EXIF orientation."""
-    image = _open(data)
+    format = image_format(data)
+    if format is None:
+        reason = f"not an image this package reads ({foreign_format(data)})" if data else "an empty file"
+        raise DecodeError(Status.UNDECODABLE, reason)
+    with _as_decode_errors(format):  # not `Image.open`, which warns of large images before the size can be checked
+        image = _READERS[format](io.BytesIO(data))
     need, size = _bytes_to_decode(image, data), f"{image.width} x {image.height} pixels"
     if need > 4 * MAX_PIXELS:
         allowed = 4 * MAX_PIXELS >> 20
@@ -129,16 +126,6 @@ def _load(data: bytes) -> tuple[ImageFile, int]:
         image.load()
     image.info.pop("transparency", None)  # otherwise convert() warns that it drops the transparency
     return image, read_orientation(image)
-
-
-def _open(data: bytes) -> ImageFile:
-    """Read the header. `Image.open` is not used: it warns of large images before the size can be checked."""
-    format = image_format(data)
-    if format is None:
-        reason = f"not an image this package reads ({foreign_format(data)})" if data else "an empty file"
-        raise DecodeError(Status.UNDECODABLE, reason)
-    with _as_decode_errors(format):
-        return _READERS[format](io.BytesIO(data))
 
 
 @contextmanager

@@ -101,13 +101,8 @@ def _csv_entry(row: dict[str, str | None], folder: Path, where: str) -> Entry:
     split = (row.get("split") or "").strip().lower() or None
     if split is not None and split not in SPLIT_FOLDERS:
         raise ImagesError(f"{where}: split '{split}' is not one of {', '.join(SPLITS)}")
-    path = folder / name
-    entry = Entry(
-        id=os.path.normpath(name).replace(os.sep, "/"),
-        label=label,
-        split=split and SPLIT_FOLDERS[split],
-        group=(row.get("group") or "").strip() or None,
-    )
+    path, group = folder / name, (row.get("group") or "").strip() or None
+    entry = Entry(os.path.normpath(name).replace(os.sep, "/"), label, split and SPLIT_FOLDERS[split], group)
     try:
         status = path.stat()
     except PermissionError:

@@ -13,7 +13,7 @@ BLOCK_PIXELS = 200_000  # pixels read and resized at a time; most photos are one
 def stretch(
     read: Callable[[int, int], np.ndarray], source: tuple[int, int], size: tuple[int, int], *, antialias: bool
 ) -> np.ndarray:
-    """Resize an image, with the values of `tf.image.resize` with method bilinear; its aspect ratio may change.
+    """Resize an image to (*size, 3), float32, with the values of `tf.image.resize` with method bilinear.
 
     Parameters
     ----------
@@ -24,10 +24,6 @@ def stretch(
         Height and width of the source and of the result in pixels.
     antialias : bool
         Whether every pixel of a source that shrinks has a weight, instead of two pixels per axis.
-
-    Returns
-    -------
-    ndarray of shape (*size, 3), float32
     """
     height, width = size
     first_rows, row_weights = _taps(source[0], height, antialias)

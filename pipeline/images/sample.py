@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.files.durable import TEMPORARY, make_directory
+from pipeline.files.durable import make_directory, temporary_path
 
 SIDE = 32  # pixels; each of the 8x8 pixels is repeated 4x4 times
 
@@ -31,7 +30,7 @@ def write_sample(directory: str | Path) -> int:
     if directory.exists():
         return len(digits.target)
     make_directory(directory.parent)
-    temporary = directory.with_name(f"{TEMPORARY}{directory.name}-{secrets.token_hex(4)}")
+    temporary = temporary_path(directory)
     grey = (digits.images * (255 / 16)).round().astype(np.uint8)
     for i, (image, label) in enumerate(zip(grey, digits.target, strict=True)):
         folder = temporary / str(label)

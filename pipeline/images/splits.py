@@ -19,7 +19,7 @@ def assign_splits(
     validation: float,
     test: float,
 ) -> np.ndarray:
-    """Assign a split to each image.
+    """Assign a split to each image; return indices into `SPLITS`, ndarray of shape (n,), int8.
 
     The split of an image is given, or drawn from a hash of its content, the same share of every class
     on average. So adding other images never changes it. Images with the same content or group share a
@@ -34,11 +34,6 @@ def assign_splits(
         The group of each image, and the split that folders or a CSV file give.
     validation, test : float
         Fractions of the images to draw.
-
-    Returns
-    -------
-    ndarray of shape (n,), int8
-        Indices into `SPLITS`.
     """
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise ImagesError(f"validation {validation} and test {test} must be fractions that leave some images to train")

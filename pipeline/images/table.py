@@ -97,11 +97,8 @@ class ImageTable:
 
     def take(self, rows: np.ndarray) -> ImageTable:
         """Return the table of the given rows only."""
-        return replace(
-            self,
-            ids=[self.ids[row] for row in rows],
-            **{name: getattr(self, name)[rows] for name in COLUMNS},
-        )
+        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
+        return replace(self, ids=[self.ids[row] for row in rows], **columns)
 
 
 COLUMNS = ("labels", "split_codes", "sizes", "mtimes", "contents", "readable", "groups")

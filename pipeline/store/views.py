@@ -7,7 +7,6 @@ of an image; labels and splits are those of the store.
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from pipeline.conv_base.spec import compare
 from pipeline.errors import StoreDamaged, StoreError, StoreMismatch
-from pipeline.files.durable import TEMPORARY, sync_directory
+from pipeline.files.durable import TEMPORARY, sync_directory, temporary_path
 from pipeline.files.lock import lock_directory
 from pipeline.images.status import Status
 from pipeline.store.feature_store import FeatureStore
@@ -46,7 +45,7 @@ def drop_views(directory: Path, count: int) -> int:
     for number in reversed(dropped):
         view = view_directory(directory, number)
         with lock_directory(view):  # a view of this number that is made meanwhile is not deleted
-            os.replace(view, view.with_name(f"{TEMPORARY}{view.name}-{secrets.token_hex(4)}"))
+            os.replace(view, temporary_path(view))
             sync_directory(view.parent)
     for left_over in (directory / VIEWS).glob(f"{TEMPORARY}*"):  # also those of a run that was killed
         shutil.rmtree(left_over, ignore_errors=True)
