@@ -1,4 +1,4 @@
-"""Heads whose scores are of other images than the store holds now, and the choice among heads."""
+"""Stale heads, whose scores are of other images than the store holds, and the choice of a head."""
 
 from __future__ import annotations
 
@@ -39,30 +39,30 @@ def names_and_problems(store):
     return {head.name: head.problem for head in list_saved_heads(store)}
 
 
-class TestOutdatedHeads:
+class TestStaleHeads:
     def test_heads_just_trained_have_no_problem(self, store):
         assert names_and_problems(store) == {"ridge": None, "knn": None}
 
-    def test_a_new_image_makes_scores_outdated(self, store, images):
+    def test_a_new_image_makes_heads_stale(self, store, images):
         (images.root / "cats" / "new.png").write_bytes(photo(99))
         assert names_and_problems(
             extract_features(scan_images(images.root, validation=0.3), store.directory, SPEC)
         ) == {"ridge": OTHER_IMAGES, "knn": OTHER_IMAGES}
 
     @pytest.mark.parametrize("column", ["labels", "split_codes"])
-    def test_another_label_or_split_makes_scores_outdated(self, store, images, column):
+    def test_another_label_or_split_makes_heads_stale(self, store, images, column):
         changed = getattr(images, column).copy()
         changed[[0, -1]] = changed[[-1, 0]] if column == "labels" else 1 - changed[[0, -1]]
         after = extract_features(replace(images, **{column: changed}), store.directory, SPEC)
         assert set(names_and_problems(after).values()) == {OTHER_IMAGES}
 
-    def test_a_renamed_image_does_not(self, store, images):
+    def test_a_renamed_image_does_not_make_heads_stale(self, store, images):
         (images.root / "cats" / "000.png").rename(images.root / "cats" / "zzz.png")
         after = extract_features(scan_images(images.root, validation=0.3), store.directory, SPEC)
         assert hash_data(after) == hash_data(store)
         assert names_and_problems(after) == {"ridge": None, "knn": None}
 
-    def test_the_digest_of_a_store_without_features_is_there_too(self, store):
+    def test_the_hash_of_a_store_without_features(self, store):
         empty = open_features(store.directory)
         empty.status = np.full(len(empty.images), Status.UNDECODABLE, np.uint8)
         assert hash_data(empty) != hash_data(store)
@@ -92,12 +92,12 @@ class TestOutdatedHeads:
         assert [head.name for head in list_saved_heads(store) if head.trained] == ["ridge"]
 
 
-class TestTheChoice:
-    def test_the_best_is_chosen(self, store):
+class TestChooseHead:
+    def test_the_best_head_is_chosen(self, store):
         accuracies = {head.name: head.trained.evaluation.accuracy for head in list_saved_heads(store)}
         assert choose_head(store).trained.evaluation.accuracy == max(accuracies.values())
 
-    def test_a_head_of_the_images_there_are_goes_before_a_better_one_of_others(self, store):
+    def test_a_stale_head_is_chosen_last_though_its_scores_are_better(self, store):
         file = store.heads_directory / "knn" / "metrics.json"
         write_json(file, {**read_json(file), "accuracy": 1.0, "data_sha256": "of others"})
         other = store.heads_directory / "ridge" / "metrics.json"
@@ -105,7 +105,7 @@ class TestTheChoice:
         assert choose_head(store).name == "ridge"
         assert choose_head(store, among=["knn"]).problem == OTHER_IMAGES
 
-    def test_an_outdated_head_is_used_with_a_warning_where_there_is_no_other(self, store, images, caplog):
+    def test_a_stale_head_is_chosen_with_a_warning_if_there_is_no_other(self, store, images, caplog):
         after = extract_features(scan_images(images.root, validation=0.1), store.directory, SPEC)
         with caplog.at_level(logging.WARNING, "pipeline"):
             chosen = choose_head(after)
@@ -120,40 +120,40 @@ class TestTheChoice:
         with pytest.raises(StoreMismatch):
             Predictor(after, "knn")
 
-    def test_an_unknown_name_is_refused_with_those_there_are(self, store):
+    def test_an_unknown_name_is_an_error_that_lists_the_saved_heads(self, store):
         with pytest.raises(HeadError, match=r"no head 'forest' is saved in .* there are knn, ridge"):
             choose_head(store, "forest")
 
 
-class TestTheCommands:
+class TestCommands:
     @pytest.fixture
-    def outdated(self, store, images):
+    def stale(self, store, images):
         extract_features(scan_images(images.root, validation=0.1), store.directory, SPEC)
         return str(store.directory)
 
-    def test_info_says_which_heads_are_outdated(self, outdated, capsys):
-        assert main(["info", outdated]) == 0
+    def test_info_names_the_stale_heads(self, stale, capsys):
+        assert main(["info", stale]) == 0
         shown = " ".join(capsys.readouterr().err.split())
         assert OTHER_IMAGES in shown
-        assert f"train again with `python -m pipeline heads {outdated}`" in shown
+        assert f"train again with `python -m pipeline heads {stale}`" in shown
 
-    def test_info_gives_the_problem_of_each_head_as_json(self, outdated, capsys):
-        assert main(["info", outdated, "--json"]) == 0
+    def test_info_gives_the_problem_of_each_head_as_json(self, stale, capsys):
+        assert main(["info", stale, "--json"]) == 0
         heads = json.loads(capsys.readouterr().out)["heads"]
         assert {head["head"]: head["problem"] for head in heads} == {"ridge": OTHER_IMAGES, "knn": OTHER_IMAGES}
 
-    def test_predict_warns(self, outdated, images, capsys):
-        assert main(["predict", outdated, str(images.root / "cats")]) == 0
+    def test_predict_warns(self, stale, images, capsys):
+        assert main(["predict", stale, str(images.root / "cats")]) == 0
         assert OTHER_IMAGES in " ".join(capsys.readouterr().err.split())
 
-    def test_the_report_names_them_and_asks_them_nothing(self, outdated, tmp_path):
-        assert main(["report", outdated, "--out", str(tmp_path / "page.html")]) == 0
+    def test_the_report_names_stale_heads_and_computes_no_predictions_of_them(self, stale, tmp_path):
+        assert main(["report", stale, "--out", str(tmp_path / "page.html")]) == 0
         page = (tmp_path / "page.html").read_text()
         assert f"knn, ridge</b>: {OTHER_IMAGES}" in page
         assert "At every threshold" not in page
         assert "Most wrong" not in page
 
-    def test_the_same_head_is_the_best_everywhere_when_accuracies_tie(self, store, capsys):
+    def test_equal_accuracies_are_ranked_by_auc_then_by_parameters(self, store, capsys):
         for name, auc, parameters in (("ridge", 0.7, 9), ("knn", 0.8, 99)):
             file = store.heads_directory / name / "metrics.json"
             write_json(file, {**read_json(file), "accuracy": 0.9, "auc": auc, "parameters": parameters})

@@ -1,4 +1,4 @@
-"""The verb `predict`: its CSV file, its words, and what an interruption leaves."""
+"""The verb `predict`: its CSV file, its messages, and how it resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def new(tmp_path):
 
 @pytest.fixture
 def run(capfdbinary, monkeypatch):
-    """Run `predict`: exit status, the bytes of standard output, standard error."""
+    """Run `predict`; return the exit status, the bytes of standard output, and standard error."""
     monkeypatch.setattr("pipeline.cli.console.start_tensorflow_quietly", lambda: None)
 
     def call(*arguments) -> tuple[int, bytes, str]:
@@ -63,19 +63,19 @@ def read_csv(data: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")))
 
 
-def test_standard_output_is_csv_and_nothing_else(run, cache, photos, new):
+def test_standard_output_holds_only_csv(run, cache, photos, new):
     status, out, err = run(cache, new / "003.png", photos, "--head", "knn")
     rows = read_csv(out)
     assert status == 0 and list(rows[0]) == HEADER and len(rows) == 21
     assert rows[0]["path"] == str(new / "003.png")
-    for row, one in zip(rows, predict_images(cache, [new / "003.png", photos], "knn"), strict=True):
-        assert (row["path"], row["label"], row["error"]) == (one.path, one.label, "")
-        assert float(row["p_cats"]) == pytest.approx(one.probabilities["cats"], rel=1e-6)
+    for row, prediction in zip(rows, predict_images(cache, [new / "003.png", photos], "knn"), strict=True):
+        assert (row["path"], row["label"], row["error"]) == (prediction.path, prediction.label, "")
+        assert float(row["p_cats"]) == pytest.approx(prediction.probabilities["cats"], rel=1e-6)
         assert row["probability"] == row[f"p_{row['label']}"]
     assert "head       knn" in err and "labelled 21 of 21 images" in err
 
 
-def test_a_bad_image_has_its_reason_in_a_row_and_makes_the_status_1(run, tmp_path, cache, new):
+def test_a_bad_image_has_its_reason_in_its_line_and_the_status_is_1(run, tmp_path, cache, new):
     (new / "010.png").write_bytes(b"<html>")
     status, out, err = run(cache, new, "--out", tmp_path / "labels.csv")
     rows = read_csv((tmp_path / "labels.csv").read_bytes())
@@ -86,22 +86,22 @@ def test_a_bad_image_has_its_reason_in_a_row_and_makes_the_status_1(run, tmp_pat
     assert b"labelled 29 of 30 images" in out and not list(tmp_path.glob("*.partial*"))
 
 
-def test_fault_32_odd_names_come_back_from_the_csv(run, tmp_path, cache, monkeypatch):
+def test_fault_32_odd_names_are_read_back_from_the_csv(run, tmp_path, cache, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = ["new\nline.png", "carriage\rreturn.png", 'co,mma".png', "smile \U0001f600.png", " spaces .png"]
     names += [os.fsdecode(b"latin\xe9.png")]
     formulas = ["=cmd|calc.png", "+1.png", "-1.png", "@sum.png"]
-    for at, name in enumerate([*names, *formulas]):
-        Path(name).write_bytes(photo(700 + at))
+    for number, name in enumerate([*names, *formulas]):
+        Path(name).write_bytes(photo(700 + number))
     status, out, _ = run(cache, *names, *(f"./{name}" for name in formulas))
     assert status == 0 and [row["path"] for row in read_csv(out)] == [*names, *(f"./{name}" for name in formulas)]
     Path("list.csv").write_text("path\n" + "\n".join(formulas))
     assert run(cache, *names, "list.csv", "--out", "labels.csv")[0] == 0 and Path("labels.csv").read_bytes() == out
-    found = [row["path"] for row in read_csv(run(cache, "list.csv")[1])]
-    assert found == [f"./{name}" for name in formulas] and all(Path(path).is_file() for path in found)
+    paths = [row["path"] for row in read_csv(run(cache, "list.csv")[1])]
+    assert paths == [f"./{name}" for name in formulas] and all(Path(path).is_file() for path in paths)
 
 
-def test_a_line_quotes_what_must_be_quoted_and_ends_in_a_bare_newline():
+def test_cells_are_quoted_and_a_line_ends_in_a_bare_newline():
     assert csv_line(["a", "b,c", 'd"e', "f\rg", "h\ni"]) == b'a,"b,c","d""e","f\rg","h\ni"\n'
 
 
@@ -140,7 +140,7 @@ def test_paths_may_come_from_standard_input(run, cache, photos, new, monkeypatch
         (["{cache}", "{photos}/t.csv"], "no column 'path'"),
     ],
 )
-def test_wrong_requests_end_one_line_errors_and_status_2(run, cache, photos, arguments, complaint):
+def test_a_wrong_request_is_one_line_and_status_2(run, cache, photos, arguments, complaint):
     (photos / "empty").mkdir()
     (photos / "t.csv").write_text("a,b\n")
     status, out, err = run(*(argument.format(cache=cache, photos=photos) for argument in arguments))
@@ -148,9 +148,7 @@ def test_wrong_requests_end_one_line_errors_and_status_2(run, cache, photos, arg
     assert FakeConvBase.loads == 0
 
 
-def test_a_file_that_is_no_predictions_is_refused_before_a_head_is_loaded_and_keeps_its_bytes(
-    run, cache, photos, monkeypatch
-):
+def test_another_file_is_not_overwritten_and_no_head_is_loaded(run, cache, photos, monkeypatch):
     monkeypatch.setattr("pipeline.predict.label_images.Predictor", None)
     photo_bytes = (photos / "cats/000.png").read_bytes()
     status, _, err = run(cache, photos, "--out", photos / "cats/000.png")
@@ -165,14 +163,14 @@ def test_an_empty_file_and_older_predictions_are_replaced(run, tmp_path, cache, 
     assert list(read_csv((tmp_path / "labels.csv").read_bytes())[0]) == HEADER
 
 
-def test_random_weights_and_the_choice_of_the_head_are_said(run, tmp_path, photos, fake_conv_base):
+def test_random_weights_and_the_chosen_head_are_shown(run, tmp_path, photos, fake_conv_base):
     store = extract_features(scan_images(photos), tmp_path / "random", ConvBaseSpec(size=8, weights="random"))
     train_heads(store, ["knn"], params={"knn": {"k": 3}})
     _, _, err = run(tmp_path / "random", photos)
     assert "RANDOM WEIGHTS" in err and "knn, validation accuracy" in err and "the best saved head" in err
 
 
-def test_a_head_from_before_a_class_was_added_is_warned_of(run, cache, photos):
+def test_a_head_from_before_a_class_was_added_gives_a_warning(run, cache, photos):
     photo_folder(photos, 4, ("ants",))
     extract_features(scan_images(photos), cache, SPEC)
     status, out, err = run(cache, photos / "dogs")
@@ -180,7 +178,7 @@ def test_a_head_from_before_a_class_was_added_is_warned_of(run, cache, photos):
 
 
 class Interrupted(FakeConvBase):
-    """Computes two batches; then somebody presses Ctrl-C."""
+    """Computes two batches and is then interrupted, as by Ctrl-C."""
 
     def compute(self, batch):
         if FakeConvBase.seen >= 8:
@@ -191,7 +189,7 @@ class Interrupted(FakeConvBase):
 class TestInterruption:
     @pytest.fixture
     def interrupted(self, run, tmp_path, cache, new, monkeypatch):
-        """A run that was interrupted after eight of thirty images; the arguments, and the file of its lines."""
+        """The arguments and the partial file of a run that was interrupted after eight of thirty images."""
         arguments = (cache, new, "--batch-size", "4", "--out", tmp_path / "labels.csv")
         with monkeypatch.context() as patch:
             patch.setattr("pipeline.conv_base.load.load_conv_base", Interrupted)
@@ -203,27 +201,27 @@ class TestInterruption:
         return arguments, partial
 
     def whole(self, cache, new):
-        return [(one.path, one.label or "") for one in predict_images(cache, new)]
+        return [(prediction.path, prediction.label or "") for prediction in predict_images(cache, new)]
 
     def check(self, tmp_path, cache, new):
         rows = read_csv((tmp_path / "labels.csv").read_bytes())
         assert not list(tmp_path.glob("*partial*"))
         assert [(row["path"], row["label"]) for row in rows] == self.whole(cache, new)
 
-    def test_the_same_command_goes_on(self, run, tmp_path, cache, new, interrupted):
+    def test_the_same_command_resumes(self, run, tmp_path, cache, new, interrupted):
         arguments, partial = interrupted
         assert len(read_csv(partial.read_bytes())) == 8
         status, _, err = run(*arguments)
         assert status == 0 and FakeConvBase.seen == 22 and "8 images were labelled before" in err
         self.check(tmp_path, cache, new)
 
-    def test_files_of_the_user_with_such_a_name_stay(self, run, tmp_path, cache, new, interrupted):
+    def test_a_user_s_file_with_a_similar_name_is_not_removed(self, run, tmp_path, cache, new, interrupted):
         arguments, _ = interrupted
         notes = tmp_path / "labels.csv.partial-notes.txt"
         notes.write_text("mine")
         assert run(*arguments)[0] == 0 and notes.read_text() == "mine"
 
-    def test_a_line_that_was_cut_off_is_computed_again(self, run, tmp_path, cache, new, interrupted):
+    def test_a_line_that_was_cut_off_is_labelled_again(self, run, tmp_path, cache, new, interrupted):
         arguments, partial = interrupted
         partial.write_bytes(partial.read_bytes()[:-5])
         assert run(*arguments)[0] == 0 and FakeConvBase.seen == 23
@@ -258,7 +256,7 @@ class TestInterruption:
         assert run(*arguments)[0] == 0 and FakeConvBase.seen == 25
         self.check(tmp_path, cache, new)
 
-    def test_a_second_run_into_the_same_file_is_refused_and_takes_nothing_away(self, run, tmp_path, cache, new):
+    def test_a_second_run_into_the_same_file_is_an_error_and_removes_nothing(self, run, tmp_path, cache, new):
         first = PredictionsFile(tmp_path / "labels.csv", HEADER, ["the first"])
         list(first.resume(["a"], pytest.fail))
         for made_by in (["the first"], ["another"]):
@@ -271,7 +269,7 @@ class TestInterruption:
         assert len(read_csv((tmp_path / "labels.csv").read_bytes())) == 1
         assert not list(tmp_path.glob("*.lock")) and run(cache, new, "--out", tmp_path / "labels.csv")[0] == 0
 
-    def test_another_head_starts_over_and_clears_away(self, run, tmp_path, cache, new, interrupted):
+    def test_another_head_starts_again_and_removes_the_old_partial_file(self, run, tmp_path, cache, new, interrupted):
         arguments, _ = interrupted
         default = "knn" if "knn" in run(cache, new / "000.png")[2] else "ridge"
         other = {"knn": "ridge", "ridge": "knn"}[default]
@@ -295,20 +293,20 @@ class TestInterruption:
         assert b"labelled %d of 30 images" % (30 if is_repaired else 29) in out
         self.check(tmp_path, cache, new)
 
-    def test_the_old_file_stays_until_the_new_one_is_whole(self, run, tmp_path, cache, new, monkeypatch):
+    def test_the_old_file_stays_until_the_new_one_is_complete(self, run, tmp_path, cache, new, monkeypatch):
         old = "path,label,probability,p_cats,error\n"
         (tmp_path / "labels.csv").write_text(old)
         monkeypatch.setattr("pipeline.conv_base.load.load_conv_base", Interrupted)
         assert run(cache, new, "--batch-size", "4", "--out", tmp_path / "labels.csv")[0] == 130
         assert (tmp_path / "labels.csv").read_text() == old
 
-    def test_a_run_that_finished_nothing_leaves_nothing(self, run, tmp_path, cache, new, monkeypatch):
+    def test_a_run_without_a_finished_line_leaves_no_file(self, run, tmp_path, cache, new, monkeypatch):
         monkeypatch.setattr(FakeConvBase, "seen", 8)
         monkeypatch.setattr("pipeline.conv_base.load.load_conv_base", Interrupted)
         assert run(cache, new, "--out", tmp_path / "labels.csv")[0] == 130
         assert not list(tmp_path.glob("labels.csv*"))
 
-    def test_lines_are_there_before_the_file_is_finished(self, tmp_path):
+    def test_lines_can_be_read_before_the_file_is_finished(self, tmp_path):
         file = PredictionsFile(tmp_path / "x.csv", HEADER, [])
         assert list(file.resume(["a", "b"], pytest.fail)) == ["a", "b"]
         file.write(CAT)
@@ -329,7 +327,7 @@ class TestInterruption:
         assert list(PredictionsFile(tmp_path / "x.csv", HEADER, []).resume([*paths, "c"], lines.append)) == ["c"]
         assert [line[0] for line in lines] == paths
 
-    def test_a_partial_file_of_something_else_is_not_trusted(self, tmp_path):
+    def test_a_partial_file_with_another_header_is_written_again(self, tmp_path):
         file = PredictionsFile(tmp_path / "x.csv", HEADER, [])
         file.partial.write_bytes(b'no header\n"unclosed,\n')
         assert list(file.resume(["a"], pytest.fail)) == ["a"]

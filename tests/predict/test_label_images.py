@@ -1,4 +1,4 @@
-"""New images: rows as of stage one, cached ones not computed again, labels in the order given."""
+"""Labels of new images: their features, their order, bad images, unknown images."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def new(tmp_path):
 
 
 class Recorder:
-    """Stands for a head and keeps the features it was given."""
+    """A head that records the features it gets."""
 
     classes_ = np.array([0, 1])
 
@@ -84,7 +84,7 @@ class Recorder:
 
 class TestRows:
     @pytest.mark.parametrize("store_dtype", ["float16", "float32"])
-    def test_they_are_those_that_stage_one_computes(self, tmp_path, photos, new, cache, store_dtype):
+    def test_features_are_those_of_stage_one(self, tmp_path, photos, new, cache, store_dtype):
         spec = ConvBaseSpec(size=8, store_dtype=store_dtype)
         small = extract_features(scan_images(photos), tmp_path / "small", spec)
         train_heads(small, ["ridge"])
@@ -101,18 +101,18 @@ class TestRows:
         assert given.dtype == expected.dtype == np.dtype(store_dtype)
         np.testing.assert_array_equal(given, expected)
 
-    def test_cached_images_cost_no_forward_pass_whatever_they_are_called(self, tmp_path, photos, cache):
+    def test_cached_images_cost_no_forward_pass_whatever_their_names(self, tmp_path, photos, cache):
         shutil.copytree(photos, tmp_path / "elsewhere" / "deep")
-        found = list(predict_images(cache, tmp_path / "elsewhere"))
-        assert len(found) == 20 and FakeConvBase.loads == FakeConvBase.seen == 0
+        predictions = list(predict_images(cache, tmp_path / "elsewhere"))
+        assert len(predictions) == 20 and FakeConvBase.loads == FakeConvBase.seen == 0
         store, head = open_features(cache), load_head(cache / "heads" / "logistic")
         X, _ = store.load()
         by_name = dict(zip(store.ids(), head.predict_proba(X), strict=True))
-        for one in found:
-            key = Path(one.path).relative_to(tmp_path / "elsewhere" / "deep").as_posix()
-            np.testing.assert_array_equal(list(one.probabilities.values()), by_name[key])
+        for prediction in predictions:
+            key = Path(prediction.path).relative_to(tmp_path / "elsewhere" / "deep").as_posix()
+            np.testing.assert_array_equal(list(prediction.probabilities.values()), by_name[key])
 
-    def test_only_new_images_go_through_the_conv_base_loaded_once(self, photos, new, cache):
+    def test_only_new_images_go_through_the_conv_base(self, photos, new, cache):
         assert len(list(predict_images(cache, [photos, new], batch_size=2))) == 25
         assert FakeConvBase.seen == 5 and FakeConvBase.loads == 1
 
@@ -135,7 +135,7 @@ class TestRows:
         sources = [new / "0.png", photos, new, photos / "cats"]
         assert list(predict_images(cache, sources, batch_size=batch_size)) == list(predict_images(cache, sources))
 
-    def test_no_tensorflow_is_needed_where_all_is_cached(self, photos, cache):
+    def test_cached_images_do_not_import_tensorflow(self, photos, cache):
         code = "import sys\nfrom pipeline.cli.main import main\nstatus = main(sys.argv[1:])\n"
         code += "sys.exit(status or 9 * ('tensorflow' in sys.modules or 'keras' in sys.modules))"
         command = [sys.executable, "-c", code, "predict", str(cache), str(photos)]
@@ -145,28 +145,33 @@ class TestRows:
 
 
 class TestOrderAndBadImages:
-    def test_predictions_come_in_the_order_given_and_a_bad_image_stops_nothing(self, tmp_path, photos, new, cache):
+    def test_predictions_keep_the_order_and_a_bad_image_does_not_stop_them(self, tmp_path, photos, new, cache):
         cut = tmp_path / "cut.jpg"
         cut.write_bytes(photo(1, format="JPEG", size=(90, 90))[:2000])
         sources = [new / "4.png", cut, photos / "dogs" / "003.png", tmp_path / "gone.png", new / "0.png"]
-        found = list(predict_images(cache, sources, batch_size=2))
-        assert [one.path for one in found] == [str(source) for source in sources]
-        assert [bool(one.error) for one in found] == [False, True, False, True, False]
-        assert "cut short" in found[1].error and found[3].error == "no such file"
-        assert found[1].label is None and found[1].probability is None and found[1].probabilities == {}
-        for one in (found[0], found[2], found[4]):
-            assert list(one.probabilities) == ["cats", "dogs"] and one.probabilities[one.label] == one.probability
-            assert sum(one.probabilities.values()) == pytest.approx(1) and one.probability >= 0.5
+        predictions = list(predict_images(cache, sources, batch_size=2))
+        assert [prediction.path for prediction in predictions] == [str(source) for source in sources]
+        assert [bool(prediction.error) for prediction in predictions] == [False, True, False, True, False]
+        assert "cut short" in predictions[1].error and predictions[3].error == "no such file"
+        assert (
+            predictions[1].label is None and predictions[1].probability is None and predictions[1].probabilities == {}
+        )
+        for prediction in (predictions[0], predictions[2], predictions[4]):
+            assert (
+                list(prediction.probabilities) == ["cats", "dogs"]
+                and prediction.probabilities[prediction.label] == prediction.probability
+            )
+            assert sum(prediction.probabilities.values()) == pytest.approx(1) and prediction.probability >= 0.5
 
-    def test_what_is_no_file_or_no_name_is_a_bad_image(self, tmp_path, cache):
+    def test_a_path_that_is_no_regular_file_is_a_bad_image(self, tmp_path, cache):
         os.mkfifo(tmp_path / "pipe.png")
         table = tmp_path / "table.csv"
         table.write_text("path,n\npipe.png,1\nnew\0line.png,2\ncache,3\n")
-        errors = [one.error for one in predict_images(cache, table)]
+        errors = [prediction.error for prediction in predict_images(cache, table)]
         assert errors[0] == "is not a regular file" and "null" in errors[1] and errors[2] == "is not a regular file"
 
     @pytest.mark.parametrize("name", ["cached", "new", "bad"])
-    def test_the_first_prediction_comes_before_the_last_path_is_known(self, tmp_path, photos, new, cache, name):
+    def test_the_first_prediction_does_not_wait_for_the_last_path(self, tmp_path, photos, new, cache, name):
         bad = tmp_path / "bad.png"
         bad.write_bytes(b"")
         path = {"cached": photos / "cats" / "000.png", "new": new / "0.png", "bad": bad}[name]
@@ -178,7 +183,7 @@ class TestOrderAndBadImages:
         assert next(asked) <= ahead + (2 if name == "new" else MAX_BLOCK_ROWS)
         predictions.close()
 
-    def test_nothing_to_label_is_no_error(self, cache):
+    def test_no_images_give_no_predictions(self, cache):
         assert list(predict_images(cache, [])) == []
 
 
@@ -186,14 +191,18 @@ class TestHeads:
     @pytest.mark.parametrize("name", head_names())
     def test_every_head_labels_as_it_predicts(self, photos, new, cache, name):
         train_heads(open_features(cache), [name], params={name: QUICK.get(name, {})})
-        found = list(predict_images(cache, [photos, new], name))
+        predictions = list(predict_images(cache, [photos, new], name))
         store, head = open_features(cache), load_head(cache / "heads" / name)
         X, _ = store.load()
-        assert [one.label for one in found[:20]] == [store.classes[label] for label in head.predict(X)]
+        assert [prediction.label for prediction in predictions[:20]] == [
+            store.classes[label] for label in head.predict(X)
+        ]
         expected = head.predict_proba(X)
-        np.testing.assert_allclose([list(one.probabilities.values()) for one in found[:20]], expected, atol=1e-6)
+        np.testing.assert_allclose(
+            [list(prediction.probabilities.values()) for prediction in predictions[:20]], expected, atol=1e-6
+        )
 
-    def test_the_best_one_is_taken_unless_one_is_named(self, photos, cache):
+    def test_the_best_head_is_used_unless_a_head_is_named(self, photos, cache):
         store = open_features(cache)
         head = load_head(cache / "heads" / "logistic")
         about = {"classes": store.classes, "fingerprint": store.fingerprint}
@@ -210,7 +219,7 @@ class TestHeads:
         ):
             predict_images(cache, photos, "knn")
 
-    def test_without_heads_the_call_itself_says_what_to_do(self, tmp_path, photos, cache):
+    def test_a_store_without_heads_is_an_error_at_the_call(self, tmp_path, photos, cache):
         shutil.rmtree(cache / "heads")
         with pytest.raises(HeadError, match=r"no trained head.*train"):
             predict_images(cache, photos)
@@ -219,7 +228,7 @@ class TestHeads:
         with pytest.raises(StoreError, match="no store at"):
             predict_images(tmp_path / "none", photos)
 
-    def test_a_class_that_was_missing_in_training_has_probability_0_and_moves_no_column(self, tmp_path, cache):
+    def test_a_class_without_train_images_has_probability_0(self, tmp_path, cache):
         lines = ["path,label,split"]
         for label, split in (("ants", "validation"), ("cats", "train"), ("dogs", "train")):
             folder = photo_folder(tmp_path / "three", 6, (label,)) / label
@@ -231,23 +240,26 @@ class TestHeads:
         head = load_head(store.heads_directory / "logistic")
         assert head.classes_.tolist() == [1, 2]
         X, _ = store.load()
-        for one, (cats, dogs) in zip(
+        for prediction, (cats, dogs) in zip(
             predict_images(tmp_path / "c3", [store.images.root / id for id in store.ids()]),
             head.predict_proba(X).tolist(),
             strict=True,
         ):
-            assert one.probabilities == {"ants": 0.0, "cats": cats, "dogs": dogs}
+            assert prediction.probabilities == {"ants": 0.0, "cats": cats, "dogs": dogs}
 
-    def test_a_head_older_than_a_class_keeps_its_names(self, photos, cache):
-        before = {Path(one.path).name: one.probabilities for one in predict_images(cache, photos / "dogs")}
+    def test_a_head_older_than_a_class_gives_it_probability_0(self, photos, cache):
+        before = {
+            Path(prediction.path).name: prediction.probabilities
+            for prediction in predict_images(cache, photos / "dogs")
+        }
         photo_folder(photos, 4, ("ants",))
         extract_features(scan_images(photos), cache, SPEC)
-        for one in predict_images(cache, photos / "dogs"):
-            assert one.probabilities == {"ants": 0.0, **before[Path(one.path).name]}
+        for prediction in predict_images(cache, photos / "dogs"):
+            assert prediction.probabilities == {"ants": 0.0, **before[Path(prediction.path).name]}
 
 
-class TestFinding:
-    def test_a_folder_of_any_layout_counts_with_all_below_it(self, tmp_path, photos):
+class TestFindImages:
+    def test_all_images_below_a_folder_are_found(self, tmp_path, photos):
         (photos / "top.png").write_bytes(photo(1))
         (photos / "cats" / "deep").mkdir()
         (photos / "cats" / "deep" / "noextension").write_bytes(photo(2))
@@ -256,9 +268,9 @@ class TestFinding:
         (photos / ".hidden.png").write_bytes(photo(3))
         (photos / "dangling.png").symlink_to(tmp_path / "nowhere")
         skipped = []
-        found = list(find_images([photos], skipped.append))
-        assert len(found) == 23 and found == [str(Path(path)) for path in found] and str(photos / "top.png") == found[0]
-        assert {"noextension", "bad.jpg"} <= {Path(path).name for path in found}
+        paths = list(find_images([photos], skipped.append))
+        assert len(paths) == 23 and paths == [str(Path(path)) for path in paths] and str(photos / "top.png") == paths[0]
+        assert {"noextension", "bad.jpg"} <= {Path(path).name for path in paths}
         assert {(Path(path).name, reason) for path, reason in skipped} == {
             ("notes.txt", "is no image"),
             ("dangling.png", "is a link that leads nowhere"),
@@ -267,10 +279,11 @@ class TestFinding:
     def test_paths_of_a_csv_file_are_relative_to_it_and_need_no_label(self, tmp_path, photos):
         table = photos / "table.CSV"
         table.write_text('note,path\nx,cats/001.png\n"a,b",gone.png\n')
-        one = photos / "dogs" / "000.png"
-        assert list(find_images([one, table])) == [str(one), str(photos / "cats" / "001.png"), str(photos / "gone.png")]
+        image = photos / "dogs" / "000.png"
+        paths = [str(image), str(photos / "cats" / "001.png"), str(photos / "gone.png")]
+        assert list(find_images([image, table])) == paths
 
-    def test_wrong_csv_files_are_named_with_the_line(self, tmp_path):
+    def test_an_error_in_a_csv_file_names_the_line(self, tmp_path):
         table = tmp_path / "t.csv"
         table.write_text("file,label\na.png,x\n")
         with pytest.raises(ImagesError, match=r"t.csv line 1: no column 'path'; there is file, label"):
@@ -281,7 +294,7 @@ class TestFinding:
         with pytest.raises(ImagesError, match=r"none.csv cannot be read: No such file"):
             list(find_images([tmp_path / "none.csv"]))
 
-    def test_what_is_given_must_be_there(self, tmp_path, photos):
+    def test_sources_must_exist(self, tmp_path, photos):
         os.mkfifo(tmp_path / "pipe")
         check_sources([photos, photos / "cats" / "000.png"])
         for source in (tmp_path / "nothing", "", tmp_path / "pipe"):
@@ -296,13 +309,13 @@ class TestUnknown:
         for label, colour in (("cyan", CYAN), ("red", RED)):
             folder = tmp_path / "tinted" / label
             folder.mkdir(parents=True)
-            for at in range(30):
-                save_tinted(folder / f"{at}.png", colour, at)
+            for number in range(30):
+                save_tinted(folder / f"{number}.png", colour, number)
         store = extract_features(scan_images(tmp_path / "tinted"), tmp_path / "tints", SPEC)
         train_heads(store, ["ridge"])
         return store
 
-    def test_distances_are_those_to_the_nearest_other_training_rows(self, tinted):
+    def test_a_distance_is_the_mean_over_the_nearest_other_training_rows(self, tinted):
         rows = np.unique(tinted.index.rows[tinted.members("train")])
         pooled = tinted.read_rows(rows).astype(np.float64).mean(axis=(1, 2))
         unit = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
@@ -313,13 +326,13 @@ class TestUnknown:
         assert predictor.threshold == pytest.approx(np.quantile(list(own.values()), 0.9), rel=1e-2, abs=1e-6)
         members = tinted.members("train")
         paths = [str(tinted.images.root / tinted.images.ids[member]) for member in members]
-        found = list(predictor.predict(paths))
+        predictions = list(predictor.predict(paths))
         expected = [own[row] for row in tinted.index.rows[members].tolist()]
-        np.testing.assert_allclose([one.distance for one in found], expected, rtol=1e-2, atol=1e-6)
-        flagged = np.mean([one.unknown for one in found])
+        np.testing.assert_allclose([prediction.distance for prediction in predictions], expected, rtol=1e-2, atol=1e-6)
+        flagged = np.mean([prediction.unknown for prediction in predictions])
         assert 0.05 <= flagged <= 0.15
 
-    def test_what_looks_otherwise_is_unknown_and_a_bad_image_is_neither(self, tmp_path, tinted):
+    def test_an_image_of_another_colour_is_unknown(self, tmp_path, tinted):
         odd = tmp_path / "odd.png"
         save_tinted(odd, (200, 200, 200), 0)
         save_tinted(tmp_path / "like.png", RED, 77)
@@ -330,14 +343,14 @@ class TestUnknown:
         assert bad.unknown is None and bad.distance is None
         assert next(predict_images(tinted.directory, paths)).unknown is None
 
-    def test_a_sample_of_the_training_images_is_fixed_and_as_large_as_said(self, tinted, monkeypatch):
+    def test_the_sample_of_the_training_images_is_fixed(self, tinted, monkeypatch):
         monkeypatch.setattr(unknown_images, "MAX_ROWS", 12)
         monkeypatch.setattr(unknown_images, "MAX_MEASURED", 7)
         thresholds = {Predictor(tinted, unknown=0.99).threshold for _ in range(2)}
         assert len(thresholds) == 1
         assert unknown_images.detector_memory(tinted) == (12, 12 * 3 * 4)
 
-    def test_no_fraction_and_too_little_memory_are_refused_before_anything_is_read(self, photos, tinted, monkeypatch):
+    def test_a_wrong_quantile_and_too_little_memory_are_errors_at_the_call(self, photos, tinted, monkeypatch):
         with pytest.raises(StoreError, match=r"quantile of unknown images is 1.5"):
             predict_images(tinted.directory, photos, unknown=1.5)
         monkeypatch.setattr(unknown_images, "available_memory", lambda: 100)
@@ -346,12 +359,12 @@ class TestUnknown:
 
 
 def save_tinted(path: Path, colour: tuple[int, int, int], seed: int) -> None:
-    """A picture in about one colour."""
+    """Save an image whose pixels vary around `colour`."""
     noise = np.random.default_rng([*colour, seed]).integers(-40, 40, (16, 16, 3))
     Image.fromarray((np.array(colour) + noise).astype(np.uint8)).save(path)
 
 
-def test_a_head_without_probabilities_says_so(photos, cache, monkeypatch):
+def test_a_head_without_probabilities_is_an_error(photos, cache, monkeypatch):
     monkeypatch.setattr("pipeline.predict.label_images.load_head", lambda *args, **kwargs: make_head("logistic"))
     monkeypatch.delattr("pipeline.heads.pipeline_head.PipelineHead.predict_proba")
     with pytest.raises(HeadError, match="has no probabilities; train it with"):
