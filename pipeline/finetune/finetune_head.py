@@ -92,13 +92,7 @@ def finetune_head(
 
 
 def check_cut(store: FeatureStore) -> None:
-    """Check that a store was cut below the end of its conv base.
-
-    Raises
-    ------
-    StoreError
-        It was not; the message names the command that makes such a store.
-    """
+    """Raise StoreError with the command that makes a suitable store if one was cut at the end of its conv base."""
     if store.spec.cut is None:
         source, conv_base = store.images.root, store.manifest.sources["conv_base"]
         raise StoreError(

@@ -15,45 +15,22 @@ from pipeline.errors import StoreError
 from pipeline.heads.rows_on_demand import ArrayRows
 from pipeline.store import FeatureStore
 
-RowsAndLabels = tuple[Any, np.ndarray]  # rows are an array or `Rows`
-
 
 @contextmanager
 def compute_frozen_features(
     top_layers: Any,
     store: FeatureStore,
-    maps: Mapping[str, RowsAndLabels],
+    maps: Mapping[str, tuple[Any, np.ndarray]],
     *,
     on_disk: bool,
     on_rows: Callable[[int, int], None],
 ) -> Iterator[dict[str, tuple[ArrayRows, np.ndarray]]]:
     """Run the layers above a cut over all maps of a store; the features exist until the block ends.
 
-    Parameters
-    ----------
-    top_layers : keras.Model
-        The layers above the cut; see `load_top_layers`.
-    store : FeatureStore
-        The features have its dtype.
-    maps : mapping of str to (rows, labels)
-        Maps and labels of each split.
-    on_disk : bool
-        Whether the features are written to temporary files below the store instead of memory. It
-        changes nothing in a head that is trained on them.
-    on_rows : callable
-        Called with the number of rows done and the total.
-
-    Yields
-    ------
-    dict of str to (ArrayRows, labels)
-        Features and labels of each split.
-
-    Raises
-    ------
-    StoreError
-        Features are not finite in the dtype of the store.
-    OSError
-        The disk is full.
+    `maps` holds the maps and labels of each split; the features and labels are yielded in the same way.
+    With `on_disk`, features are written to temporary files below the store instead of memory, which
+    changes nothing in a head that is trained on them. `on_rows` is called with the number of rows done
+    and the total. Features that are not finite in the dtype of the store raise StoreError.
     """
     from pipeline.heads import dense_network
 

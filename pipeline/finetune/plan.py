@@ -13,34 +13,16 @@ from pipeline.training.hold_out import group_train_rows, hold_out
 
 
 class Maps(NamedTuple):
-    """The feature maps of a store, read from disk on demand.
+    """The feature maps of a store, read from disk on demand."""
 
-    Attributes
-    ----------
-    splits : dict of str to (rows, labels)
-        Maps and labels of each split that has images.
-    images : ndarray of shape (n,), int64, optional
-        Equal where train rows are views of one image; None without views.
-    held_out : ndarray of shape (n,), bool, optional
-        Train rows that are held out to choose the epoch; see `hold_out`.
-    views : int
-        Views of each train image.
-    """
-
-    splits: dict[str, tuple[Any, np.ndarray]]
-    images: np.ndarray | None
-    held_out: np.ndarray | None
-    views: int
+    splits: dict[str, tuple[Any, np.ndarray]]  # maps and labels of each split that has images
+    images: np.ndarray | None  # (n,), int64: equal where train rows are views of one image; None without views
+    held_out: np.ndarray | None  # (n,), bool: train rows that are held out to choose the epoch; see `hold_out`
+    views: int  # of each train image
 
 
 def open_maps(store: FeatureStore, views: int) -> Maps:
-    """Open the maps of a store, those of its train images in `views` views.
-
-    Raises
-    ------
-    StoreError
-        The store has fewer views.
-    """
+    """Open the maps of a store, those of its train images in `views` views."""
     splits: dict[str, tuple[Any, np.ndarray]] = {
         split: store.on_demand(split) for split in SPLITS if len(store.members(split))
     }
@@ -53,30 +35,14 @@ def open_maps(store: FeatureStore, views: int) -> Maps:
 
 
 class FinetunePlan(NamedTuple):
-    """What fine-tuning is about to do.
+    """What fine-tuning is about to do."""
 
-    Attributes
-    ----------
-    parameters : int
-        Number of weights above the cut that are trained.
-    images : int
-        Number of train images in an epoch.
-    views : int
-        Views of each train image; an epoch draws one of them.
-    feature_shape : tuple of int
-        Shape of the features of one image at the end of the conv base.
-    feature_bytes : int
-        Size of these features of all train and validation images, which the first step needs.
-    on_disk : bool
-        Whether they are written to a temporary file because memory is short.
-    """
-
-    parameters: int
-    images: int
-    views: int
-    feature_shape: tuple[int, ...]
-    feature_bytes: int
-    on_disk: bool
+    parameters: int  # weights above the cut that are trained
+    images: int  # train images in an epoch
+    views: int  # of each train image; an epoch draws one of them
+    feature_shape: tuple[int, ...]  # of one image at the end of the conv base
+    feature_bytes: int  # of these features of all train and validation images, which the first step needs
+    on_disk: bool  # whether they are written to a temporary file because memory is short
 
 
 def make_plan(store: FeatureStore, maps: Maps, top_layers: Any) -> FinetunePlan:

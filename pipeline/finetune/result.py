@@ -10,24 +10,12 @@ from pipeline.training.trained_head import TrainedHead
 
 @dataclass(frozen=True)
 class FinetunedResult(TrainedHead):
-    """A fine-tuned head with its scores, and the scores of the same model before tuning.
+    """A fine-tuned head with its scores, and the scores of the same model before tuning."""
 
-    Attributes
-    ----------
-    cut : str
-        The layer whose output the store holds; the layers above it were trained.
-    frozen : dict
-        Scores and `fit_seconds` of the head on frozen features that tuning started from.
-    seconds_per_epoch : float
-        Median over the epochs.
-    kept_epoch : int
-        The epoch whose weights were kept; 0 if no epoch was better than the start.
-    """
-
-    cut: str = ""
-    frozen: dict[str, Any] = field(default_factory=dict)
-    seconds_per_epoch: float = 0.0
-    kept_epoch: int = 0
+    cut: str = ""  # the layer whose output the store holds; the layers above it were trained
+    frozen: dict[str, Any] = field(default_factory=dict)  # scores and `fit_seconds` of the head tuning started from
+    seconds_per_epoch: float = 0.0  # median over the epochs
+    kept_epoch: int = 0  # the epoch whose weights were kept; 0 if no epoch was better than the start
 
     def metrics(self) -> dict[str, Any]:
         """Return the scores and everything else but the estimator, for JSON."""

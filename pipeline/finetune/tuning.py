@@ -27,16 +27,7 @@ FROZEN, CHECKPOINT = "frozen", "checkpoint.npz"
 
 
 class Tuning:
-    """The two steps on one store.
-
-    Parameters
-    ----------
-    store : FeatureStore
-    maps : Maps
-    top_layers : keras.Model
-        The layers above the store's cut; see `load_top_layers`.
-    callbacks : Callbacks
-    """
+    """The two steps on one store; `top_layers` are the layers above its cut, see `load_top_layers`."""
 
     def __init__(self, store: FeatureStore, maps: Maps, top_layers: Any, callbacks: Callbacks):
         self.store, self.maps, self.top_layers, self.callbacks = store, maps, top_layers, callbacks

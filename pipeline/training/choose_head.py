@@ -16,15 +16,8 @@ def choose_head(store: FeatureStore, name: str | None = None, among: Sequence[st
     """Return the saved head called `name`, or the best one.
 
     A stale head is chosen only if there is no other, and a head of other classes only if there is no
-    stale head either. A warning says what is wrong with the chosen head.
-
-    Parameters
-    ----------
-    store : FeatureStore
-    name : str, optional
-        The head to use; the best one if not given.
-    among : sequence of str, optional
-        Names that the best head is chosen from; all saved heads if not given.
+    stale head either. A warning says what is wrong with the chosen head. `among` limits the names that
+    the best head is chosen from.
 
     Raises
     ------

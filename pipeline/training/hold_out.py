@@ -14,14 +14,8 @@ SEED = 0
 def hold_out(y: np.ndarray, groups: np.ndarray, images: np.ndarray | None = None) -> np.ndarray | None:
     """Draw a tenth of the groups of each class, the same at each call.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Labels of the train rows.
-    groups : ndarray of shape (n,)
-        Equal where rows must not be separated.
-    images : ndarray of shape (n,), optional
-        Equal where rows are views of one image.
+    `y`, `groups` and `images` are of shape (n,): the labels of the train rows, equal numbers where rows
+    must not be separated, and equal numbers where rows are views of one image.
 
     Returns
     -------
@@ -41,14 +35,7 @@ def hold_out(y: np.ndarray, groups: np.ndarray, images: np.ndarray | None = None
 
 
 def group_train_rows(store: FeatureStore, images: np.ndarray | None) -> np.ndarray:
-    """Return the groups of train rows that must not be separated, ndarray of shape (n,), int64.
-
-    Parameters
-    ----------
-    store : FeatureStore
-    images : ndarray of shape (n,), int64, optional
-        Equal where rows are views of one image; see `stack_views`.
-    """
+    """Return the groups of train rows that must not be separated, (n,) int64; `images` is that of `stack_views`."""
     groups = store.resampling_groups("train")
     if images is None:
         return groups

@@ -12,18 +12,7 @@ Params = Mapping[str, Mapping[str, Any]]  # parameters by the name of the head
 
 
 def make_heads(names: Sequence[str] | None, params: Params | None) -> dict[str, Any]:
-    """Make untrained heads.
-
-    Parameters
-    ----------
-    names : sequence of str, optional
-        Names of `head_names()`; all of them if not given.
-    params : mapping of str to mapping, optional
-        Parameters by the name of the head.
-
-    Returns
-    -------
-    dict of str to Head
+    """Make untrained heads, all of `head_names()` if no names are given; the dict is by name.
 
     Raises
     ------

@@ -16,29 +16,12 @@ MAX_READ_BYTES = 2**29  # features that the dense head holds while it reads them
 def memory_needed(
     store: FeatureStore, heads: Sequence[str] | None = None, params: Params | None = None, views: int | None = None
 ) -> int:
-    """Estimate the peak memory that `train_heads` takes for features, in bytes.
-
-    Parameters
-    ----------
-    store, heads, params, views
-        See `train_heads`.
-
-    Raises
-    ------
-    HeadError
-        A head, a parameter or a way of pooling is unknown.
-    """
+    """Estimate the peak memory that `train_heads` takes for features, in bytes; the parameters are its own."""
     return _bytes_needed(store, make_heads(heads, params), count_views(store.directory) if views is None else views)
 
 
 def check_memory(store: FeatureStore, heads: Mapping[str, Any], views: int) -> None:
-    """Check that the features of `heads`, made by `make_heads`, fit into the free memory.
-
-    Raises
-    ------
-    HeadError
-        They do not fit.
-    """
+    """Raise HeadError if the features of `heads`, made by `make_heads`, do not fit into the free memory."""
     pools = ", ".join(f"{name} with pool={head.pool}" for name, head in heads.items() if name != "dense")
     needed, free = _bytes_needed(store, heads, views), available_memory()
     if pools and free is not None and needed > free:

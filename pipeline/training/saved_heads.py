@@ -20,25 +20,12 @@ OTHER_IMAGES = "scored on other images, labels or splits than the store holds no
 
 
 class SavedHead(NamedTuple):
-    """A head saved below a store.
+    """A head saved below a store."""
 
-    Attributes
-    ----------
-    name : str
-        Name of its directory.
-    trained : TrainedHead or None
-        Its scores, without the estimator. None if the head was trained on other features or classes, or
-        its files are damaged.
-    metrics : dict
-        The content of `metrics.json`; empty where `trained` is None.
-    problem : str or None
-        Why the head cannot be compared with the others: it is stale, for example.
-    """
-
-    name: str
-    trained: TrainedHead | None
-    metrics: dict[str, Any]
-    problem: str | None = None
+    name: str  # of its directory
+    trained: TrainedHead | None  # its scores; None if it is of other features or classes, or its files are damaged
+    metrics: dict[str, Any]  # the content of `metrics.json`; empty where `trained` is None
+    problem: str | None = None  # why it cannot be compared with the others: it is stale, for example
 
 
 def list_saved_heads(store: FeatureStore) -> list[SavedHead]:
@@ -74,23 +61,18 @@ def hash_data(store: FeatureStore) -> str:
 
 
 def _read_saved_head(name: str, store: FeatureStore, sha256: str) -> SavedHead:
+    directory = store.heads_directory / name
     try:
-        metrics = _read_metrics(name, store)
+        metrics = read_metrics(directory)
+        if read_json(directory / RECORD).get("fingerprint") != store.fingerprint:
+            raise HeadError("trained on other features than the store holds now")
+        if metrics is None:
+            raise HeadError("saved without scores")
+        if metrics.get("classes") != list(store.classes):
+            raise HeadError(OTHER_CLASSES)
         trained = TrainedHead.from_metrics(name, metrics)
     except HeadError as error:
         return SavedHead(name, None, {}, str(error))
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         return SavedHead(name, None, {}, f"its {METRICS} is not as this version writes it ({error!r})")
     return SavedHead(name, trained, metrics, None if metrics.get("data_sha256") == sha256 else OTHER_IMAGES)
-
-
-def _read_metrics(name: str, store: FeatureStore) -> dict[str, Any]:
-    directory = store.heads_directory / name
-    metrics = read_metrics(directory)
-    if read_json(directory / RECORD).get("fingerprint") != store.fingerprint:
-        raise HeadError("trained on other features than the store holds now")
-    if metrics is None:
-        raise HeadError("saved without scores")
-    if metrics.get("classes") != list(store.classes):
-        raise HeadError(OTHER_CLASSES)
-    return metrics

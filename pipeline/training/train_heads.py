@@ -25,24 +25,14 @@ from pipeline.training.trained_head import TrainedHead
 
 
 class Split(NamedTuple):
-    """The images of a split that have features.
+    """The images of a split that have features."""
 
-    Attributes
-    ----------
-    X : SharedFeatures of shape (n, *feature_shape)
-    y : ndarray of shape (n,), int32
-        Labels.
-    groups : ndarray of shape (n,), int64
-        Equal where rows belong together: images of one of the user's groups, equal images, and views
-        of them. They are resampled together, and no fold separates them.
-    images : ndarray of shape (n,), int64, optional
-        Equal where rows are views of one image; None without views.
-    """
-
-    X: SharedFeatures
-    y: np.ndarray
+    X: SharedFeatures  # (n, *feature_shape)
+    y: np.ndarray  # (n,), int32: labels
+    # (n,), int64: equal where rows belong together: images of one of the user's groups, equal images, and
+    # views of them. They are resampled together, and no fold separates them.
     groups: np.ndarray
-    images: np.ndarray | None = None
+    images: np.ndarray | None = None  # (n,), int64: equal where rows are views of one image; None without views
 
 
 def train_heads(
@@ -134,16 +124,8 @@ def _read_split(store: FeatureStore, split: str, views: int, in_memory: bool) ->
     return Split(SharedFeatures(ArrayRows(features[:]) if in_memory else features), y, groups, images)
 
 
-def check_ready(store: FeatureStore, max_bad: float = MAX_BAD) -> None:
-    """Check that heads can be trained on a store.
-
-    Raises
-    ------
-    TooManyBadImages
-        More images than `max_bad` have no features.
-    StoreError
-        The store is not complete, has no train or no validation images, or train images of one class.
-    """
+def check_ready(store: FeatureStore, max_bad: float) -> None:
+    """Raise StoreError or TooManyBadImages if heads cannot be trained on a store."""
     if store.pending:
         raise StoreError(
             f"{store.directory}: {store.pending} of {len(store.images)} images have no features yet; "
