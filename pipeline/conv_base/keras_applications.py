@@ -40,11 +40,6 @@ class ZooModel(NamedTuple):
         """The `preprocess_input` of the module that defines the function."""
         return vars(inspect.getmodule(self.function))["preprocess_input"]
 
-    @property
-    def arguments(self) -> list[str]:
-        """The names of the arguments that a user may set."""
-        return [name for name in inspect.signature(self.function).parameters if name not in SPEC_ARGUMENTS]
-
 
 def conv_base_names() -> list[str]:
     """Return the names of the models of `keras.applications` in snake case: `vgg16`, `mobilenet_v2`, ..."""
@@ -75,8 +70,9 @@ def build(zoo_model: ZooModel, spec: ConvBaseSpec, weights: str | None = None) -
     WeightsUnavailable
         The ImageNet weights are neither in Keras' cache nor can they be downloaded.
     """
-    if unknown := sorted(set(spec.conv_base_args) - set(zoo_model.arguments)):
-        has = f"it has {', '.join(zoo_model.arguments)}" if zoo_model.arguments else "it takes none"
+    arguments = [name for name in inspect.signature(zoo_model.function).parameters if name not in SPEC_ARGUMENTS]
+    if unknown := sorted(set(spec.conv_base_args) - set(arguments)):
+        has = f"it has {', '.join(arguments)}" if arguments else "it takes none"
         raise SpecError(f"{zoo_model.name} has no argument {', '.join(map(repr, unknown))}; {has}")
     try:
         with _quiet_download(zoo_model.name) if weights else contextlib.nullcontext():

@@ -120,7 +120,10 @@ class ConvBaseSpec:
             canonical_json(dict(self.conv_base_args))
         except (TypeError, ValueError):
             raise SpecError(f"conv_base_args {self.conv_base_args!r} are not all numbers or strings") from None
-        object.__setattr__(self, "size", _height_and_width(self.size))
+        pair = tuple(self.size) if isinstance(self.size, (tuple, list)) else (self.size, self.size)
+        if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 10_000 for n in pair):
+            raise SpecError(f"size {self.size!r} is not a number of pixels, or height and width of 1 to 10000")
+        object.__setattr__(self, "size", pair)
         object.__setattr__(self, "conv_base_args", dict(self.conv_base_args))
 
     @property
@@ -196,13 +199,6 @@ def compare(stored: Mapping[str, Any], asked: Mapping[str, Any], *, settled: boo
 def _flatten_view(identity: Mapping[str, Any]) -> dict[str, Any]:
     settings = {f"view.{name}": value for name, value in identity["view"].items()}
     return {**{name: value for name, value in identity.items() if name != "view"}, **settings}
-
-
-def _height_and_width(size: object) -> tuple[int, int]:
-    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 10_000 for n in pair):
-        raise SpecError(f"size {size!r} is not a number of pixels, or height and width of 1 to 10000")
-    return pair
 
 
 def _shorten(value: object) -> str:

@@ -7,10 +7,10 @@ base, flatten and the dense head in one `Sequential` that takes preprocessed ima
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pipeline.conv_base.keras_setup import import_keras, run_isolated
+from pipeline.conv_base.load import ConvBase
 from pipeline.defaults import FORMS
 from pipeline.errors import HeadError, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
@@ -22,8 +22,6 @@ from pipeline.training.choose_head import choose_head
 
 if TYPE_CHECKING:
     import keras
-
-    from pipeline.conv_base.load import ConvBase
 
 
 def assemble_model(
@@ -80,8 +78,7 @@ def assemble_model(
             f"IMAGES` works with it; of the others, {', '.join(KERAS_HEADS)}, Keras can"
         )
     conv_base = load_stored_conv_base(store, callbacks)
-    build: Callable[..., keras.Model] = _image_model if form == "image" else _slides_model
-    return run_isolated(build, store, conv_base, trained)
+    return run_isolated(_build_model, store, conv_base, trained, form)
 
 
 def find_head(store: FeatureStore, head: Any) -> Any:
@@ -112,30 +109,22 @@ def find_head(store: FeatureStore, head: Any) -> Any:
     return head
 
 
-def _image_model(store: FeatureStore, conv_base: ConvBase, head: Any) -> keras.Model:
+def _build_model(store: FeatureStore, conv_base: ConvBase, head: Any, form: str) -> keras.Model:
     from pipeline.heads.keras_layers import head_layers
 
-    keras, spec = import_keras(), conv_base.spec
+    keras, spec, layers = import_keras(), conv_base.spec, head_layers(head, store.classes)
+    base_name = re.sub(r"[^A-Za-z0-9_-]", "_", conv_base.model.name)  # TensorFlow allows few characters
+    name = f"{base_name}-{head.name}-{store.fingerprint[:12]}"
+    if form == "slides":
+        images = keras.Input((*spec.height_width, 3), name="images")
+        (base,) = (layer for layer in conv_base.model.layers if isinstance(layer, keras.Model))  # no preprocessing
+        return keras.Sequential([images, base, *layers], name=name)
     images = keras.Input((None, None, 3), dtype="float32", name="images")
     antialias = {"antialias": True} if spec.resize == "antialias" else {}  # old versions of Keras lack this argument
     resize = keras.layers.Resizing(*spec.height_width, "bilinear", dtype="float32", name="resize", **antialias)
     features = conv_base.model(resize(images))
     if spec.store_dtype != "float32":
         features = keras.layers.Identity(dtype=spec.store_dtype, name="as_stored")(features)
-    for layer in head_layers(head, store.classes):
+    for layer in layers:
         features = layer(features)
-    return keras.Model(images, features, name=_model_name(store, conv_base, head))
-
-
-def _slides_model(store: FeatureStore, conv_base: ConvBase, head: Any) -> keras.Sequential:
-    from pipeline.heads.keras_layers import head_layers
-
-    keras = import_keras()
-    (base,) = (layer for layer in conv_base.model.layers if isinstance(layer, keras.Model))  # without preprocessing
-    layers = [keras.Input((*conv_base.spec.height_width, 3), name="images"), base, *head_layers(head, store.classes)]
-    return keras.Sequential(layers, name=_model_name(store, conv_base, head))
-
-
-def _model_name(store: FeatureStore, conv_base: ConvBase, head: Any) -> str:
-    base = re.sub(r"[^A-Za-z0-9_-]", "_", conv_base.model.name)  # TensorFlow allows few characters
-    return f"{base}-{head.name}-{store.fingerprint[:12]}"
+    return keras.Model(images, features, name=name)

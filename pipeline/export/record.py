@@ -12,7 +12,6 @@ import json
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.conv_base.keras_setup import one_line
 from pipeline.errors import ExportError
@@ -64,7 +63,9 @@ def read_record(path: Path) -> ExportRecord:
         check_untrusted_keras(path)
         with zipfile.ZipFile(path) as archive:
             values = json.loads(archive.read(METADATA))[KEY]
-        record = ExportRecord(**{**values, "classes": _as_names(values["classes"])})
+        classes = values["classes"]
+        are_names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+        record = ExportRecord(**{**values, "classes": tuple(classes) if are_names else None})
     except (KeyError, TypeError) as error:
         raise ExportError(
             f"{path} has no record of the store and head it was made of ({one_line(error)}); it was not written by "
@@ -72,15 +73,9 @@ def read_record(path: Path) -> ExportRecord:
         ) from None
     except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise ExportError(f"{path} is refused: {one_line(error)}") from error
-    wrong = [name for name, type_ in _TYPES.items() if not isinstance(getattr(record, name), type_)]
+    types = {"form": str, "head": str, "head_sha256": str | None, "classes": tuple, "fingerprint": str}
+    wrong = [name for name, type_ in types.items() if not isinstance(getattr(record, name), type_)]
     if wrong or record.format != FORMAT:
         problem = f"has wrong values of {', '.join(wrong)}" if wrong else f"is of format {record.format}, not {FORMAT}"
         raise ExportError(f"{path}: its record {problem}; export it again")
     return record
-
-
-_TYPES = {"form": str, "head": str, "head_sha256": str | None, "classes": tuple, "fingerprint": str}
-
-
-def _as_names(classes: Any) -> tuple[str, ...] | None:
-    return tuple(classes) if isinstance(classes, list) and all(isinstance(name, str) for name in classes) else None
