@@ -15,7 +15,6 @@ from pipeline.files.durable import write_durably
 from pipeline.images.table import NO_GROUP, SPLITS
 from pipeline.store import FeatureStore
 
-GROUPS_HEADER = ("path", "label", "split", "group")
 PAIRS_HEADER = ("kind", "similarity", "pixels", "across_splits", "two_labels", "id", "split", "label", "other_id",
                 "other_split", "other_label")  # fmt: skip
 PAIRS_START = rb"kind,similarity,"  # how a file of `write_pairs` starts, for `is_replaceable`
@@ -47,7 +46,7 @@ def write_groups(store: FeatureStore, duplicates: Duplicates, file: str | Path) 
         (os.path.join(root, id), images.classes[label], SPLITS[split], group_of.get(id, ""))  # noqa: PTH118  # a million times
         for id, label, split in zip(images.ids, images.labels, splits, strict=True)
     )
-    _write_csv(file, GROUPS_HEADER, lines)
+    _write_csv(file, ("path", "label", "split", "group"), lines)
     return int((splits != images.split_codes).sum())
 
 

@@ -18,7 +18,7 @@ UNREAD, READ, UNREADABLE = range(3)
 
 
 class GreyPictures:
-    """Small grey pictures of the images of rows (n,), each read when it is first needed into an empty file."""
+    """Small grey pictures of the images of n rows, each read when it is first needed and stored in an empty file."""
 
     def __init__(self, store: FeatureStore, rows: np.ndarray, file: IO[bytes]):
         self._store, self._rows, self._file = store, rows, file

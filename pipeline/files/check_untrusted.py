@@ -35,9 +35,10 @@ def check_untrusted_keras(path: Path) -> None:
 
 
 def check_in_child(check: Callable[[Path], None], path: Path, *, max_seconds: float = MAX_SECONDS) -> None:
-    """Call `check(path)`, a function that can be imported, in a new Python process with limits on memory and time.
+    """Call `check(path)` in a new Python process with limits on memory and time.
 
-    Memory is limited to `MAX_MEMORY` where the operating system supports such a limit, as Linux does.
+    The check is a function that can be imported. Memory is limited to `MAX_MEMORY` where the operating
+    system supports such a limit, as Linux does.
 
     Raises
     ------

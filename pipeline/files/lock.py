@@ -21,7 +21,9 @@ HOLDER = ".writer.json"  # names the writer; not part of the lock file, which ma
 
 @contextlib.contextmanager
 def lock_directory(directory: Path, *, wait: float = 0) -> Iterator[None]:
-    """Make this process the only writer of a directory, created if necessary; `wait` seconds for another writer.
+    """Make this process the only writer of a directory, which is created if necessary.
+
+    `wait` is the time in seconds that another writer has to finish.
 
     Raises
     ------
@@ -79,10 +81,9 @@ def _holder(directory: Path) -> str:
 
 def _is_gone(pid: int) -> bool:
     """Return whether no process has this id; False where that is not known."""
-    if os.name != "posix":  # on Windows os.kill would end the process
-        return False
     try:
-        os.kill(pid, 0)
+        if os.name == "posix":  # on Windows os.kill would end the process
+            os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:  # the process exists and belongs to another user

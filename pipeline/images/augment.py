@@ -107,7 +107,7 @@ class View:
 
     @classmethod
     def from_identity(cls, identity: Mapping[str, Any]) -> View:
-        """Return the view that has an `identity`; a SpecError says why no view has it."""
+        """Return the view that has an `identity`; raise SpecError if this version has no such view."""
         settings = {name: value for name, value in identity.items() if name not in ("number", "method")}
         if identity.get("method") != METHOD:
             raise SpecError(f"the view was made by method {identity.get('method')!r}; this version has only {METHOD}")
@@ -127,7 +127,6 @@ def augment(pixels: np.ndarray, content: bytes, view: View) -> np.ndarray:
         RGB in 0..255, as in the copy.
     content : bytes
         The sha256 of the image's file.
-    view : View
     """
     from scipy.ndimage import affine_transform
 

@@ -77,7 +77,6 @@ def decode_image(data: bytes, size: Size, resize: str = "bilinear") -> np.ndarra
 
     Parameters
     ----------
-    data : bytes
     size : (int, int) or callable
         Height and width of the result in pixels, or a function that returns them given height and
         width of the upright image.

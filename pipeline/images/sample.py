@@ -6,7 +6,6 @@ set of the UCI Machine Learning Repository (E. Alpaydin, C. Kaynak, 1998), which
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 
@@ -31,12 +30,10 @@ def write_sample(directory: str | Path) -> int:
         return len(digits.target)
     make_directory(directory.parent)
     temporary = temporary_path(directory)
-    grey = (digits.images * (255 / 16)).round().astype(np.uint8)
+    grey = (digits.images * (255 / 16)).round().astype(np.uint8).repeat(SIDE // 8, axis=1).repeat(SIDE // 8, axis=2)
     for i, (image, label) in enumerate(zip(grey, digits.target, strict=True)):
         folder = temporary / str(label)
         folder.mkdir(parents=True, exist_ok=True)
-        png = io.BytesIO()
-        Image.fromarray(image.repeat(SIDE // 8, axis=0).repeat(SIDE // 8, axis=1)).save(png, "PNG")
-        (folder / f"{i:04d}.png").write_bytes(png.getvalue())
+        Image.fromarray(image).save(folder / f"{i:04d}.png")
     os.replace(temporary, directory)
     return len(digits.target)
