@@ -63,12 +63,7 @@ def find_zoo_model(name: str) -> ZooModel:
 def build(zoo_model: ZooModel, spec: ConvBaseSpec, weights: str | None = None) -> keras.Model:
     """Build a model without its top for images of the spec's size, with `weights` "imagenet" or Keras' initial ones.
 
-    Raises
-    ------
-    SpecError
-        The model does not have an argument, or does not take its value or the size.
-    WeightsUnavailable
-        The ImageNet weights are neither in Keras' cache nor can they be downloaded.
+    An argument or a size that the model does not take raises SpecError, a failed download WeightsUnavailable.
     """
     arguments = [name for name in inspect.signature(zoo_model.function).parameters if name not in SPEC_ARGUMENTS]
     if unknown := sorted(set(spec.conv_base_args) - set(arguments)):

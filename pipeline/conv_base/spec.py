@@ -173,16 +173,11 @@ class ConvBaseSpec:
 
 
 def compare(stored: Mapping[str, Any], asked: Mapping[str, Any], *, settled: bool = True) -> list[Difference]:
-    """Return the fields in which two identities differ.
+    """Return the fields in which two values of `ConvBaseSpec.identity` differ.
 
-    Parameters
-    ----------
-    stored, asked : mapping
-        Values of `ConvBaseSpec.identity`. The settings of two views are compared one by one, under
-        names such as `view.seed`.
-    settled : bool
-        False if None in `asked` means that a value is not known yet; such fields are not compared.
-        Neither is `cut`, since only the loaded conv base shows whether a layer is the last one.
+    The settings of two views are compared one by one, under names such as `view.seed`. If not `settled`, None
+    in `asked` means that a value is not known yet, and such fields are not compared. Neither is `cut` then,
+    since only the loaded conv base shows whether a layer is the last one.
     """
     if stored.get("view") and asked.get("view"):
         stored, asked = _flatten_view(stored), _flatten_view(asked)

@@ -22,12 +22,9 @@ def load_top_layers(spec: ConvBaseSpec) -> keras.Model:
     transfer-learning guide of Keras recommends: normalisations then use their stored statistics, and
     the dropout of some conv bases is off. The weights of normalisations are not trainable either.
 
-    Returns
-    -------
-    keras.Model
-        Maps feature maps of shape (b, *shape of the cut), float32, to the conv base's own output, in
-        the spec's precision; weights are float32. A spec of float16 gives a model in float32, because
-        the small gradients of fine-tuning underflow in float16.
+    The model maps feature maps of shape (b, *shape of the cut), float32, to the conv base's own output, in
+    the spec's precision; weights are float32. A spec of float16 gives a model in float32, because the
+    small gradients of fine-tuning underflow in float16.
 
     Raises
     ------
