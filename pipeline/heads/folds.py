@@ -16,28 +16,15 @@ Split = tuple[np.ndarray, np.ndarray]  # row numbers to train on, row numbers to
 
 
 class RowGroups(NamedTuple):
-    """Which training rows belong together.
+    """Which training rows belong together."""
 
-    Attributes
-    ----------
-    groups : ndarray of shape (n,), int64
-        Equal where rows stay on one side of a split; numbered from 0 in order of first appearance.
-    is_image : ndarray of shape (n,), bool
-        False for augmented copies, which are trained on and never scored on.
-    """
-
-    groups: np.ndarray
-    is_image: np.ndarray
+    groups: np.ndarray  # (n,), int64: equal where rows stay on one side of a split, numbered by `number_groups`
+    is_image: np.ndarray  # (n,), bool: False for augmented copies, which are trained on and never scored on
 
     @property
     def first_rows(self) -> np.ndarray:
         """The first row of each group, ndarray of int64."""
         return np.unique(self.groups, return_index=True)[1]
-
-    @property
-    def are_single(self) -> bool:
-        """Whether each group is a single row."""
-        return len(self.first_rows) == len(self.groups)
 
     def is_held_out(self, groups: np.ndarray) -> np.ndarray:
         """Return the rows of some groups as a mask, ndarray of shape (n,), bool."""
@@ -47,21 +34,7 @@ class RowGroups(NamedTuple):
 
 
 def check_groups(groups: Any, images: Any, y: np.ndarray) -> RowGroups:
-    """Check the `groups` and `images` of a head's `fit`; all views of an image go to the group of the image itself.
-
-    Parameters
-    ----------
-    groups : array of shape (n,), optional
-        Equal where rows stay on one side of a split.
-    images : array of shape (n,), optional
-        Equal where rows are views of one image; the first of them is the image itself.
-    y : ndarray of shape (n,)
-
-    Raises
-    ------
-    ValueError
-        Groups, images and labels differ in number.
-    """
+    """Check the `groups` and `images` of a head's `fit`; all views of an image go to the group of the image itself."""
     images = number_groups(images, y)
     is_image = np.zeros(len(y), bool)
     is_image[np.unique(images, return_index=True)[1]] = True
@@ -87,22 +60,9 @@ def make_folds(
     """Draw folds of cross-validation over groups, stratified by the label of each group's first row.
 
     Without groups these are scikit-learn's folds of the rows, and with views those of the images.
-    Its `StratifiedGroupKFold` would draw other folds.
-
-    Parameters
-    ----------
-    count : int
-        Folds; fewer are drawn where a class would be missing on a training side.
-    y : ndarray of shape (n,)
-    rows : RowGroups
-    random_state : int, optional
-    score_views : bool
-        Score on every row once, instead of on the images alone.
-
-    Returns
-    -------
-    list of (train, test)
-        Empty where not even two folds have every class on their training sides.
+    Its `StratifiedGroupKFold` would draw other folds. `score_views` scores on every row once, instead
+    of on the images alone. Fewer folds than `count` are drawn where a class would be missing on a
+    training side; the list is empty where even two folds lack one.
     """
     labels = y[rows.first_rows]
     smallest = int(np.unique(labels, return_counts=True)[1].min())

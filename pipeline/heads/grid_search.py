@@ -2,62 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import joblib
-import numpy as np
-from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
-
-from pipeline.heads.folds import Split
-
-# From the smoothest classifier on, which therefore wins a tie.
 
 
 class Choice(NamedTuple):
-    """A parameter that is chosen by cross-validation where it is None.
+    """A parameter that is chosen by cross-validation where it is None."""
 
-    Attributes
-    ----------
-    param, classifier_param : str
-        Its name in the head and in the scikit-learn classifier.
-    grid : tuple of float
-        The values to try.
-    fallback : float
-        The value where no folds can be drawn.
-    """
-
-    param: str
-    classifier_param: str
-    grid: tuple[float, ...]
-    fallback: float
-
-
-def score_grid(
-    classifier: Any,
-    param: str,
-    grid: Sequence[float],
-    splits: Sequence[Split],
-    X: np.ndarray,
-    y: np.ndarray,
-    *,
-    balanced: bool,
-    n_jobs: int | None,
-) -> list[float]:
-    """Return the mean accuracy (balanced accuracy if `balanced`) over the folds for each value of a grid."""
-    with one_core_per_thread():
-        search = GridSearchCV(
-            classifier,
-            {param: list(grid)},
-            scoring="balanced_accuracy" if balanced else "accuracy",
-            cv=splits,
-            n_jobs=n_jobs,
-            error_score="raise",
-            refit=False,
-        ).fit(X, y)
-    return search.cv_results_["mean_test_score"].tolist()
+    param: str  # its name in the head
+    classifier_param: str  # its name in the scikit-learn classifier
+    grid: tuple[float, ...]  # the values to try, the smoothest classifier first, which therefore wins a tie
+    fallback: float  # the value where no folds can be drawn
 
 
 @contextmanager

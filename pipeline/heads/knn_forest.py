@@ -11,8 +11,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from pipeline.heads.grid_search import Choice
 from pipeline.heads.pipeline_head import ClassWeight, PipelineHead
 
-K_GRID = (50, 25, 15, 9, 5, 3, 1)
-
 
 @dataclass(eq=False, repr=False)
 class KNNHead(PipelineHead):
@@ -20,7 +18,7 @@ class KNNHead(PipelineHead):
 
     name = "knn"
     training_copies = 2
-    choice: ClassVar[Choice] = Choice("k", "n_neighbors", K_GRID, fallback=1)
+    choice: ClassVar[Choice] = Choice("k", "n_neighbors", (50, 25, 15, 9, 5, 3, 1), fallback=1)
 
     k: int | None = None
     pool: str = "avg"
@@ -31,7 +29,7 @@ class KNNHead(PipelineHead):
     def make_classifier(self) -> KNeighborsClassifier:
         """See `PipelineHead`."""
         # Brute force is faster above about 15 dimensions, and a tree could not be saved without pickle.
-        return KNeighborsClassifier(int(self.choice.fallback) if self.k is None else self.k, algorithm="brute")
+        return KNeighborsClassifier(self.k, algorithm="brute")
 
     def _count(self, classifier: KNeighborsClassifier) -> int:
         return classifier._fit_X.size + classifier._y.size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.linalg
@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from pipeline.heads.calibration import CalibratedHead
 from pipeline.heads.folds import Split
-from pipeline.heads.grid_search import Choice, one_core_per_thread
+from pipeline.heads.grid_search import Choice
 from pipeline.heads.pipeline_head import ClassWeight, PipelineHead
 
 C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -36,11 +36,6 @@ class LinearHead(PipelineHead):
     random_state: int | None = 0
 
 
-C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-SVM_C_GRID = (1e-5, 1e-4, 1e-3, 1e-2)  # above, standardised features are separable: slower and no better
-ALPHA_GRID = (1e6, 1e5, 1e4, 1e3, 1e2, 1e1, 1.0, 0.1)
-
-
 class LogisticHead(LinearHead):
     """Logistic regression."""
 
@@ -49,9 +44,7 @@ class LogisticHead(LinearHead):
 
     def make_classifier(self) -> LogisticRegression:
         """See `PipelineHead`."""
-        return LogisticRegression(
-            C=self.choice.fallback if self.C is None else self.C, class_weight=self.class_weight, max_iter=1000
-        )
+        return LogisticRegression(C=self.C, class_weight=self.class_weight, max_iter=1000)
 
 
 class SVMHead(CalibratedHead, LinearHead):
@@ -64,11 +57,7 @@ class SVMHead(CalibratedHead, LinearHead):
     def make_classifier(self) -> LinearSVC:
         """See `PipelineHead`."""
         return LinearSVC(
-            C=self.choice.fallback if self.C is None else self.C,
-            dual="auto",
-            class_weight=self.class_weight,
-            max_iter=5000,
-            random_state=self.random_state,
+            C=self.C, dual="auto", class_weight=self.class_weight, max_iter=5000, random_state=self.random_state
         )
 
 
@@ -91,17 +80,14 @@ class RidgeHead(CalibratedHead):
 
     def make_classifier(self) -> RidgeClassifier:
         """See `PipelineHead`."""
-        return RidgeClassifier(
-            alpha=self.choice.fallback if self.alpha is None else self.alpha, class_weight=self.class_weight
-        )
+        return RidgeClassifier(self.alpha, class_weight=self.class_weight)
 
     def _score_grid(
-        self, classifier: RidgeClassifier, grid: list[float], splits: list[Split], scaled: np.ndarray, y: np.ndarray
+        self, classifier: Any, param: str, grid: list[float], splits: list[Split], scaled: np.ndarray, y: np.ndarray
     ) -> list[float]:
         targets = 2.0 * (y[:, None] == self.classes_[1 if len(self.classes_) == 2 else 0 :]) - 1
         weights = compute_sample_weight(self.class_weight, y)
-        with one_core_per_thread():
-            return [-error for error in ridge_errors(scaled, targets, weights, grid, splits)]
+        return [-error for error in ridge_errors(scaled, targets, weights, grid, splits)]
 
 
 def ridge_errors(
@@ -109,16 +95,8 @@ def ridge_errors(
 ) -> list[float]:
     """Return the mean squared error of ridge regression on the held-out rows, for each alpha.
 
-    One Gram matrix per fold serves every alpha, several times faster than a grid search.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, d)
-    targets : ndarray of shape (n, k)
-    weights : ndarray of shape (n,)
-        Weights of the squared errors.
-    alphas : sequence of float
-    splits : sequence of (train, test)
+    X has shape (n, d), the targets (n, k), the weights of the squared errors (n,). One Gram matrix per
+    fold serves every alpha, several times faster than a grid search.
     """
     if len(X) < X.shape[1]:  # (n, n) coordinates with the same inner products
         eigenvalues, vectors = scipy.linalg.eigh(X.astype(np.float64) @ X.T, driver="evd", overwrite_a=True)

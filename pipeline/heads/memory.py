@@ -11,7 +11,6 @@ import joblib
 
 from pipeline.heads.pooling import Pool
 
-FLOAT32 = 4  # bytes
 # Limit, usage, and the field of memory.stat that counts the file cache which the kernel gives back under pressure.
 CGROUPS = {
     "sys/fs/cgroup": ("memory.max", "memory.current", "inactive_file"),  # version 2
@@ -23,12 +22,7 @@ def available_memory(root: Path = Path("/")) -> int | None:
     """Return the bytes that can be used without swapping; None where the system does not tell.
 
     On Linux this includes what the file cache gives back, and respects the limit of a container.
-    Elsewhere it is the memory of the machine.
-
-    Parameters
-    ----------
-    root : Path
-        The directory with `proc` and `sys`.
+    Elsewhere it is the memory of the machine. `root` is the directory with `proc` and `sys`.
     """
     try:
         free = _read_fields(root / "proc/meminfo")["MemAvailable:"] * 1024
@@ -54,20 +48,12 @@ def pooled_bytes(heads: Sequence[Any], train_rows: int, scored_rows: int, row_sh
     """Return the bytes that scikit-learn heads need at their peak, besides features read on demand.
 
     Features pooled in the same way are held once for all heads. What a head needs during its own
-    training is free again afterwards.
-
-    Parameters
-    ----------
-    heads : sequence of PipelineHead
-    train_rows, scored_rows : int
-        Rows with views, and rows of the other splits.
-    row_shape : tuple of int
+    training is free again afterwards. `train_rows` counts the views, `scored_rows` the other splits.
     """
-    width = {head.pool: FLOAT32 * Pool(head.pool).fit(None).width(row_shape) for head in heads}
+    width = {head.pool: 4 * Pool(head.pool).fit(None).width(row_shape) for head in heads}  # bytes of a float32 row
     shared = (train_rows + scored_rows) * sum(width.values())
-    own = [max(head.training_copies * _threads(head) * train_rows, scored_rows) * width[head.pool] for head in heads]
+    own = []
+    for head in heads:
+        threads = joblib.effective_n_jobs(head.n_jobs) if head.searches else 1
+        own.append(max(head.training_copies * threads * train_rows, scored_rows) * width[head.pool])
     return shared + max(own, default=0)
-
-
-def _threads(head: Any) -> int:
-    return joblib.effective_n_jobs(head.n_jobs) if head.searches else 1

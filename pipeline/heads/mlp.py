@@ -15,8 +15,6 @@ from pipeline.heads.pipeline_head import PipelineHead
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_STEPS = 500
-
 
 @dataclass(eq=False, repr=False)
 class MLPHead(PipelineHead):
@@ -54,12 +52,11 @@ class MLPHead(PipelineHead):
             logger.warning("mlp: %d images are too few to hold a tenth out, so all epochs are run", len(labels))
             classifier.set_params(early_stopping=False)
         batch_size = min(self.batch_size, len(y) * 9 // 10)
-        # Ten epochs of a small set are too few steps to decide that nothing improves.
-        patience = max(10, PATIENCE_STEPS * batch_size // len(y))
+        patience = max(10, 500 * batch_size // len(y))  # ten epochs of a small set are too few steps to decide
         classifier.set_params(batch_size=batch_size, n_iter_no_change=patience)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # `epochs` is an upper bound
-            if rows.are_single or not classifier.early_stopping:
+            if len(labels) == len(y) or not classifier.early_stopping:
                 classifier.fit(scaled, y)
             else:
                 self._fit_groups(classifier, scaled, y, rows)

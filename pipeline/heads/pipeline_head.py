@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from pipeline.heads.folds import RowGroups, Split, check_groups, make_folds
-from pipeline.heads.grid_search import Choice, one_core_per_thread, score_grid
+from pipeline.heads.grid_search import Choice, one_core_per_thread
 from pipeline.heads.head import Head, parameter_errors
 from pipeline.heads.pooling import Pool
 
@@ -63,7 +64,7 @@ class PipelineHead(Head):
     random_state: int | None = 0
 
     def fit(self, X: Any, y: Any, groups: Any = None, images: Any = None) -> PipelineHead:
-        """Train the head.
+        """Train the head; a parameter out of range is a HeadError.
 
         Parameters
         ----------
@@ -76,18 +77,11 @@ class PipelineHead(Head):
         images : ndarray of shape (n,), optional
             Equal where rows are views of one image; the first of them is the image itself. No fold
             separates them, and a search scores on the images themselves.
-
-        Raises
-        ------
-        ValueError
-            See `Head._check_training_set`.
-        HeadError
-            A parameter is out of range.
         """
         features, y = self._check_training_set(X, y)
         rows = check_groups(groups, images, y)
         scaler, scaled = features.scaled(self.pool)
-        with parameter_errors(self.name):
+        with parameter_errors(self.name), one_core_per_thread():
             classifier = self._train(self.make_classifier(), scaled, y, rows)
         self.pipeline_ = Pipeline([("pool", Pool(self.pool)), ("scale", scaler), ("classify", classifier)])
         return self
@@ -125,7 +119,7 @@ class PipelineHead(Head):
         return self.choice is not None and getattr(self, self.choice.param) is None
 
     def make_classifier(self) -> Any:
-        """Make the scikit-learn classifier with the head's parameters; not fitted."""
+        """Make the scikit-learn classifier with the head's parameters; the searched one may be None."""
         raise NotImplementedError
 
     def _count(self, classifier: Any) -> int:
@@ -136,18 +130,17 @@ class PipelineHead(Head):
         if self.choice is not None and self.searches:
             if splits := make_folds(self.cv, y, rows, self.random_state):
                 grid = self._grid(self.choice, min(int(rows.is_image[train].sum()) for train, _ in splits))
-                scores = self._score_grid(classifier, grid, splits, scaled, y)
+                scores = self._score_grid(classifier, self.choice.classifier_param, grid, splits, scaled, y)
                 self.search_ = [{self.choice.param: v, "score": s} for v, s in zip(grid, scores, strict=True)]
-                best = grid[int(np.argmax(scores))]
-                classifier.set_params(**{self.choice.classifier_param: best})
+                value = grid[int(np.argmax(scores))]
             else:
-                param, fallback = self.choice.param, self.choice.fallback
+                value = self.choice.fallback
                 logger.warning(
                     "%s: no two folds (cv=%s) have images of every class, so %s=%g is used without a search",
-                    *(self.name, self.cv, param, fallback),
+                    *(self.name, self.cv, self.choice.param, value),
                 )
-        with one_core_per_thread():
-            return self._fit(classifier, scaled, y, rows)
+            classifier.set_params(**{self.choice.classifier_param: value})
+        return self._fit(classifier, scaled, y, rows)
 
     def _fit(self, classifier: Any, scaled: np.ndarray, y: np.ndarray, rows: RowGroups) -> Any:
         return classifier.fit(scaled, y)
@@ -156,8 +149,16 @@ class PipelineHead(Head):
         return list(choice.grid)
 
     def _score_grid(
-        self, classifier: Any, grid: list[float], splits: list[Split], scaled: np.ndarray, y: np.ndarray
+        self, classifier: Any, param: str, grid: list[float], splits: list[Split], scaled: np.ndarray, y: np.ndarray
     ) -> list[float]:
-        param = self.choice.classifier_param if self.choice else ""
-        balanced = self.class_weight == "balanced"
-        return score_grid(classifier, param, grid, splits, scaled, y, balanced=balanced, n_jobs=self.n_jobs)
+        """Return the mean score over the folds for each value of a grid."""
+        search = GridSearchCV(
+            classifier,
+            {param: grid},
+            scoring="balanced_accuracy" if self.class_weight == "balanced" else "accuracy",
+            cv=splits,
+            n_jobs=self.n_jobs,
+            error_score="raise",
+            refit=False,
+        )
+        return search.fit(scaled, y).cv_results_["mean_test_score"].tolist()
