@@ -33,13 +33,7 @@ def head_names() -> list[str]:
 
 
 def head_class(name: str) -> Any:
-    """Import and return the class of the head called `name`.
-
-    Raises
-    ------
-    HeadError
-        There is no such head.
-    """
+    """Import and return the class of the head called `name`."""
     modules = {**HEADS, **TUNED_HEADS}
     if name not in modules:
         raise HeadError(f"no head is called {name!r}; there are {', '.join(_closest_first(name, HEADS))}")

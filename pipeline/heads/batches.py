@@ -17,27 +17,13 @@ RUN_BYTES = 2**21  # neighbouring rows that are read together
 
 
 class LabelledRows(NamedTuple):
-    """Features and the targets of a network.
+    """Features and the targets of a network."""
 
-    Attributes
-    ----------
-    X : Rows of shape (m, ...)
-        Features, of which `rows` are used.
-    rows : ndarray of shape (n,), int
-        Row numbers in X; the order counts where rows are scored, training shuffles them.
-    targets : ndarray of shape (m, 1), float32, or (m,), int64
-        The probability of the second class, or the number of the class.
-    weights : ndarray of shape (m,), float32
-        Weight of each row in the loss.
-    images : ndarray of shape (m,), int64, optional
-        Equal where rows are views of one image. An epoch of training draws one view of each image.
-    """
-
-    X: Rows
-    rows: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
-    images: np.ndarray | None = None
+    X: Rows  # features of shape (m, ...), of which `rows` are used
+    rows: np.ndarray  # (n,), int: row numbers in X, which training shuffles
+    targets: np.ndarray  # probability of the second class, (m, 1), float32, or number of the class, (m,), int64
+    weights: np.ndarray  # (m,), float32: weight of each row in the loss
+    images: np.ndarray | None = None  # (m,), int64: equal where rows are views of one image; an epoch draws one of them
 
 
 def draw_views(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -22,14 +22,8 @@ FORMAT = 1
 def write_checkpoint(path: Path, loop: EpochLoop, identity: str) -> None:
     """Write the state of a training after an epoch; it is on disk when this returns.
 
-    Parameters
-    ----------
-    path : Path
-        Replaced in one step.
-    loop : EpochLoop
-    identity : str
-        Identifies what the training depends on and the file does not hold: rows, labels,
-        parameters, frozen weights.
+    `identity` stands for what the training depends on and the file does not hold: rows, labels,
+    parameters, frozen weights.
     """
     document = {
         "format": FORMAT,
@@ -51,16 +45,8 @@ def read_checkpoint(path: Path, loop: EpochLoop, identity: str, epochs: int) -> 
     """Put a training into the state of `write_checkpoint`, or into that after `epochs` epochs.
 
     The whole file is read before anything is changed: unless this returns True, `loop` is as before.
-
-    Returns
-    -------
-    bool
-        False where there is no file, or one of another training.
-
-    Raises
-    ------
-    ValueError
-        The file is damaged; or it is beyond `epochs`, and its best weights are of a later epoch.
+    It returns False where there is no file, or one of another training. A ValueError says that the file
+    is damaged, or that it is beyond `epochs` and its best weights are of a later epoch.
     """
     try:
         with np.load(path, allow_pickle=False) as file:

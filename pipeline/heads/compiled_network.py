@@ -20,16 +20,8 @@ from pipeline.heads.batches import LabelledRows, read_batches
 class CompiledNetwork:
     """A network with its loss and optimiser, compiled once for each dtype of features.
 
-    Parameters
-    ----------
-    model : keras.Model
-        Its last layer is one sigmoid or a softmax.
-    learning_rate : float
-    batch_size : int
-        Rows per step; the last step of an epoch may have fewer.
-    forward : callable, optional
-        Computes the model's outputs; called as `forward(rows, training=bool)`. The model itself if
-        not given.
+    The last layer of `model`, a keras.Model, is one sigmoid or a softmax. `forward(rows, training=bool)`
+    computes its outputs; it is the model itself if not given.
     """
 
     def __init__(
@@ -49,30 +41,22 @@ class CompiledNetwork:
         self.compiled: dict[tuple[str, np.dtype], Any] = {}
 
     def run(self, mode: str, data: LabelledRows, on_rows: Callable[[int], None] | None = None) -> dict[str, float]:
-        """Go through `data.rows` once and return their mean loss and accuracy.
+        """Go through `data.rows` once, to "train" or to "score", and return their mean loss and accuracy.
 
-        Parameters
-        ----------
-        mode : {"train", "score"}
-        data : LabelledRows
-        on_rows : callable, optional
-            Called with the number of rows processed since its last call.
+        `on_rows` is called with the number of rows processed since its last call.
         """
-        call = self._compile(mode, data.X.dtype)
-        sums = np.zeros(2)
-        for rows, features in read_batches(data.X, data.rows, self.batch_size):
-            sums += call(features, data.targets[rows], data.weights[rows]).numpy()
-            if on_rows is not None:
-                on_rows(len(rows))
-        loss, accuracy = sums / len(data.rows)
-        return {"loss": float(loss), "accuracy": float(accuracy)}
-
-    def _compile(self, mode: str, dtype: np.dtype) -> Any:
+        dtype = data.X.dtype
         if (mode, dtype) not in self.compiled:
             signature = tf.TensorSpec((None, *self.row_shape), dtype), self.targets, tf.TensorSpec((None,), tf.float32)
             function = {"train": self._train, "score": self._score}[mode]
             self.compiled[mode, dtype] = tf.function(function, input_signature=signature)
-        return self.compiled[mode, dtype]
+        sums = np.zeros(2)
+        for rows, features in read_batches(data.X, data.rows, self.batch_size):
+            sums += self.compiled[mode, dtype](features, data.targets[rows], data.weights[rows]).numpy()
+            if on_rows is not None:
+                on_rows(len(rows))
+        loss, accuracy = sums / len(data.rows)
+        return {"loss": float(loss), "accuracy": float(accuracy)}
 
     def _train(self, features: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Make one step per batch; return the sums of losses and of right answers over the rows."""
@@ -98,20 +82,17 @@ class CompiledNetwork:
 class Adam:
     """Adam (Kingma and Ba, 2015) with the settings of Keras, as one fused operation per weight."""
 
-    def __init__(self, weights: list[Any], learning_rate: float, beta_1: float = 0.9, beta_2: float = 0.999):
+    def __init__(self, weights: list[Any], learning_rate: float):
         self.weights = [weight.value for weight in weights]
         self.moments = [[tf.Variable(tf.zeros_like(weight)) for weight in self.weights] for _ in range(2)]
-        self.betas, self.powers = (beta_1, beta_2), [tf.Variable(1.0), tf.Variable(1.0)]
-        self.learning_rate = learning_rate
-
-    @property
-    def state(self) -> list[tf.Variable]:
-        """The variables that the next step depends on besides weights and gradients."""
-        return [*self.moments[0], *self.moments[1], *self.powers]
+        self.powers = [tf.Variable(1.0), tf.Variable(1.0)]
+        self.settings = {"lr": learning_rate, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-7}
+        self.state = [*self.moments[0], *self.moments[1], *self.powers]  # what the next step depends on besides weights
 
     def step(self, gradients: list[tf.Tensor]) -> None:
         """Update the weights; called inside a `tf.function`."""
-        power_1, power_2 = (power.assign(power * beta) for power, beta in zip(self.powers, self.betas, strict=True))
+        betas = self.settings["beta1"], self.settings["beta2"]
+        power_1, power_2 = (power.assign(power * beta) for power, beta in zip(self.powers, betas, strict=True))
         for weight, gradient, m, v in zip(self.weights, gradients, *self.moments, strict=True):
             tf.raw_ops.ResourceApplyAdam(
                 var=weight.handle,
@@ -119,9 +100,6 @@ class Adam:
                 v=v.handle,
                 beta1_power=power_1,
                 beta2_power=power_2,
-                lr=self.learning_rate,
-                beta1=self.betas[0],
-                beta2=self.betas[1],
-                epsilon=1e-7,
                 grad=gradient,
+                **self.settings,
             )

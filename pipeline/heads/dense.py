@@ -87,7 +87,7 @@ class DenseHead(Head):
         images: Any = None,
         held_out: Any = None,
     ) -> DenseHead:
-        """Train the head.
+        """Train the head; a HeadError says that a parameter is out of range or the loss no longer finite.
 
         Parameters
         ----------
@@ -108,13 +108,6 @@ class DenseHead(Head):
         held_out : ndarray of shape (n,), bool, optional
             Rows that are not trained on. With `patience`, the loss on them chooses the epoch instead of
             the validation loss.
-
-        Raises
-        ------
-        ValueError
-            See `Head._check_training_set`.
-        HeadError
-            A parameter is out of range, or the loss is no longer finite.
         """
         from pipeline.heads.compiled_network import CompiledNetwork
         from pipeline.heads.dense_network import build_network
@@ -148,13 +141,7 @@ class DenseHead(Head):
         return sum(int(np.prod(weight.shape)) for weight in self.model_.trainable_weights)
 
     def check_params(self) -> None:
-        """Check that the numbers of the training are in range; `fit` does it, too.
-
-        Raises
-        ------
-        HeadError
-            A parameter is out of range; the message names it.
-        """
+        """Check that the numbers of the training are in range; `fit` does it, too. A HeadError names the parameter."""
         with parameter_errors(self.name):
             for name in ("epochs", "batch_size"):
                 check_scalar(getattr(self, name), name, numbers.Integral, min_val=1)

@@ -20,23 +20,8 @@ def build_network(
     """Build the untrained network of the dense head.
 
     Layers have their own names and initialisers their own seeds, so that building it changes
-    neither the counters of Keras nor any global random state.
-
-    Parameters
-    ----------
-    row_shape : tuple of int
-        The shape of one row of features, (4, 4, 512).
-    classes : int
-        The network ends in one sigmoid for 2, otherwise in a softmax over all.
-    units, dropout
-        See `DenseHead`.
-    rng : numpy.random.Generator
-        Draws the seeds.
-
-    Returns
-    -------
-    keras.Sequential
-        (None, *row_shape) to (None, 1) or (None, classes); not compiled.
+    neither the counters of Keras nor any global random state. It maps (None, *row_shape) to (None, 1)
+    for two classes, a sigmoid, otherwise to (None, classes), a softmax.
     """
 
     def seed() -> int:
@@ -56,19 +41,9 @@ def build_network(
 
 
 def join_models(top_layers: Any, head: Any) -> Any:
-    """Join the layers above a cut and a copy of a dense head's network into one model.
+    """Join the layers above a cut, which are shared, and a copy of a network of `build_network` into one model.
 
-    Parameters
-    ----------
-    top_layers : keras.Model
-        (None, *shape of a map) to features; the joined model shares its layers.
-    head : keras.Sequential
-        A result of `build_network`, from features to probabilities.
-
-    Returns
-    -------
-    keras.Model
-        Its layers below the input are `upper` and `dense_head`.
+    The layers of the joined keras.Model after its input are `upper` and `dense_head`.
     """
     maps = keras.Input(top_layers.input_shape[1:], name="maps")
     copy = keras.Sequential.from_config(head.get_config())

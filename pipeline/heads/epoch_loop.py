@@ -15,44 +15,23 @@ from pipeline.heads.head import OnEpoch
 
 
 class EpochLoop:
-    """The epochs of a training.
+    """The epochs of a training, which stops after `patience` epochs without a lower loss.
 
-    Parameters
-    ----------
-    network : CompiledNetwork
-    patience : int, optional
-        Epochs without a lower loss after which training stops; see `DenseHead`.
-    rng : numpy.random.Generator
-        Draws the order of the rows.
-
-    Attributes
-    ----------
-    history : dict of str to list of float
-        `loss` and `accuracy` of each epoch, measured during it as Keras does; `val_loss`, `val_accuracy`,
-        `held_out_loss` and `held_out_accuracy` after it, where there are such rows.
-    seconds : list of float
-        Duration of each epoch.
-    best_loss, best_epoch, best_weights
-        The lowest loss, its epoch, and the weights after that epoch; with `patience` only. The loss
-        is `held_out_loss` where rows are held out, otherwise `val_loss`, or `loss` without validation data.
+    The loss is `held_out_loss` where rows are held out, otherwise `val_loss`, or `loss` without validation
+    data. As in Keras, `loss` and `accuracy` are measured during an epoch, the others after it.
     """
 
     def __init__(self, network: CompiledNetwork, patience: int | None, rng: np.random.Generator):
         self.network, self.patience, self.rng = network, patience, rng
-        self.history: dict[str, list[float]] = {}
-        self.seconds: list[float] = []
-        self.best_loss, self.best_epoch = math.inf, 0
-        self.best_weights: list[np.ndarray] | None = None
+        self.history: dict[str, list[float]] = {}  # losses and accuracies, one value per epoch
+        self.seconds: list[float] = []  # duration of each epoch
+        self.best_loss, self.best_epoch = math.inf, 0  # with `patience` only
+        self.best_weights: list[np.ndarray] | None = None  # those after the best epoch
 
     @property
     def done(self) -> int:
         """The number of finished epochs."""
         return len(self.seconds)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether `patience` epochs have brought no lower loss."""
-        return self.patience is not None and self.done - self.best_epoch >= self.patience
 
     def run(
         self,
@@ -63,27 +42,9 @@ class EpochLoop:
         on_rows: Callable[[int], None] | None = None,
         held_out: LabelledRows | None = None,
     ) -> None:
-        """Run the epochs that are left of `epochs`, then go back to the best weights if there are any.
-
-        Parameters
-        ----------
-        training : LabelledRows
-        validation : LabelledRows, optional
-        epochs : int
-            Epochs in all, with those that are done.
-        on_epoch : callable, optional
-            Called after each epoch with its number, from 1, and its losses and accuracies.
-        on_rows : callable, optional
-            See `CompiledNetwork.run`.
-        held_out : LabelledRows, optional
-            The rows on which the best epoch is chosen; see `DenseHead.fit`.
-
-        Raises
-        ------
-        HeadError
-            A loss is no longer finite.
-        """
-        while self.done < epochs and not self.is_over:
+        """Run the epochs that are left of `epochs`, then go back to the best weights if there are any."""
+        patience = math.inf if self.patience is None else self.patience
+        while self.done < epochs and self.done - self.best_epoch < patience:
             scores = self.run_epoch(training, validation, on_rows, held_out)
             if on_epoch is not None:
                 on_epoch(self.done, scores)
@@ -97,7 +58,10 @@ class EpochLoop:
         on_rows: Callable[[int], None] | None = None,
         held_out: LabelledRows | None = None,
     ) -> dict[str, float]:
-        """Run one epoch and return its losses and accuracies; the rows may differ from epoch to epoch."""
+        """Run one epoch and return its losses and accuracies; the rows may differ from epoch to epoch.
+
+        A loss that is no longer finite is a HeadError.
+        """
         start = time.perf_counter()
         drawn = np.isin(np.arange(len(training.X)), training.rows)
         if training.images is not None:
@@ -108,7 +72,10 @@ class EpochLoop:
             scores |= self.score(validation)
         if held_out is not None:
             scores |= self.score(held_out, "held_out")
-        self._check_finite(scores)
+        for name, score in scores.items():
+            if not math.isfinite(score):
+                reason = f"{name} is {score} after epoch {self.done + 1}"
+                raise HeadError(f"{self.network.model.name} diverged: {reason}; lower learning_rate")
         for name, score in scores.items():
             self.history.setdefault(name, []).append(score)
         self.seconds.append(time.perf_counter() - start)
@@ -124,11 +91,3 @@ class EpochLoop:
         """Copy the present weights if `loss` is the lowest."""
         if loss < self.best_loss:
             self.best_loss, self.best_epoch, self.best_weights = loss, self.done, self.network.model.get_weights()
-
-    def _check_finite(self, scores: dict[str, float]) -> None:
-        for name, score in scores.items():
-            if not math.isfinite(score):
-                raise HeadError(
-                    f"{self.network.model.name} diverged: {name} is {score} after epoch {self.done + 1}; "
-                    "lower learning_rate"
-                )

@@ -31,17 +31,11 @@ class FinetunedHead(DenseHead):
 
     Parameters
     ----------
-    learning_rate : float
-        Step size of Adam.
-    epochs : int
-        Maximum number of passes over the training set.
-    batch_size : int
-        Rows per step.
+    learning_rate, epochs, batch_size, class_weight
+        See `DenseHead`.
     patience : int
         Stop when the validation loss has not improved for this many epochs. In any case the weights
         with the lowest validation loss are taken, which may be those before the first epoch.
-    class_weight : "balanced" or dict, optional
-        Weights of the classes in the training loss, as in scikit-learn.
     random_state : int
         Seed of the order of rows.
 
@@ -117,14 +111,6 @@ class FinetunedHead(DenseHead):
             Called with the number of epochs that the checkpoint holds, if it holds any.
         on_rows : callable, optional
             Called during an epoch with the number of rows that were trained on since the last call.
-
-        Raises
-        ------
-        HeadError
-            There is no trained head or it has other classes, a parameter is out of range, or the loss
-            is no longer finite.
-        ValueError
-            See `Head._check_training_set`.
         """
         from pipeline.heads.checkpoint import read_checkpoint, write_checkpoint
 

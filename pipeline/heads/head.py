@@ -20,18 +20,11 @@ OnEpoch = Callable[[int, dict[str, float]], None]  # number of the epoch, from 1
 
 
 class Head(ClassifierMixin, BaseEstimator):
-    """A classifier of features that follows scikit-learn's contract.
+    """A classifier of features that follows scikit-learn's contract."""
 
-    Attributes
-    ----------
-    classes_ : ndarray of shape (k,)
-        The labels seen in `fit`, sorted.
-    feature_shape_ : tuple of int
-        The shape of one row, (4, 4, 512).
-    n_features_in_ : int
-        The number of values in one row, 8192.
-    """
-
+    classes_: np.ndarray  # of shape (k,): the labels seen in `fit`, sorted
+    feature_shape_: tuple[int, ...]  # of one row, (4, 4, 512)
+    n_features_in_: int  # values in one row, 8192
     name: ClassVar[str]  # key of pipeline.heads.HEADS or TUNED_HEADS
     is_network: ClassVar[bool] = False  # True: a Keras model, `model_`; False: a scikit-learn pipeline, `pipeline_`
 
@@ -43,18 +36,13 @@ class Head(ClassifierMixin, BaseEstimator):
         raise NotImplementedError
 
     def _check_training_set(self, X: Any, y: Any) -> tuple[SharedFeatures, np.ndarray]:
-        """Check features and labels, and set `classes_`, `feature_shape_` and `n_features_in_`.
-
-        Raises
-        ------
-        ValueError
-            Rows and labels differ in number, a feature is not finite, or y holds a single class.
-        """
+        """Check features and labels, and set `classes_`, `feature_shape_` and `n_features_in_`."""
         if _is_flat_array(X):
             X, y = validate_data(self, X, y, dtype=FLOATS)
             features = SharedFeatures(X)
         else:
-            features, y = _as_shared(X), column_or_1d(y, warn=True)
+            features = X if isinstance(X, SharedFeatures) else SharedFeatures(X)
+            y = column_or_1d(y, warn=True)
             check_consistent_length(features, y)
             self.n_features_in_ = math.prod(features.shape[1:])
         check_classification_targets(y)
@@ -72,7 +60,7 @@ class Head(ClassifierMixin, BaseEstimator):
     def _check_like_training(self, X: Any) -> SharedFeatures:
         if len(self.feature_shape_) == 1 and _is_flat_array(X):
             return SharedFeatures(validate_data(self, X, dtype=FLOATS, reset=False))
-        features = _as_shared(X)
+        features = X if isinstance(X, SharedFeatures) else SharedFeatures(X)
         if features.shape[1:] != self.feature_shape_:
             raise ValueError(f"X has rows of shape {features.shape[1:]}; this head was fitted on {self.feature_shape_}")
         return features
@@ -88,10 +76,6 @@ def parameter_errors(name: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError) as error:
         raise HeadError(f"{name} cannot be trained: {error}") from error
-
-
-def _as_shared(X: Any) -> SharedFeatures:
-    return X if isinstance(X, SharedFeatures) else SharedFeatures(X)
 
 
 def _is_flat_array(X: Any) -> bool:

@@ -32,27 +32,12 @@ class Affine(NamedTuple):
 
 
 def head_layers(head: Any, class_names: Sequence[str]) -> list[keras.layers.Layer]:
-    """Return Keras layers that compute the same as `head.predict_proba`.
+    """Return Keras layers, with their weights, that compute the same as `predict_proba` of a fitted head.
 
-    Parameters
-    ----------
-    head : Head
-        A fitted head whose name is in `KERAS_HEADS`.
-    class_names : sequence of str
-        All classes of the store; the head's labels are indices into them.
-
-    Returns
-    -------
-    list of keras.layers.Layer
-        Built, with their weights. The first takes features (n, *head.feature_shape_). With two
-        classes the last is a sigmoid of one column, the probability of the second class; with more it
-        is a softmax with one column per class name, 0 for a class that the head was not trained on.
-        The name of the last layer holds the class names; see `read_class_names`.
-
-    Raises
-    ------
-    HeadError
-        Keras has no layer for the pooling of the head.
+    The name of the head is in `KERAS_HEADS`, its labels are indices into `class_names`. The first layer
+    takes features (n, *head.feature_shape_). With two classes the last is a sigmoid of one column, the
+    probability of the second class; with more it is a softmax with one column per class name, 0 for a
+    class that the head was not trained on. Its name holds the class names; see `read_class_names`.
     """
     *hidden, last = _affine_maps(head)
     last = _with_all_columns(last, head.classes_, len(class_names))

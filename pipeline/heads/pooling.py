@@ -17,42 +17,24 @@ POOLS = ("avg", "max", "flatten")
 class Pool(TransformerMixin, BaseEstimator):
     """Reduce features (n, height, width, channels) to (n, d); flat features stay as they are.
 
-    Saved heads hold this class under its module's name.
-
-    Parameters
-    ----------
-    how : {"avg", "max", "flatten"}
-        `avg` and `max` give one value per channel, d = channels; `flatten` gives all values,
-        d = height * width * channels. Features are read in blocks of rows, so that a float16
-        memory map is never copied as a whole.
+    With `avg` and `max` a row has one value per channel, d = channels; with `flatten` it has all values,
+    d = height * width * channels. Saved heads hold this class under its module's name.
     """
 
     def __init__(self, how: str = "avg"):
         self.how = how
 
     def fit(self, X: Any, y: Any = None) -> Pool:
-        """Check `how`; nothing is learned.
-
-        Raises
-        ------
-        HeadError
-            There is no such way of pooling.
-        """
+        """Check `how`; nothing is learned."""
         if self.how not in POOLS:
             raise HeadError(f"pool {self.how!r} is not one of {', '.join(POOLS)}")
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Pool features.
+        """Pool an array or `Rows` of any float to an ndarray of shape (n, d), float32.
 
-        Parameters
-        ----------
-        X : ndarray or `Rows` of shape (n, ..., channels) or (n, d), any float
-
-        Returns
-        -------
-        ndarray of shape (n, d), float32
-            A flat array is returned itself, unless it is float16.
+        Features are read in blocks of rows, so that a memory map is never copied as a whole. A flat
+        array is returned itself, unless it is float16.
         """
         if not is_read_on_demand(X):
             X = np.asanyarray(X)

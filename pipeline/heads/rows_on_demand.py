@@ -35,14 +35,10 @@ class Rows(Protocol):
 
 
 class ArrayRows:
-    """Features in an array or memory map, as `Rows`.
+    """Features in an array or memory map of shape (n, ...), as `Rows`.
 
     A plain array would be shuffled in another way than rows on disk, and a head would then depend
     on how much memory was free when it was trained.
-
-    Parameters
-    ----------
-    array : ndarray of shape (n, ...)
     """
 
     def __init__(self, array: np.ndarray):

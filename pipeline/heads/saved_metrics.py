@@ -14,13 +14,7 @@ TRAIN_IT = "train it again with `python -m pipeline heads DIR`"
 
 
 def read_metrics(directory: str | Path) -> dict[str, Any] | None:
-    """Read the scores saved with the head in `directory`; None where this model has none.
-
-    Raises
-    ------
-    HeadError
-        The head's record or its metrics are damaged.
-    """
+    """Read the scores saved with the head in `directory`; None where this model has none."""
     try:
         record = read_json(Path(directory) / RECORD)
         metrics = read_json(Path(directory) / METRICS)
@@ -28,5 +22,4 @@ def read_metrics(directory: str | Path) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise HeadError(f"{error}; {TRAIN_IT}") from None
-    measured_on = metrics.pop("model_sha256", None)
-    return metrics if measured_on == record.get("sha256") else None
+    return metrics if metrics.pop("model_sha256", None) == record.get("sha256") else None

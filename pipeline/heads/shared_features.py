@@ -22,14 +22,7 @@ class SharedFeatures:
         shared = SharedFeatures(X)
         heads = [make_head("logistic", C=C).fit(shared, y) for C in (0.01, 0.1, 1.0)]
 
-    Parameters
-    ----------
-    rows : ndarray or `Rows` of shape (n, height, width, channels) or (n, d), any float
-
-    Raises
-    ------
-    ValueError
-        An array holds NaN or infinity.
+    They are an ndarray or `Rows` of shape (n, height, width, channels) or (n, d), any float.
     """
 
     def __init__(self, rows: Any):
@@ -39,13 +32,9 @@ class SharedFeatures:
             if not all(np.isfinite(block).all() for block in row_blocks(rows)):
                 raise ValueError("X contains NaN or infinity")
         self.rows: Rows = rows
+        self.shape = self.rows.shape
         self._pooled: dict[str, np.ndarray] = {}
         self._scaled: dict[str, tuple[StandardScaler, np.ndarray]] = {}
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the rows."""
-        return self.rows.shape
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -59,17 +48,13 @@ class SharedFeatures:
     def scaled(self, how: str) -> tuple[StandardScaler, np.ndarray]:
         """Return a fitted scaler and the pooled features at mean 0 and variance 1; heads are trained on these."""
         if how not in self._scaled:
-            pooled = self._pooled[how] if how in self._pooled else Pool(how).fit_transform(self.rows)
-            is_used_elsewhere = pooled is self.rows or how in self._pooled
-            self._scaled[how] = _scale_in_place(pooled.copy() if is_used_elsewhere else pooled)
+            values = self._pooled[how] if how in self._pooled else Pool(how).fit_transform(self.rows)
+            if values is self.rows or how in self._pooled:
+                values = values.copy()
+            scaler = StandardScaler()
+            for block in row_blocks(values):  # StandardScaler.fit copies its whole input
+                scaler.partial_fit(block)
+            for block in row_blocks(values):
+                block[:] = scaler.transform(block)
+            self._scaled[how] = scaler, values
         return self._scaled[how]
-
-
-def _scale_in_place(values: np.ndarray) -> tuple[StandardScaler, np.ndarray]:
-    # In blocks, as StandardScaler.fit copies its whole input.
-    scaler = StandardScaler()
-    for block in row_blocks(values):
-        scaler.partial_fit(block)
-    for block in row_blocks(values):
-        block[:] = scaler.transform(block)
-    return scaler, values

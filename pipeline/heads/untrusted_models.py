@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from pipeline.files.check_untrusted import check_untrusted_keras
+from pipeline.heads.calibration import CalibratedHead
 from pipeline.heads.pooling import Pool
 
 # skops trusts the public types of scikit-learn by itself. It does not trust Tree, whose compiled
@@ -22,18 +27,10 @@ TRUSTED = (
     "sklearn.calibration._TemperatureScaling",
     "sklearn.tree._tree.Tree",
 )
-LEAF = -1  # the number of a child that a leaf does not have
 
 
 def load_network(path: Path, row_shape: tuple[int, ...], classes: int) -> Any:
-    """Load a `.keras` file in safe mode, after a check of its parts.
-
-    Raises
-    ------
-    ValueError
-        The file is no network from `row_shape` to `classes`, holds classes that are not of Keras, or
-        Keras does not load it.
-    """
+    """Load a `.keras` file in safe mode, checked to be a network from `row_shape` to `classes`."""
     import keras
 
     check_untrusted_keras(path)
@@ -46,23 +43,8 @@ def load_network(path: Path, row_shape: tuple[int, ...], classes: int) -> Any:
 
 
 def load_pipeline(data: bytes, head: Any) -> Any:
-    """Load a fitted pipeline from the bytes of a `.skops` file.
-
-    Parameters
-    ----------
-    data : bytes
-    head : PipelineHead
-        With its parameters, `classes_` and `feature_shape_`, which the pipeline must fit.
-
-    Raises
-    ------
-    ValueError
-        The file holds other types than heads consist of, or other steps or classes than this head.
-    """
+    """Load a fitted pipeline from the bytes of a `.skops` file, checked to hold the steps and classes of `head`."""
     import skops.io
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
 
     untrusted = set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED)
     if untrusted:
@@ -84,10 +66,6 @@ def load_pipeline(data: bytes, head: Any) -> Any:
 
 def _classifier_inside(classifier: Any, head: Any) -> Any:
     """Return the classifier itself, or the one inside a calibrated classifier where the head is calibrated."""
-    from sklearn.calibration import CalibratedClassifierCV
-
-    from pipeline.heads.calibration import CalibratedHead
-
     if not isinstance(head, CalibratedHead):
         return classifier
     if not isinstance(classifier, CalibratedClassifierCV) or classifier.ensemble:
@@ -103,7 +81,7 @@ def _classifier_inside(classifier: Any, head: Any) -> Any:
 
 def _check_tree(tree: Any, width: int) -> None:
     """Check that a tree never leads out of its nodes or out of a row, and never in a circle."""
-    inner = np.flatnonzero(tree.children_left != LEAF)
+    inner = np.flatnonzero(tree.children_left != -1)  # the nodes that are not leaves
     children = np.stack([tree.children_left[inner], tree.children_right[inner]])
     features = tree.feature[inner]
     is_inside = (children > inner).all() and (children < tree.node_count).all()
