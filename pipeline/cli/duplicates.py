@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from pipeline import defaults
 from pipeline.cli import console
+from pipeline.cli.display.words import describe_duplicates
 from pipeline.cli.option_types import FRACTION
 from pipeline.errors import PipelineError
 from pipeline.text import counted, format_duration, format_size
 
 if TYPE_CHECKING:
     from pipeline.duplicates import Duplicates
-    from pipeline.store import FeatureStore
 
 MAX_PAIRS_SHOWN = 50
 
@@ -32,12 +32,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Find duplicates; return 1 if a pair lies across splits or under two labels."""
     from pipeline.cli.display.callbacks import ConsoleCallbacks
-    from pipeline.duplicates import find_duplicates, save_duplicates, write_pairs
-    from pipeline.store import open_features
+    from pipeline.duplicates import find_duplicates, save_duplicates, write_groups, write_pairs
+    from pipeline.duplicates.similar_features import seconds_to_compare
+    from pipeline.store import open_features, view_numbers
 
     store = open_features(options.store)
     _check_outputs(options.csv, options.groups)  # now rather than after minutes of comparing
-    _announce(store)
+    n = len(store.members())
+    duration = format_duration(seconds_to_compare(n, store.feature_shape[-1]))
+    console.say(
+        f"{store.directory}: {n} images, {format_size(n * store.bytes_per_row)} of features to read, "
+        f"then about {duration} to compare all pairs"
+    )
+    if store.pending:
+        console.warn(f"{store.pending} images have no features yet and are compared by their bytes only")
     with ConsoleCallbacks() as callbacks:
         duplicates = find_duplicates(store, threshold=options.threshold, callbacks=callbacks)
     try:
@@ -49,7 +57,13 @@ def run(options: argparse.Namespace) -> int:
         write_pairs(duplicates, options.csv)
         console.say(f"all pairs are in {options.csv}")
     if options.groups:
-        _write_groups(store, duplicates, options.groups)
+        moved = write_groups(store, duplicates, options.groups)
+        has_copies = moved and view_numbers(store.directory)
+        to_compute = "only augmented copies of images that are new in train" if has_copies else "nothing"
+        console.say(
+            f"{options.groups} has each group in one split, {counted(moved, 'image')} moved: give it to `features` as "
+            f"IMAGES, with --cache {store.directory} and the store's own options, which computes {to_compute}"
+        )
     return 1 if duplicates.across_splits or duplicates.two_labels else 0
 
 
@@ -66,22 +80,7 @@ def _check_outputs(csv: str | None, groups: str | None) -> None:
         raise PipelineError(f"{groups} exists already; give another name, or remove it")
 
 
-def _announce(store: FeatureStore) -> None:
-    from pipeline.duplicates.similar_features import seconds_to_compare
-
-    n = len(store.members())
-    seconds = seconds_to_compare(n, store.feature_shape[-1])
-    console.say(
-        f"{store.directory}: {n} images, {format_size(n * store.bytes_per_row)} of features to read, "
-        f"then about {format_duration(seconds)} to compare all pairs"
-    )
-    if store.pending:
-        console.warn(f"{store.pending} images have no features yet and are compared by their bytes only")
-
-
 def _show(duplicates: Duplicates) -> None:
-    from pipeline.cli.display.words import describe_duplicates
-
     pairs = duplicates.pairs
     rows = []
     for pair in pairs[:MAX_PAIRS_SHOWN]:
@@ -94,16 +93,3 @@ def _show(duplicates: Duplicates) -> None:
     console.say(f"found {describe_duplicates(duplicates.counts())}")
     if duplicates.two_labels:
         console.say("where a picture has two labels, one is wrong or the picture shows both classes: please decide")
-
-
-def _write_groups(store: FeatureStore, duplicates: Duplicates, file: str) -> None:
-    from pipeline.duplicates import write_groups
-    from pipeline.store import view_numbers
-
-    moved = write_groups(store, duplicates, file)
-    has_copies = moved and view_numbers(store.directory)
-    to_compute = "only augmented copies of images that are new in train" if has_copies else "nothing"
-    console.say(
-        f"{file} has each group in one split, {counted(moved, 'image')} moved: give it to `features` as IMAGES, with "
-        f"--cache {store.directory} and the store's own options, which computes {to_compute}"
-    )

@@ -32,23 +32,14 @@ def one_line_errors(program: str, resume_hint: str = "") -> Iterator[None]:
 
     SIGINT or SIGTERM once interrupts the body, a second time ends the process at once: stores are
     valid at any moment. Signal handlers and hooks are restored on leaving. Outside of the main
-    thread, where Python allows no signal handlers, only errors are handled.
-
-    Parameters
-    ----------
-    program : str
-        First word of the line.
-    resume_hint : str
-        Added to the line after an interruption or an `OSError`.
-
-    Raises
-    ------
-    SystemExit
-        With the exit status, in place of a `PipelineError`, `KeyboardInterrupt`, `MemoryError` or
-        `OSError`, and in place of any error after a signal.
+    thread, where Python allows no signal handlers, only errors are handled. A SystemExit with the exit
+    status takes the place of a `PipelineError`, `KeyboardInterrupt`, `MemoryError` or `OSError`, and of
+    any error after a signal. `program` is the first word of the line; `resume_hint` is added after an
+    interruption or an `OSError`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow raises what matters
-    with _Signals() as signals:
+    with contextlib.ExitStack() as cleanup:
+        signals = _Signals(cleanup)
         try:
             yield
         except BrokenPipeError:  # the reader of our output is gone, as with `| head`
@@ -78,30 +69,17 @@ def _print_error(error: BaseException, program: str, resume_hint: str) -> int:
 
 
 class _Signals:
-    """A context manager in which SIGINT and SIGTERM raise `Interrupted`; off the main thread it does nothing.
+    """Makes SIGINT and SIGTERM raise `Interrupted` until `cleanup` is closed; off the main thread it does nothing."""
 
-    Attributes
-    ----------
-    received : bool
-        Whether a signal has arrived.
-    """
-
-    def __init__(self) -> None:
-        self.received = False
-        self._swallowed = False
-        self._cleanup = contextlib.ExitStack()
-
-    def __enter__(self) -> _Signals:
+    def __init__(self, cleanup: contextlib.ExitStack) -> None:
+        self.received = self._swallowed = False
+        self._cleanup, self._hook = cleanup, sys.unraisablehook
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 handler = signal.signal(number, self._interrupt)
-                self._cleanup.callback(signal.signal, number, signal.SIG_DFL if handler is None else handler)
-            self._cleanup.callback(setattr, sys, "unraisablehook", sys.unraisablehook)
-            self._hook, sys.unraisablehook = sys.unraisablehook, self._retry_if_swallowed
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._cleanup.close()
+                cleanup.callback(signal.signal, number, signal.SIG_DFL if handler is None else handler)
+            cleanup.callback(setattr, sys, "unraisablehook", self._hook)
+            sys.unraisablehook = self._retry_if_swallowed
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.received and not self._swallowed:

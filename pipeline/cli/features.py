@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import json
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from pipeline import defaults
 from pipeline.cli import console
+from pipeline.cli.display.words import warn_of_random_weights
 from pipeline.cli.option_types import COUNT, FRACTION, SETTINGS
-from pipeline.cli.options import add_max_bad, add_spec_options, add_speed_options, spec_from_options
+from pipeline.cli.options import add_max_bad, add_spec_options, add_speed_options, select_options, spec_from_options
+from pipeline.errors import PipelineError, WeightsUnavailable
 
 if TYPE_CHECKING:
     from pipeline.images.augment import Augmentation
@@ -64,7 +65,6 @@ def run(options: argparse.Namespace) -> int:
     """Fill or update a store; return 1 if too many images have no features."""
     from pipeline.cli.display.callbacks import ConsoleCallbacks
     from pipeline.cli.display.tables import print_classes
-    from pipeline.errors import PipelineError, WeightsUnavailable
     from pipeline.extraction.extract import extract_features
     from pipeline.images.scan import scan_images
     from pipeline.store import open_features
@@ -83,27 +83,17 @@ def run(options: argparse.Namespace) -> int:
         console.say(f"images     {len(images)} in {options.images}")
         print_classes(images)
         console.list_some("skipped", [f"{path} {reason}" for path, reason in images.skipped])
-        extract = functools.partial(
-            extract_features,
-            images,
-            options.cache,
-            views=options.views,
-            augmentation=_augmentation(options),
-            batch_size=options.batch_size,
-            workers=options.workers,
-            compression=options.compression,
-            rebuild=options.rebuild,
-            callbacks=callbacks,
-        )
+        settings = select_options(options, "views", "batch_size", "workers", "compression", "rebuild")
+        settings |= {"augmentation": _augmentation(options), "callbacks": callbacks}
         if options.allow_random_weights and stored is not None and stored.random_weights:
             spec = replace(spec, weights="random")
         try:
-            store = extract(spec)
+            store = extract_features(images, options.cache, spec, **settings)
         except WeightsUnavailable as error:
             if not options.allow_random_weights:
                 raise
             console.warn(f"{error}; random weights are used, as --allow-random-weights is given")
-            store = extract(replace(spec, weights="random"))
+            store = extract_features(images, options.cache, replace(spec, weights="random"), **settings)
     return _show_result(store, callbacks.passes, options.max_bad)
 
 
@@ -117,7 +107,6 @@ def _augmentation(options: argparse.Namespace) -> Augmentation | None:
 
 
 def _show_result(store: FeatureStore, passes: int, max_bad: float) -> int:
-    from pipeline.cli.display.words import warn_of_random_weights
     from pipeline.store import count_views
 
     bad, n_views = store.bad, count_views(store.directory)

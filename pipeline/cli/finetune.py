@@ -7,7 +7,7 @@ import argparse
 from pipeline import defaults
 from pipeline.cli import console
 from pipeline.cli.option_types import COUNT, NUMBER
-from pipeline.cli.options import add_dense_options, add_max_bad, add_training_options
+from pipeline.cli.options import add_dense_options, add_max_bad, add_training_options, select_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,27 +39,13 @@ def run(options: argparse.Namespace) -> int:
     check_ready(store, options.max_bad)
     warn_of_random_weights(store)
     shared = {"batch_size": options.batch_size, "class_weight": "balanced" if options.balanced else None}
+    params = {**select_options(options, "learning_rate", "epochs", "patience"), **shared}
+    dense = {**select_options(options, "units", "dropout"), **shared}
+    dense |= {"epochs": options.head_epochs, "learning_rate": options.head_learning_rate}
     with ConsoleCallbacks() as callbacks:
         callbacks.conv_base_loading(store.spec)
-        result = finetune_head(
-            store,
-            params={
-                "learning_rate": options.learning_rate,
-                "epochs": options.epochs,
-                "patience": options.patience,
-                **shared,
-            },
-            dense={
-                "units": options.units,
-                "dropout": options.dropout,
-                "epochs": options.head_epochs,
-                "learning_rate": options.head_learning_rate,
-                **shared,
-            },
-            max_bad=options.max_bad,
-            views=options.views,
-            callbacks=callbacks,
-        )
+        limits = select_options(options, "max_bad", "views")
+        result = finetune_head(store, params=params, dense=dense, callbacks=callbacks, **limits)
     if (epochs := len(result.head.history_["loss"])) < options.epochs:
         console.say(f"stopped after epoch {epochs}: {options.patience} epochs without a lower loss")
     if not result.kept_epoch:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.cli import console
 from pipeline.cli.option_types import COUNT, SETTINGS, head_key_value, names
-from pipeline.cli.options import add_dense_options, add_max_bad, add_training_options
+from pipeline.cli.options import add_dense_options, add_max_bad, add_training_options, select_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,15 +58,8 @@ def run(options: argparse.Namespace) -> int:
     if "dense" in options.heads:
         console.start_tensorflow_quietly()
     with ConsoleCallbacks() as callbacks:
-        trained = train_heads(
-            store,
-            options.heads,
-            params=params,
-            max_bad=options.max_bad,
-            repeats=options.repeats,
-            views=n_views,
-            callbacks=callbacks,
-        )
+        settings = select_options(options, "max_bad", "repeats")
+        trained = train_heads(store, options.heads, params=params, views=n_views, callbacks=callbacks, **settings)
     with_views = f", {n_views} views of each train image" if n_views > 1 else ""
     title = format_title(f"{n_validation} validation images", store) + with_views
     print_leaderboard(title, [head.metrics() for head in trained])
@@ -84,14 +77,8 @@ def _head_params(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
     params: dict[str, dict[str, Any]] = {name: {} for name in options.heads}
     if "dense" in params:
-        params["dense"] = {
-            "epochs": options.epochs,
-            "batch_size": options.batch_size,
-            "units": options.units,
-            "dropout": options.dropout,
-            "learning_rate": options.learning_rate,
-            "patience": options.early_stopping,
-        }
+        params["dense"] = select_options(options, "epochs", "batch_size", "units", "dropout", "learning_rate")
+        params["dense"]["patience"] = options.early_stopping
     for name in options.heads if options.balanced else ():
         if "class_weight" in head_params(name):
             params[name]["class_weight"] = "balanced"

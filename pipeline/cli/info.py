@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import console
 from pipeline.cli.console import say
+from pipeline.cli.display.words import describe_duplicates, describe_precision, warn_of_heads, warn_of_random_weights
+from pipeline.text import counted, format_size
 
 if TYPE_CHECKING:
     from pipeline.store import FeatureStore
@@ -23,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Describe a store."""
-    from pipeline.cli.display.words import warn_of_heads
     from pipeline.store import open_features
     from pipeline.training.saved_heads import list_saved_heads
 
@@ -72,9 +73,7 @@ def _describe(store: FeatureStore, heads: list[SavedHead]) -> dict[str, Any]:
 def _show(document: dict[str, Any], store: FeatureStore) -> None:
     from pipeline.cli.display.leaderboard import print_leaderboard
     from pipeline.cli.display.tables import print_classes
-    from pipeline.cli.display.words import describe_duplicates, describe_precision, warn_of_random_weights
     from pipeline.images.augment import View
-    from pipeline.text import counted, format_size
 
     spec, sources, views = document["spec"], document["sources"], document["views"]
     say(f"store       {store.directory}: {document['with_features']} of {document['images']} images have features")

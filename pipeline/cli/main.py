@@ -28,13 +28,7 @@ EXAMPLES = """examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Words of the command line, without the name of the program; `sys.argv` if not given.
-    """
+    """Run the command that `arguments`, by default those of the process, describe; return its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parser(arguments).parse_args(arguments)
     resumable = options.verb in RESUMABLE or (options.verb == "predict" and options.out is not None)

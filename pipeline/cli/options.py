@@ -16,14 +16,7 @@ Options = argparse.ArgumentParser | argparse._ArgumentGroup
 
 
 def add_spec_options(parser: Options, **other_defaults: Any) -> None:
-    """Add one option for each field of `ConvBaseSpec` that has a help text.
-
-    Parameters
-    ----------
-    parser : ArgumentParser or argument group
-    **other_defaults
-        Defaults that differ from those of `ConvBaseSpec`, by the name of the field.
-    """
+    """Add one option for each field of `ConvBaseSpec` that has a help text; `other_defaults` replace its defaults."""
     for field in _spec_fields():
         if field.name == "conv_base_args":
             parser.add_argument("--conv-base-arg", dest=field.name, **{**SETTINGS, **field.metadata})
@@ -37,7 +30,7 @@ def spec_from_options(options: argparse.Namespace) -> ConvBaseSpec:
     """Return the spec that the options of `add_spec_options` describe."""
     from pipeline.conv_base.spec import ConvBaseSpec
 
-    values = {field.name: getattr(options, field.name) for field in _spec_fields()}
+    values = select_options(options, *(field.name for field in _spec_fields()))
     return ConvBaseSpec(**{**values, "conv_base_args": dict(options.conv_base_args)})
 
 
@@ -47,13 +40,16 @@ def _spec_fields() -> list[Field[Any]]:
     return [field for field in fields(ConvBaseSpec) if "help" in field.metadata]
 
 
+def select_options(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the options with these names as keyword arguments."""
+    return {name: getattr(options, name) for name in names}
+
+
 def add_speed_options(parser: argparse.ArgumentParser) -> None:
     """Add --batch-size and --workers of the forward passes."""
     speed = parser.add_argument_group("speed")
-    batch_size = defaults.EXTRACT_BATCH
-    speed.add_argument(
-        "--batch-size", **COUNT, default=batch_size, help="images per forward pass; affects speed and memory only"
-    )
+    text = "images per forward pass; affects speed and memory only"
+    speed.add_argument("--batch-size", **COUNT, default=defaults.EXTRACT_BATCH, help=text)
     speed.add_argument("--workers", **COUNT, help="threads that decode images (default: one per core)")
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import defaults
 from pipeline.cli import console
+from pipeline.cli.display.words import warn_of_random_weights
 from pipeline.cli.option_types import COUNT, fraction
-from pipeline.cli.options import add_speed_options
+from pipeline.cli.options import add_speed_options, select_options
+from pipeline.errors import ImagesError
 from pipeline.text import format_size
 
 if TYPE_CHECKING:
@@ -126,21 +128,18 @@ def _open_output(
 def _sources(given: Sequence[str]) -> Iterator[str]:
     for source in given:
         if source == STDIN:
-            lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
-            yield from (line for line in lines if line)
+            yield from filter(None, (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer))
         else:
             yield source
 
 
 def _count_images(given: Sequence[str]) -> int | None:
     """Return the number of images, or None if it depends on standard input."""
-    from pipeline.errors import ImagesError
-    from pipeline.images.table import Skipped
     from pipeline.images.unlabelled import find_images
 
     if STDIN in given:
         return None
-    skipped: list[Skipped] = []
+    skipped: list[tuple[str, str]] = []
     total = sum(1 for _ in find_images(given, skipped.append))
     console.list_some("skipped", [f"{path} {reason}" for path, reason in skipped])
     if not total:
@@ -149,7 +148,6 @@ def _count_images(given: Sequence[str]) -> int | None:
 
 
 def _load_predictor(store: FeatureStore, options: argparse.Namespace, callbacks: Callbacks) -> Predictor:
-    from pipeline.cli.display.words import warn_of_random_weights
     from pipeline.heads import TUNED_HEADS
     from pipeline.predict.label_images import Predictor
     from pipeline.predict.unknown_images import detector_memory
@@ -164,12 +162,5 @@ def _load_predictor(store: FeatureStore, options: argparse.Namespace, callbacks:
         console.note(f"unknown    is decided by {rows} train images, {format_size(memory)} of memory")
     if head.name in {"dense", *TUNED_HEADS}:
         console.start_tensorflow_quietly()
-    return Predictor(
-        store,
-        head.name,
-        unknown=options.unknown,
-        views=options.views,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        callbacks=callbacks,
-    )
+    settings = select_options(options, "unknown", "views", "batch_size", "workers")
+    return Predictor(store, head.name, callbacks=callbacks, **settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline.cli import console
-from pipeline.cli.options import add_speed_options
+from pipeline.cli.options import add_speed_options, select_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,9 +21,8 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.text import counted
 
     with ConsoleCallbacks() as callbacks:
-        result = repair_store(
-            options.store, batch_size=options.batch_size, workers=options.workers, callbacks=callbacks
-        )
+        speed = select_options(options, "batch_size", "workers")
+        result = repair_store(options.store, callbacks=callbacks, **speed)
     for name, problem in result.problems.items():
         console.say(f"{name} {problem}")
     for path in result.quarantined:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from pipeline import defaults
 from pipeline.cli import console
+from pipeline.cli.display.words import warn_of_heads
 from pipeline.cli.option_types import COUNT
+from pipeline.cli.options import select_options
 from pipeline.text import counted
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check a store and, with --model, an exported model; return 1 if anything is wrong."""
     from pipeline.cli.display.callbacks import ConsoleCallbacks
-    from pipeline.cli.display.words import warn_of_heads
     from pipeline.cli.export import show_agreement
     from pipeline.export.verify import check_record, verify_model
     from pipeline.maintenance.verify import verify_store
@@ -48,13 +49,8 @@ def run(options: argparse.Namespace) -> int:
     if options.recompute:
         console.start_tensorflow_quietly()
     with ConsoleCallbacks() as callbacks:
-        findings = verify_store(
-            options.store,
-            full=options.full,
-            recompute=options.recompute,
-            sources=options.sources,
-            callbacks=callbacks,
-        )
+        checks = select_options(options, "full", "recompute", "sources")
+        findings = verify_store(options.store, callbacks=callbacks, **checks)
     _show(findings, store, full=options.full)
     warn_of_heads(list_saved_heads(store), store.directory)
     status = 1 if findings else 0

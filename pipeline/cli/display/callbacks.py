@@ -23,15 +23,10 @@ class ConsoleCallbacks(Callbacks):
     """Shows progress on the console; a context manager that closes the bar of the running step.
 
     Results go to standard output, progress to standard error.
-
-    Attributes
-    ----------
-    passes : int
-        Forward passes planned so far, those of views included.
     """
 
     def __init__(self) -> None:
-        self.passes = 0
+        self.passes = 0  # forward passes planned so far, those of views included
         self._step: StepProgress | None = None
         self._images_per_second = 0.0  # of the step that computes the features
         self._views_announced = False

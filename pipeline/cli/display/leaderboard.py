@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -42,15 +43,8 @@ def leaderboard(title: str, rows: Sequence[Row], width: int) -> Table:
     """Return a table with one row per head, with 95 % intervals of the scores where they are known.
 
     If the window is too narrow, intervals stand below their scores. If that is not enough, the
-    columns in `DROPPED_FIRST` are left out one by one, and a line below the table names them.
-
-    Parameters
-    ----------
-    title : str
-    rows : sequence of mapping
-        The metrics of each head.
-    width : int
-        Characters per line.
+    columns in `DROPPED_FIRST` are left out one by one, and a line below the table names them. A row holds
+    the metrics of a head.
     """
     columns = {name: [cell(row) for row in rows] for name, cell in COLUMNS.items()}
     columns = {name: cells for name, cells in columns.items() if any(cells) and (name, set(cells)) != ("views", {"1"})}
@@ -58,7 +52,7 @@ def leaderboard(title: str, rows: Sequence[Row], width: int) -> Table:
     table = _table(title, heads, columns)
     if _width(table) <= width:
         return table
-    columns = {name: [_in_two_lines(cell) for cell in cells] for name, cells in columns.items()}
+    columns = {name: [re.sub(r" (?=[\[(])", "\n", cell) for cell in cells] for name, cells in columns.items()}
     droppable = [name for name in DROPPED_FIRST if name in columns]
     for n in range(len(droppable) + 1):
         table = _table(title, heads, {name: columns[name] for name in columns if name not in droppable[:n]})
@@ -83,7 +77,3 @@ def _table(title: str, heads: Sequence[str], columns: Mapping[str, Sequence[str]
 def _width(table: Table) -> int:
     out = console.stdout()
     return out.measure(table, options=out.options.update(width=console.WIDTH_OF_A_LOG)).maximum
-
-
-def _in_two_lines(cell: str) -> str:
-    return cell.replace(" [", "\n[").replace(" (", "\n(")

@@ -9,17 +9,10 @@ from pipeline.cli import console
 
 
 class PredictionCounts:
-    """Counts the lines of `predict` and names the first images that cannot be used.
-
-    Attributes
-    ----------
-    done, bad, unknown : int
-        Lines so far; lines with an error; lines with an unknown image.
-    labels : Counter of str
-    """
+    """Counts the lines of `predict` and names the first images that cannot be used."""
 
     def __init__(self) -> None:
-        self.done = self.bad = self.unknown = 0
+        self.done = self.bad = self.unknown = 0  # all lines, those with an error, those with an unknown image
         self.labels: Counter[str] = Counter()
 
     def add(self, cells: Sequence[str]) -> None:

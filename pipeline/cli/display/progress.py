@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline.cli import console
 from pipeline.text import format_duration
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 LOG_SECONDS = 10.0  # between two lines in a log
 BAR_SECONDS = 0.1  # between two updates of a bar
@@ -18,24 +16,17 @@ MIN_SECONDS = 1.0  # a shorter time gives no meaningful rate
 
 
 class StepProgress:
-    """A bar on a terminal, or a line every ten seconds in a log.
-
-    Parameters
-    ----------
-    step : str
-        What is done, such as `features`.
-    total : int, optional
-        Number of units to do; without it no remaining time is shown.
-    unit : str
-        What is counted, in the plural, such as `images`.
-    """
+    """A bar on a terminal, or a line every ten seconds in a log; without a `total` no remaining time is shown."""
 
     def __init__(self, step: str, total: int | None, unit: str):
         self.step, self.total, self.unit = step, total, unit
         self.done = 0
         self.start = self.last_shown = time.monotonic()
-        self.bar = _make_bar() if sys.stderr.isatty() else None
-        if self.bar is not None:
+        self.bar = None
+        if sys.stderr.isatty():
+            rate = TextColumn("{task.fields[rate]}")
+            columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()
+            self.bar = Progress(*columns, console=console.stderr())
             self.task = self.bar.add_task(step, total=total, rate="")
             self.bar.start()
 
@@ -70,10 +61,3 @@ class StepProgress:
             left = (self.total - self.done) / max(rate, 1e-9)
             end = f", {format_duration(left)} left" if left else f", took {format_duration(seconds)}"
         console.note(f"{self.step}: {self.done}{total} {self.unit}, {rate_text}{end}")
-
-
-def _make_bar() -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")]
-    return Progress(*columns, TimeRemainingColumn(), console=console.stderr())
