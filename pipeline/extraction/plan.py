@@ -112,8 +112,9 @@ def make_plan(
             rows[image] = row_of.setdefault(key, next_row)
             if rows[image] == next_row:
                 added.append(key)
-    starts = np.arange(len(contents), len(contents) + len(added), rows_per_shard, dtype=np.int64)
-    new_ranges = np.stack([starts, np.append(starts[1:], len(contents) + len(added))[: len(starts)]], axis=1)
+    end = len(contents) + len(added)
+    starts = np.arange(len(contents), end, rows_per_shard, dtype=np.int64)
+    new_ranges = np.stack([starts, np.minimum(starts + rows_per_shard, end)], axis=1)
     lost = np.array([pair for pair in ranges.tolist() if tuple(pair) not in finished], np.int64).reshape(-1, 2)
     index = Index(
         images=images,

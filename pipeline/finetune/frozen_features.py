@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,10 +39,13 @@ def compute_frozen_features(
         features = {}
         for split, (rows, y) in maps.items():
             shape = (len(y), *top_layers.output_shape[1:])
-            if on_disk:
-                array = files.enter_context(_open_array_on_disk(store.finetuning_directory, shape, store.dtype))
-            else:
+            if not on_disk:
                 array = np.empty(shape, store.dtype)
+            else:
+                file = files.enter_context(tempfile.TemporaryFile(dir=store.finetuning_directory))
+                if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a crash while pages are written
+                    os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * store.dtype.itemsize)
+                array = np.memmap(file, store.dtype, "w+", shape=shape)
             for start in range(0, len(rows), batch_rows):
                 block = dense_network.predict_outputs(top_layers, rows[start : start + batch_rows])
                 with np.errstate(over="ignore"):  # the check two lines below finds it
@@ -62,12 +64,3 @@ def _check_finite(features: np.ndarray, split: str, store: FeatureStore) -> None
             f"{store.directory}: above {store.spec.cut}, features of {bad} of {len(features)} consecutive {split} "
             f"images are not finite in {features.dtype}; no head can be trained on them; make a store with {other}"
         )
-
-
-@contextmanager
-def _open_array_on_disk(directory: Path, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
-    """Open an array in a file without a name, which disappears with the process."""
-    with tempfile.TemporaryFile(dir=directory) as file:
-        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a crash while pages are written
-            os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * np.dtype(dtype).itemsize)
-        yield np.memmap(file, dtype, "w+", shape=shape)
