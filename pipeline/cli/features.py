@@ -16,7 +16,6 @@ from pipeline.cli.options import add_max_bad, add_spec_options, add_speed_option
 from pipeline.errors import PipelineError, WeightsUnavailable
 
 if TYPE_CHECKING:
-    from pipeline.images.augment import Augmentation
     from pipeline.store import FeatureStore
 
 
@@ -66,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.cli.display.callbacks import ConsoleCallbacks
     from pipeline.cli.display.tables import print_classes
     from pipeline.extraction.extract import extract_features
+    from pipeline.images.augment import Augmentation
     from pipeline.images.scan import scan_images
     from pipeline.store import open_features
 
@@ -84,26 +84,21 @@ def run(options: argparse.Namespace) -> int:
         print_classes(images)
         console.list_some("skipped", [f"{path} {reason}" for path, reason in images.skipped])
         settings = select_options(options, "views", "batch_size", "workers", "compression", "rebuild")
-        settings |= {"augmentation": _augmentation(options), "callbacks": callbacks}
+        augmentation = dict(options.augment)
+        if options.augment_seed is not None:
+            augmentation["seed"] = options.augment_seed
+        settings["augmentation"] = Augmentation.from_settings(augmentation) if augmentation else None
         if options.allow_random_weights and stored is not None and stored.random_weights:
             spec = replace(spec, weights="random")
         try:
-            store = extract_features(images, options.cache, spec, **settings)
+            store = extract_features(images, options.cache, spec, callbacks=callbacks, **settings)
         except WeightsUnavailable as error:
             if not options.allow_random_weights:
                 raise
             console.warn(f"{error}; random weights are used, as --allow-random-weights is given")
-            store = extract_features(images, options.cache, replace(spec, weights="random"), **settings)
+            spec = replace(spec, weights="random")
+            store = extract_features(images, options.cache, spec, callbacks=callbacks, **settings)
     return _show_result(store, callbacks.passes, options.max_bad)
-
-
-def _augmentation(options: argparse.Namespace) -> Augmentation | None:
-    from pipeline.images.augment import Augmentation
-
-    settings = dict(options.augment)
-    if options.augment_seed is not None:
-        settings["seed"] = options.augment_seed
-    return Augmentation.from_settings(settings) if settings else None
 
 
 def _show_result(store: FeatureStore, passes: int, max_bad: float) -> int:

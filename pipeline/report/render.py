@@ -127,13 +127,8 @@ def _figures_by_head(data: ReportData) -> dict[str, Any]:
         histories[head.name] = [figures.draw_history(head.history, score, head.name) for score in scores]
     probabilities = data.predictions.probabilities if len(y) else {}
     calibrations = {name: measure_calibration(y, p) for name, p in probabilities.items()}
-    return {
-        "histories": histories,
-        "calibrations": calibrations,
-        "reliability_diagrams": {
-            name: figures.draw_reliability(calibration, name) for name, calibration in calibrations.items()
-        },
-    }
+    diagrams = {name: figures.draw_reliability(calibration, name) for name, calibration in calibrations.items()}
+    return {"histories": histories, "calibrations": calibrations, "reliability_diagrams": diagrams}
 
 
 def _map(data: ReportData) -> dict[str, Any] | None:
@@ -152,9 +147,7 @@ def _map(data: ReportData) -> dict[str, Any] | None:
         names.append(f"{len(classes) - len(names)} other classes")
     return {
         "figure": figures.draw_feature_map(feature_map.points, colours[labels]),
-        "legend": [
-            (symbol, i, name) for i, (symbol, name) in enumerate(zip(figures.MARKERS.values(), names, strict=False))
-        ],
+        "legend": list(zip(figures.MARKERS.values(), range(N_COLOURS), names, strict=False)),
         "n_images": len(labels),
         "n_with_features": feature_map.n_with_features,
         "dimensions": MAX_DIMENSIONS,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import console
 from pipeline.cli.display.progress import StepProgress
-from pipeline.cli.display.words import describe_precision, describe_weights, warn_of_random_weights
+from pipeline.cli.display.words import describe_precision, warn_of_random_weights
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.plan import Changes, ExtractionPlan
@@ -86,10 +86,9 @@ class ConsoleCallbacks(Callbacks):
         spec, manifest = store.spec, store.manifest
         height, width = spec.height_width
         cut = f" cut at {spec.cut}" if spec.cut else ""
-        self.say(
-            f"conv base  {manifest.spec['conv_base']}{cut}, {height}x{width}, {spec.precision}, "
-            f"{describe_weights(store)}"
-        )
+        source = str(manifest.sources["weights"])
+        weights = {"imagenet": "ImageNet weights", "random": "RANDOM weights"}.get(source, f"weights of {source}")
+        self.say(f"conv base  {manifest.spec['conv_base']}{cut}, {height}x{width}, {spec.precision}, {weights}")
         if manifest.precision_error:
             self.say(f"precision  {describe_precision(spec.precision, manifest.precision_error)}")
         self.say(

@@ -24,12 +24,6 @@ def describe_duplicates(counts: Mapping[str, int | None]) -> str:
     return f"{exact}{near}, {counts['across_splits']} across splits, {counts['two_labels']} under two labels{hint}"
 
 
-def describe_weights(store: FeatureStore) -> str:
-    """Describe where the weights of the conv base come from."""
-    weights = str(store.manifest.sources["weights"])
-    return {"imagenet": "ImageNet weights", "random": "RANDOM weights"}.get(weights, f"weights of {weights}")
-
-
 def describe_precision(precision: str, error: Mapping[str, Any]) -> str:
     """Describe the measured error of a precision."""
     return f"{precision}: relative L2 error {error['relative_l2']:.1e} against float32 on {error['images']} images"
