@@ -23,9 +23,9 @@ from pipeline.cli.exit import one_line_errors
 from pipeline.cli.options import add_spec_options, spec_from_options
 from pipeline.defaults import EXTRACT_BATCH, HEAD_BATCH, LEARNING_RATE, UNITS
 from pipeline.extraction.callbacks import Callbacks
-from pipeline.extraction.compute_batches import compute_tasks
 from pipeline.extraction.conv_base_loading import load_stored_conv_base
 from pipeline.extraction.decode_ahead import list_tasks
+from pipeline.extraction.run_conv_base import compute_tasks
 from pipeline.heads import head_params
 from pipeline.images.augment import Augmentation
 from pipeline.images.decode import decode_image

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _choose_head(store: FeatureStore, name: str | None, form: str) -> str:
     from pipeline.heads import KERAS_HEADS
-    from pipeline.training.choose_head import choose_head
+    from pipeline.training.best_head import choose_head
 
     chosen = choose_head(store, name, among=("dense",) if form == "slides" else KERAS_HEADS)
     if name is None and chosen.trained:

@@ -151,7 +151,7 @@ def _load_predictor(store: FeatureStore, options: argparse.Namespace, callbacks:
     from pipeline.heads import TUNED_HEADS
     from pipeline.predict.label_images import Predictor
     from pipeline.predict.unknown_images import detector_memory
-    from pipeline.training.choose_head import choose_head
+    from pipeline.training.best_head import choose_head
 
     head = choose_head(store, options.head)
     accuracy = f", validation accuracy {head.trained.evaluation.accuracy:.4f}" if head.trained else ""

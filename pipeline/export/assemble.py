@@ -18,7 +18,7 @@ from pipeline.extraction.conv_base_loading import load_stored_conv_base
 from pipeline.heads import KERAS_HEADS
 from pipeline.heads.load_head import load_head
 from pipeline.store import FeatureStore
-from pipeline.training.choose_head import choose_head
+from pipeline.training.best_head import choose_head
 
 if TYPE_CHECKING:
     import keras

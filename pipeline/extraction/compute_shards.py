@@ -19,9 +19,9 @@ import numpy as np
 from pipeline.conv_base.load import ConvBase
 from pipeline.errors import StoreError
 from pipeline.extraction.callbacks import Callbacks
-from pipeline.extraction.compute_batches import Row, compute_rows
 from pipeline.extraction.decode_ahead import decode_ahead, list_tasks
 from pipeline.extraction.plan import ExtractionPlan
+from pipeline.extraction.run_conv_base import Row, compute_rows
 from pipeline.store import BadRow, FeatureStore, ShardContent, StoreWriter
 
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "pillow")

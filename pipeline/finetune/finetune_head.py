@@ -15,7 +15,7 @@ from pipeline.finetune.result import FinetunedResult
 from pipeline.finetune.tuning import CHECKPOINT, Tuning
 from pipeline.heads import make_head
 from pipeline.store import FeatureStore, count_views
-from pipeline.training.save_trained_head import save_trained_head
+from pipeline.training.save_with_scores import save_trained_head
 from pipeline.training.train_heads import check_ready
 
 

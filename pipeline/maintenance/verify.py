@@ -11,9 +11,9 @@ import numpy as np
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import SpecError, StoreDamaged, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.compute_batches import compute_tasks
 from pipeline.extraction.conv_base_loading import load_stored_conv_base
 from pipeline.extraction.decode_ahead import list_tasks
+from pipeline.extraction.run_conv_base import compute_tasks
 from pipeline.files.durable import TEMPORARY, read_json, sha256_of_file
 from pipeline.images.content_hashes import UNREADABLE, read_contents
 from pipeline.store import (

@@ -15,9 +15,9 @@ from pipeline.conv_base.load import ConvBase
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import HeadError
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.compute_batches import Row, compute_tasks
 from pipeline.extraction.conv_base_loading import load_stored_conv_base
 from pipeline.extraction.decode_ahead import Task
+from pipeline.extraction.run_conv_base import Row, compute_tasks
 from pipeline.extraction.view_plan import plan_views
 from pipeline.heads.load_head import load_head
 from pipeline.heads.shared_features import SharedFeatures
@@ -26,7 +26,7 @@ from pipeline.images.status import Status
 from pipeline.images.unlabelled import find_images
 from pipeline.predict.unknown_images import UnknownDetector
 from pipeline.store import NO_ROW, FeatureStore, open_features
-from pipeline.training.choose_head import choose_head
+from pipeline.training.best_head import choose_head
 from pipeline.training.saved_heads import advise_training
 
 MAX_BLOCK_ROWS = 1024  # images that a head labels together

@@ -20,7 +20,7 @@ from pipeline.store import FeatureStore, count_views, stack_views
 from pipeline.training.hold_out import group_train_rows, hold_out
 from pipeline.training.make_heads import Params, make_heads
 from pipeline.training.memory import check_memory, fits_in_memory
-from pipeline.training.save_trained_head import save_trained_head
+from pipeline.training.save_with_scores import save_trained_head
 from pipeline.training.trained_head import TrainedHead
 
 

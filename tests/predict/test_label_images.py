@@ -27,7 +27,7 @@ from pipeline import (
     scan_images,
     train_heads,
 )
-from pipeline.extraction.compute_batches import MAX_WAITING
+from pipeline.extraction.run_conv_base import MAX_WAITING
 from pipeline.heads import head_names
 from pipeline.heads.saved_metrics import read_metrics
 from pipeline.images.unlabelled import check_sources, find_images

@@ -16,7 +16,7 @@ from pipeline.errors import HeadError
 from pipeline.files.durable import read_json, write_json
 from pipeline.images.status import Status
 from pipeline.predict.label_images import Predictor
-from pipeline.training.choose_head import choose_head
+from pipeline.training.best_head import choose_head
 from pipeline.training.saved_heads import OTHER_IMAGES, hash_data, list_saved_heads
 from tests.fakes import photo, photo_folder
 
