@@ -50,7 +50,7 @@ class Ways:
 
     def __init__(self, folder: Path, pixels: np.ndarray, spec: ConvBaseSpec, batch_size: int, cache: Path):
         from pipeline.conv_base.load import load_conv_base
-        from pipeline.conv_base.top_layers import load_top_layers
+        from pipeline.conv_base.load_top_layers import load_top_layers
         from pipeline.heads.batches import LabelledRows
         from pipeline.heads.compiled_network import CompiledNetwork
         from pipeline.heads.dense_network import build_network, join_models

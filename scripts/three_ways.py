@@ -256,7 +256,7 @@ def _end_to_end(store: FeatureStore, way: Way, timed: int) -> tuple[Any, Any]:
 
 def _build_layers(store: FeatureStore, way: Way) -> tuple[Any, Any, Any]:
     """Return the layers above the cut (None if they are not trained), a new dense head, and both as one model."""
-    from pipeline.conv_base.top_layers import load_top_layers
+    from pipeline.conv_base.load_top_layers import load_top_layers
     from pipeline.heads import dense_network
 
     top_layers = load_top_layers(store.spec) if way.tuned else None

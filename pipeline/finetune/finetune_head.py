@@ -78,7 +78,7 @@ def finetune_head(
     dense_head = make_head("dense", **{"patience": head.patience, **(dense or {})})
     head.check_params()
     dense_head.check_params()
-    from pipeline.conv_base.top_layers import load_top_layers  # imports TensorFlow
+    from pipeline.conv_base.load_top_layers import load_top_layers  # imports TensorFlow
 
     maps = open_maps(store, count_views(store.directory) if views is None else views)
     tuning = Tuning(store, maps, load_top_layers(store.spec), callbacks)

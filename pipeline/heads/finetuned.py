@@ -99,7 +99,7 @@ class FinetunedHead(DenseHead):
             See `DenseHead.fit`.
         top_layers : keras.Model
             The layers above the cut, from maps to features, trained in place; see
-            `pipeline.conv_base.top_layers.load_top_layers`.
+            `pipeline.conv_base.load_top_layers.load_top_layers`.
         dense : DenseHead
             A head trained on the features that `top_layers` makes of the training maps.
         checkpoint : Path, optional

@@ -14,7 +14,7 @@ from pipeline import ConvBaseSpec, extract_features, load_head, open_features, s
 from pipeline.cli.main import main
 from pipeline.conv_base.keras_setup import run_isolated
 from pipeline.conv_base.load import load_conv_base
-from pipeline.conv_base.top_layers import load_top_layers
+from pipeline.conv_base.load_top_layers import load_top_layers
 from pipeline.errors import HeadError, SpecError, StoreBusy, StoreError, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.lock import lock_directory
