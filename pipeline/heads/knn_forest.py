@@ -8,7 +8,7 @@ from typing import ClassVar
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
-from pipeline.heads.grid_search import Choice
+from pipeline.heads.cross_validation import Choice
 from pipeline.heads.pipeline_head import ClassWeight, PipelineHead
 
 

@@ -12,8 +12,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from pipeline.heads.cross_validation import Choice, one_core_per_thread
 from pipeline.heads.folds import RowGroups, Split, check_groups, make_folds
-from pipeline.heads.grid_search import Choice, one_core_per_thread
 from pipeline.heads.head import Head, parameter_errors
 from pipeline.heads.pooling import Pool
 
