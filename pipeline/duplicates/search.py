@@ -9,8 +9,8 @@ import numpy as np
 from pipeline.defaults import THRESHOLD
 from pipeline.duplicates.equal_files import exact_duplicates
 from pipeline.duplicates.pairs import Duplicates, make_pair
+from pipeline.duplicates.same_picture import GreyPictures
 from pipeline.duplicates.similar_features import RowPairs, similar_rows
-from pipeline.duplicates.similar_pixels import GreyPictures
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.store import NO_ROW, FeatureStore
 

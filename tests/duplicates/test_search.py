@@ -94,7 +94,7 @@ def test_each_picture_is_read_once(folder, copies, fake_conv_base, monkeypatch):
         read.extend(pending[:, 0].tolist())
         return list_tasks(index, pending)
 
-    monkeypatch.setattr("pipeline.duplicates.similar_pixels.list_tasks", counted)
+    monkeypatch.setattr("pipeline.duplicates.same_picture.list_tasks", counted)
     find_duplicates(store, threshold=-1.0)
     assert sorted(read) == list(range(len(store.index.contents)))
 
