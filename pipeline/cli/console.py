@@ -19,17 +19,17 @@ MAX_LISTED = 20  # lines of a list of files or images
 
 def say(text: str) -> None:
     """Print a result: a line on standard output."""
-    _print_line(stdout(), text)
+    stdout().out(printable(text))  # `out`: brackets are no markup
 
 
 def note(text: str) -> None:
     """Print progress: a line on standard error."""
-    _print_line(stderr(), text)
+    stderr().out(printable(text))
 
 
 def warn(text: str) -> None:
     """Print a warning: a bold red line on standard error."""
-    _print_line(stderr(), text, "bold red")
+    stderr().out(printable(text), style="bold red")
 
 
 def list_some(heading: str, lines: Sequence[str]) -> None:
@@ -70,13 +70,6 @@ def _console(stream: TextIO) -> Console:
 
     width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH_OF_A_LOG  # None: as wide as the window
     return Console(file=stream, highlight=False, soft_wrap=True, width=width)
-
-
-def _print_line(console: Console, text: str, style: str = "") -> None:
-    """Print text as it is: brackets are no markup, and control characters are escaped."""
-    from rich.text import Text
-
-    console.print(Text(printable(text), style=style))
 
 
 def start_tensorflow_quietly() -> None:

@@ -1,7 +1,4 @@
-"""What ends a program early: an error or a signal becomes one line on standard error and an exit status.
-
-2 the request cannot be carried out; 1 something is wrong with files or machine; 130 interrupted.
-"""
+"""What ends a program early: an error or a signal becomes one line on standard error and an exit status."""
 
 from __future__ import annotations
 
@@ -30,12 +27,10 @@ class Interrupted(KeyboardInterrupt):
 def one_line_errors(program: str, resume_hint: str = "") -> Iterator[None]:
     """Run the body of a program; an error or a signal ends it with one line instead of a traceback.
 
-    SIGINT or SIGTERM once interrupts the body, a second time ends the process at once: stores are
-    valid at any moment. Signal handlers and hooks are restored on leaving. Outside of the main
-    thread, where Python allows no signal handlers, only errors are handled. A SystemExit with the exit
-    status takes the place of a `PipelineError`, `KeyboardInterrupt`, `MemoryError` or `OSError`, and of
-    any error after a signal. `program` is the first word of the line; `resume_hint` is added after an
-    interruption or an `OSError`.
+    SIGINT or SIGTERM once interrupts the body, a second time ends the process at once: stores are valid at any
+    moment. A SystemExit with the exit status replaces a `PipelineError`, `KeyboardInterrupt`, `MemoryError` or
+    `OSError`, and any error after a signal. `program` is the first word of the line; `resume_hint` is added after
+    an interruption or an `OSError`. Handlers are restored on leaving; off the main thread Python allows none.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow raises what matters
     with contextlib.ExitStack() as cleanup:

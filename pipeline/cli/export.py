@@ -12,7 +12,6 @@ from pipeline.text import counted, format_size
 
 if TYPE_CHECKING:
     from pipeline.export.verify import Agreement
-    from pipeline.store import FeatureStore
 
 TEST_IMAGES = 8  # on which a written file is compared with features and head
 
@@ -41,13 +40,20 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.export.load import CannotBeTried, load_exported
     from pipeline.export.verify import compare_with_store
     from pipeline.export.write import check_request, export_model
+    from pipeline.heads import KERAS_HEADS
     from pipeline.store import open_features
+    from pipeline.training.best_head import choose_head
 
     store, file = open_features(options.store), Path(options.file)
     format = check_request(store, file, form=options.form, format=options.format)
-    name = _choose_head(store, options.head, options.form)
+    slides = options.form == "slides"
+    chosen = choose_head(store, options.head, among=("dense",) if slides else KERAS_HEADS)
+    if options.head is None and chosen.trained:
+        accuracy = f"validation accuracy {chosen.trained.evaluation.accuracy:.4f}"
+        candidates = "the slides' form can hold" if slides else "Keras can express"
+        console.say(f"head       {chosen.name}: the best, {accuracy}, of those that {candidates}")
     console.start_tensorflow_quietly()
-    head = find_head(store, name)
+    head = find_head(store, chosen.name)
     record = export_model(store, head, file, form=options.form, format=format, callbacks=ConsoleCallbacks())
     size = sum(path.stat().st_size for path in (file.rglob("*") if file.is_dir() else [file]))
     console.say(f"wrote      {file}, {format_size(size)}")
@@ -64,18 +70,6 @@ def run(options: argparse.Namespace) -> int:
         console.warn(f"{file} is written and does not run: {error}")
         return 1
     return show_agreement(str(file), agreement, store.spec.precision)
-
-
-def _choose_head(store: FeatureStore, name: str | None, form: str) -> str:
-    from pipeline.heads import KERAS_HEADS
-    from pipeline.training.best_head import choose_head
-
-    chosen = choose_head(store, name, among=("dense",) if form == "slides" else KERAS_HEADS)
-    if name is None and chosen.trained:
-        candidates = "the slides' form can hold" if form == "slides" else "Keras can express"
-        accuracy = f"validation accuracy {chosen.trained.evaluation.accuracy:.4f}"
-        console.say(f"head       {chosen.name}: the best, {accuracy}, of those that {candidates}")
-    return chosen.name
 
 
 def show_agreement(file: str, agreement: Agreement, precision: str) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import defaults
 from pipeline.cli import console
-from pipeline.cli.display.words import warn_of_random_weights
+from pipeline.cli.display.words import print_classes, warn_of_random_weights
 from pipeline.cli.option_types import COUNT, FRACTION, SETTINGS
 from pipeline.cli.options import add_max_bad, add_spec_options, add_speed_options, select_options, spec_from_options
 from pipeline.errors import PipelineError, WeightsUnavailable
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `features`."""
+    from pipeline.images.augment import Augmentation
+
     text = (
         "folder of class folders (also below train/, validation/, test/), flat folder of cat.17.jpg, or CSV file with "
         "path,label[,split,group]"
@@ -41,13 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "fraction of the images without a given split that is used for testing"
     images.add_argument("--test", **FRACTION, default=defaults.TEST, help=text)
     add_max_bad(images)
-    _add_view_options(parser.add_argument_group("augmented views of the train images"))
-    add_speed_options(parser)
-
-
-def _add_view_options(views: argparse._ArgumentGroup) -> None:
-    from pipeline.images.augment import Augmentation
-
+    views = parser.add_argument_group("augmented views of the train images")
     text = (
         "views of each train image to store: the image itself and N - 1 augmented copies; views above N are deleted, "
         "1 deletes all copies (default: the views in the store are brought up to date)"
@@ -58,12 +54,12 @@ def _add_view_options(views: argparse._ArgumentGroup) -> None:
     text = f"{ranges}; can be repeated (default: the values shown, or those of the views in the store)"
     views.add_argument("--augment", **SETTINGS, help=f"setting of the augmented copies. {text}")
     views.add_argument("--augment-seed", type=int, **seed.metadata)
+    add_speed_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Fill or update a store; return 1 if too many images have no features."""
     from pipeline.cli.display.callbacks import ConsoleCallbacks
-    from pipeline.cli.display.tables import print_classes
     from pipeline.extraction.extract import extract_features
     from pipeline.images.augment import Augmentation
     from pipeline.images.scan import scan_images

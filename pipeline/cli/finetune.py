@@ -6,7 +6,7 @@ import argparse
 
 from pipeline import defaults
 from pipeline.cli import console
-from pipeline.cli.option_types import COUNT, NUMBER
+from pipeline.cli.option_types import COUNT, NUMBER, PATIENCE
 from pipeline.cli.options import add_dense_options, add_max_bad, add_training_options, select_options
 
 
@@ -15,8 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", metavar="DIR", help="store filled by `features --cut top1`")
     parser.add_argument("--epochs", **COUNT, default=defaults.TUNING_EPOCHS, help="largest number of epochs")
     parser.add_argument("--learning-rate", **NUMBER, default=defaults.TUNING_RATE, help="learning rate of Adam")
-    text = "stop after N epochs without a lower loss on a held-out tenth of the train images; keep the best weights"
-    parser.add_argument("--patience", **COUNT, default=defaults.TUNING_PATIENCE, help=text)
+    parser.add_argument("--patience", **PATIENCE, default=defaults.TUNING_PATIENCE)
     add_training_options(parser)
     add_max_bad(parser)
     text = "views of each train image, of which each epoch draws one (default: all views of the store)"

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from pipeline.cli import console
-from pipeline.cli.option_types import COUNT, SETTINGS, head_key_value, names
+from pipeline.cli.option_types import COUNT, PATIENCE, SETTINGS, head_key_value, names
 from pipeline.cli.options import add_dense_options, add_max_bad, add_training_options, select_options
 
 
@@ -27,8 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_training_options(parser)
     dense = parser.add_argument_group("dense head")
     add_dense_options(dense)
-    text = "stop after N epochs without a lower loss on a held-out tenth of the train images; keep the best weights"
-    dense.add_argument("--early-stopping", **COUNT, help=text)
+    dense.add_argument("--early-stopping", **PATIENCE)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import console
 from pipeline.cli.console import say
-from pipeline.cli.display.words import describe_duplicates, describe_precision, warn_of_heads, warn_of_random_weights
+from pipeline.cli.display.words import (
+    describe_duplicates,
+    describe_precision,
+    print_classes,
+    warn_of_heads,
+    warn_of_random_weights,
+)
 from pipeline.text import counted, format_size
 
 if TYPE_CHECKING:
@@ -72,7 +78,6 @@ def _describe(store: FeatureStore, heads: list[SavedHead]) -> dict[str, Any]:
 
 def _show(document: dict[str, Any], store: FeatureStore) -> None:
     from pipeline.cli.display.leaderboard import print_leaderboard
-    from pipeline.cli.display.tables import print_classes
     from pipeline.images.augment import View
 
     spec, sources, views = document["spec"], document["sources"], document["views"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from typing import Any
 
@@ -29,24 +30,19 @@ def head_key_value(text: str) -> tuple[str, str, Any]:
 
 def size(text: str) -> int | tuple[int, int]:
     """Read a number of pixels, or `HEIGHTxWIDTH`."""
-    try:
-        sides = [int(side) for side in text.lower().split("x")]
-    except ValueError:
-        sides = []
-    if len(sides) not in (1, 2) or min(sides) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels, nor HEIGHTxWIDTH")
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+    with contextlib.suppress(ValueError):
+        height, *width = (int(side) for side in text.lower().split("x"))
+        if len(width) <= 1 and min([height, *width]) >= 1:
+            return (height, width[0]) if width else height
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels, nor HEIGHTxWIDTH")
 
 
 def fraction(text: str) -> float:
     """Read a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction from 0 to 1")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a fraction from 0 to 1")
 
 
 def count(text: str) -> int:
@@ -74,3 +70,5 @@ COUNT: dict[str, Any] = {"type": count, "metavar": "N"}
 FRACTION: dict[str, Any] = {"type": fraction, "metavar": "F"}
 NUMBER: dict[str, Any] = {"type": float, "metavar": "F"}
 SETTINGS: dict[str, Any] = {"type": key_value, "metavar": "KEY=VALUE", "action": "append", "default": []}
+_text = "stop after N epochs without a lower loss on a held-out tenth of the train images; keep the best weights"
+PATIENCE: dict[str, Any] = {**COUNT, "help": _text}

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,6 @@ from pipeline.errors import ImagesError
 from pipeline.text import format_size
 
 if TYPE_CHECKING:
-    from pipeline.cli.display.predictions import PredictionCounts
     from pipeline.extraction.callbacks import Callbacks
     from pipeline.predict.label_images import Prediction, Predictor
     from pipeline.store import FeatureStore
@@ -60,7 +60,6 @@ def _quantile(text: str) -> float:
 def run(options: argparse.Namespace) -> int:
     """Label images; return 1 if one cannot be used."""
     from pipeline.cli.display.callbacks import ConsoleCallbacks
-    from pipeline.cli.display.predictions import PredictionCounts
     from pipeline.images.unlabelled import check_sources, find_images
     from pipeline.predict.predictions_file import cells_of, check_place, columns
     from pipeline.store import open_features
@@ -75,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         header = columns(predictor.classes, distances=options.unknown is not None)
         # Lines that appear on a terminal show the progress themselves.
         bar = options.out is not None or not sys.stdout.isatty()
-        counts, paths = PredictionCounts(), find_images(_sources(options.images))
+        counts, paths = _Counts(callbacks), find_images(_sources(options.images))
         with (
             _open_output(options.out, header, predictor.made_by, paths, counts) as (paths, write),
             contextlib.closing(predictor.predict(paths)) as predictions,
@@ -95,9 +94,35 @@ def run(options: argparse.Namespace) -> int:
     return 1 if counts.bad else 0
 
 
+class _Counts:
+    """Counts the lines of `predict` and names the first images that cannot be used."""
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        self.callbacks = callbacks
+        self.done = self.bad = self.unknown = 0  # all lines, those with an error, those with an unknown image
+        self.labels: Counter[str] = Counter()
+
+    def add(self, cells: Sequence[str]) -> None:
+        """Count a line."""
+        path, label, *_, unknown, error = cells
+        self.done += 1
+        if error:
+            self.bad += 1
+            self.callbacks.image_rejected(path, error)
+        else:
+            self.labels[label] += 1
+            self.unknown += unknown == str(True)
+
+    def summary(self) -> str:
+        """Return the numbers of images, labels and unknown images in words."""
+        labels = ", ".join(f"{name} {n}" for name, n in self.labels.most_common(console.MAX_LISTED))
+        unknown = f"{self.unknown} unknown" if self.unknown else ""
+        return "; ".join(filter(None, (f"labelled {self.done - self.bad} of {self.done} images", labels, unknown)))
+
+
 @contextlib.contextmanager
 def _open_output(
-    out: str | None, header: list[str], made_by: list[Any], paths: Iterator[str], counts: PredictionCounts
+    out: str | None, header: list[str], made_by: list[Any], paths: Iterator[str], counts: _Counts
 ) -> Iterator[tuple[Iterator[str], Callable[[Prediction], None]]]:
     """Yield the paths that are still to be labelled, and a function that writes a prediction."""
     from pipeline.predict.predictions_file import PredictionsFile, cells_of, csv_line

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline import defaults
 from pipeline.cli import console
@@ -13,10 +11,6 @@ from pipeline.cli.display.words import warn_of_heads
 from pipeline.cli.option_types import COUNT
 from pipeline.cli.options import select_options
 from pipeline.text import counted
-
-if TYPE_CHECKING:
-    from pipeline.maintenance.verify import Finding
-    from pipeline.store import FeatureStore
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +33,8 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.cli.display.callbacks import ConsoleCallbacks
     from pipeline.cli.export import show_agreement
     from pipeline.export.verify import check_record, verify_model
-    from pipeline.maintenance.verify import verify_store
-    from pipeline.store import open_features
+    from pipeline.maintenance.verify import head_directories, verify_store
+    from pipeline.store import open_features, view_numbers
     from pipeline.training.saved_heads import list_saved_heads
 
     store = open_features(options.store)
@@ -51,33 +45,21 @@ def run(options: argparse.Namespace) -> int:
     with ConsoleCallbacks() as callbacks:
         checks = select_options(options, "full", "recompute", "sources")
         findings = verify_store(options.store, callbacks=callbacks, **checks)
-    _show(findings, store, full=options.full)
-    warn_of_heads(list_saved_heads(store), store.directory)
-    status = 1 if findings else 0
-    if options.model is None:
-        return status
-    console.start_tensorflow_quietly()
-    with ConsoleCallbacks() as callbacks:
-        agreement = verify_model(store, options.model, images=options.images, callbacks=callbacks)
-    return max(status, show_agreement(options.model, agreement, store.spec.precision))
-
-
-def _show(findings: Sequence[Finding], store: FeatureStore, *, full: bool) -> None:
-    from pipeline.maintenance.verify import head_directories
-    from pipeline.store import view_numbers
-
-    shards = store.manifest.shards
-    checked = [
-        counted(len(shards), "shard"),
-        counted(sum(entry.stop - entry.start for entry in shards), "row"),
-        counted(len(head_directories(store)), "head"),
-    ]
-    if views := view_numbers(store.directory):
-        checked.append(counted(len(views), "view"))
     for finding in findings:
         console.say(f"{finding.what}: {finding.problem}")
-    depth = "" if full else "names, sizes and fingerprints of "
+    shards, views = store.manifest.shards, view_numbers(store.directory)
+    n = {"shard": len(shards), "row": sum(entry.stop - entry.start for entry in shards)}
+    n |= {"head": len(head_directories(store)), **({"view": len(views)} if views else {})}
+    depth = "" if options.full else "names, sizes and fingerprints of "
     result = counted(len(findings), "finding") if findings else "nothing wrong"
-    console.say(f"checked {depth}{', '.join(checked)}: {result}")
+    console.say(f"checked {depth}{', '.join(counted(n[noun], noun) for noun in n)}: {result}")
     for remedy in dict.fromkeys(finding.remedy for finding in findings):
         console.say(f"what to do: {remedy.format(store.directory)}")
+    warn_of_heads(list_saved_heads(store), store.directory)
+    status = 1 if findings else 0
+    if options.model is not None:
+        console.start_tensorflow_quietly()
+        with ConsoleCallbacks() as callbacks:
+            agreement = verify_model(store, options.model, images=options.images, callbacks=callbacks)
+        status = max(status, show_agreement(options.model, agreement, store.spec.precision))
+    return status

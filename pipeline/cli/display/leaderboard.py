@@ -40,25 +40,22 @@ def print_leaderboard(title: str, rows: Sequence[Row]) -> None:
 
 
 def leaderboard(title: str, rows: Sequence[Row], width: int) -> Table:
-    """Return a table with one row per head, with 95 % intervals of the scores where they are known.
+    """Return a table with one row per head; a row holds the metrics of a head.
 
     If the window is too narrow, intervals stand below their scores. If that is not enough, the
-    columns in `DROPPED_FIRST` are left out one by one, and a line below the table names them. A row holds
-    the metrics of a head.
+    columns in `DROPPED_FIRST` are left out one by one, and a line below the table names them.
     """
     columns = {name: [cell(row) for row in rows] for name, cell in COLUMNS.items()}
     columns = {name: cells for name, cells in columns.items() if any(cells) and (name, set(cells)) != ("views", {"1"})}
-    heads = [str(row["head"]) for row in rows]
-    table = _table(title, heads, columns)
-    if _width(table) <= width:
-        return table
-    columns = {name: [re.sub(r" (?=[\[(])", "\n", cell) for cell in cells] for name, cells in columns.items()}
+    narrow = {name: [re.sub(r" (?=[\[(])", "\n", cell) for cell in cells] for name, cells in columns.items()}
     droppable = [name for name in DROPPED_FIRST if name in columns]
-    for n in range(len(droppable) + 1):
-        table = _table(title, heads, {name: columns[name] for name in columns if name not in droppable[:n]})
-        if _width(table) <= width:
+    options = console.stdout().options.update(width=console.WIDTH_OF_A_LOG)
+    for n in range(-1, len(droppable) + 1):  # -1: as wide as the cells are
+        shown = {name: narrow[name] for name in narrow if name not in droppable[:n]} if n >= 0 else columns
+        table = _table(title, [str(row["head"]) for row in rows], shown)
+        if console.stdout().measure(table, options=options).maximum <= width:
             break
-    if n:
+    if n > 0:
         table.caption = Text(f"no room for {', '.join(droppable[:n])}: `info --json` has them")
     return table
 
@@ -72,8 +69,3 @@ def _table(title: str, heads: Sequence[str], columns: Mapping[str, Sequence[str]
     for name, *cells in zip(heads, *columns.values(), strict=True):
         table.add_row(Text(printable(name)), *map(Text, cells))
     return table
-
-
-def _width(table: Table) -> int:
-    out = console.stdout()
-    return out.measure(table, options=out.options.update(width=console.WIDTH_OF_A_LOG)).maximum

@@ -1,4 +1,4 @@
-"""Sentences that several verbs say about a store, its heads and its duplicates."""
+"""Sentences and a table that several verbs print about a store, its heads and its duplicates."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pipeline.text import counted
 
 if TYPE_CHECKING:
     from pipeline.duplicates import Duplicates
+    from pipeline.images.table import ImageTable
     from pipeline.store import FeatureStore
     from pipeline.training.saved_heads import SavedHead
 
@@ -27,6 +28,19 @@ def describe_duplicates(counts: Mapping[str, int | None]) -> str:
 def describe_precision(precision: str, error: Mapping[str, Any]) -> str:
     """Describe the measured error of a precision."""
     return f"{precision}: relative L2 error {error['relative_l2']:.1e} against float32 on {error['images']} images"
+
+
+def print_classes(images: ImageTable) -> None:
+    """Print the number of images of each class in each split that has images."""
+    from pipeline.images.table import SPLITS
+
+    counts = images.counts()
+    splits = [i for i in range(len(SPLITS)) if counts[:, i].any()]
+    rows = [[name, *(str(row[i]) for i in splits)] for name, row in zip(images.classes, counts, strict=True)]
+    if (hidden := len(rows) - console.MAX_LISTED) > 0:
+        rows[console.MAX_LISTED :] = [[f"... {hidden} more", *("" for _ in splits)]]
+    rows.append(["all", *(str(counts[:, i].sum()) for i in splits)])
+    console.print_table(["class", *(SPLITS[i] for i in splits)], rows, numbers=True)
 
 
 def warn_of_leaks(duplicates: Duplicates, directory: Path) -> None:
