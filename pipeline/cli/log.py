@@ -12,11 +12,7 @@ from pipeline.cli import console
 
 @contextlib.contextmanager
 def show_log(verbose: bool) -> Iterator[None]:
-    """Show log records on standard error: warnings of this package, and with `verbose` all from INFO up.
-
-    Errors of other libraries are shown; their warnings and Python's only with `verbose`. The
-    logging of the process is as before on leaving.
-    """
+    """Show warnings of this package and errors of others, with `verbose` all from INFO up; then restore logging."""
     root, own = logging.getLogger(), logging.getLogger("pipeline")
     levels, show_warning = (root.level, own.level), warnings.showwarning
     handler = _Handler(logging.INFO if verbose else logging.ERROR)

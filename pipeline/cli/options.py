@@ -12,10 +12,8 @@ from pipeline.cli.option_types import COUNT, FRACTION, NUMBER, SETTINGS, counts,
 if TYPE_CHECKING:
     from pipeline.conv_base.spec import ConvBaseSpec
 
-Options = argparse.ArgumentParser | argparse._ArgumentGroup
 
-
-def add_spec_options(parser: Options, **other_defaults: Any) -> None:
+def add_spec_options(parser: argparse._ActionsContainer, **other_defaults: Any) -> None:
     """Add one option for each field of `ConvBaseSpec` that has a help text; `other_defaults` replace its defaults."""
     for field in _spec_fields():
         if field.name == "conv_base_args":
@@ -53,13 +51,13 @@ def add_speed_options(parser: argparse.ArgumentParser) -> None:
     speed.add_argument("--workers", **COUNT, help="threads that decode images (default: one per core)")
 
 
-def add_max_bad(parser: Options) -> None:
+def add_max_bad(parser: argparse._ActionsContainer) -> None:
     """Add --max-bad."""
     text = "largest tolerated fraction of images without features; above it no head is trained and the exit status is 1"
     parser.add_argument("--max-bad", **FRACTION, default=defaults.MAX_BAD, help=text)
 
 
-def add_training_options(parser: Options) -> None:
+def add_training_options(parser: argparse._ActionsContainer) -> None:
     """Add --batch-size and --balanced."""
     parser.add_argument("--batch-size", **COUNT, default=defaults.HEAD_BATCH, help="images per training step")
     text = "weight classes inversely to their frequency (heads that support it)"

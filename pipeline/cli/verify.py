@@ -48,11 +48,12 @@ def run(options: argparse.Namespace) -> int:
     for finding in findings:
         console.say(f"{finding.what}: {finding.problem}")
     shards, views = store.manifest.shards, view_numbers(store.directory)
-    n = {"shard": len(shards), "row": sum(entry.stop - entry.start for entry in shards)}
-    n |= {"head": len(head_directories(store)), **({"view": len(views)} if views else {})}
+    numbers = {"shard": len(shards), "row": sum(entry.stop - entry.start for entry in shards)}
+    numbers |= {"head": len(head_directories(store)), "view": len(views)}
+    checked = ", ".join(counted(n, noun) for noun, n in numbers.items() if n or noun != "view")
     depth = "" if options.full else "names, sizes and fingerprints of "
     result = counted(len(findings), "finding") if findings else "nothing wrong"
-    console.say(f"checked {depth}{', '.join(counted(n[noun], noun) for noun in n)}: {result}")
+    console.say(f"checked {depth}{checked}: {result}")
     for remedy in dict.fromkeys(finding.remedy for finding in findings):
         console.say(f"what to do: {remedy.format(store.directory)}")
     warn_of_heads(list_saved_heads(store), store.directory)

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 
 class ConsoleCallbacks(Callbacks):
-    """Shows progress on the console; a context manager that closes the bar of the running step.
-
-    Results go to standard output, progress to standard error.
-    """
+    """Shows progress on standard error, results on standard output; leaving the context closes the running bar."""
 
     def __init__(self) -> None:
         self.passes = 0  # forward passes planned so far, those of views included

@@ -42,7 +42,6 @@ class StepProgress:
             self._show()
         if self.bar is not None:
             self.bar.stop()
-            self.bar = None
 
     def units_per_second(self) -> float:
         """Return the mean rate since the start."""
