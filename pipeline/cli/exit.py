@@ -83,14 +83,11 @@ class _Signals:
         raise Interrupted
 
     def _retry_if_swallowed(self, unraisable: Any) -> None:
-        """Interrupt again after a callback, such as `__del__`, has swallowed the interruption.
-
-        Raised in this hook it would be swallowed, too, and the main thread may be waiting in C
-        code for a long time: only a timer can repeat it.
-        """
+        """Interrupt again after a callback, such as `__del__`, has swallowed the interruption."""
         if not isinstance(unraisable.exc_value, Interrupted):
             self._hook(unraisable)
             return
+        # Raised here it would be swallowed, too, and the main thread may wait in C code: only a timer can repeat it.
         self._swallowed = True
         timer = threading.Timer(RETRY_SECONDS, lambda: _thread.interrupt_main() if self._swallowed else None)
         timer.start()

@@ -35,7 +35,6 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.cli.display.callbacks import ConsoleCallbacks
     from pipeline.cli.display.leaderboard import print_leaderboard
     from pipeline.cli.display.words import warn_of_leaks, warn_of_random_weights
-    from pipeline.duplicates import known_duplicates
     from pipeline.store import count_views, open_features
     from pipeline.text import format_size
     from pipeline.training.memory import memory_needed
@@ -62,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     with_views = f", {n_views} views of each train image" if n_views > 1 else ""
     title = format_title(f"{n_validation} validation images", store) + with_views
     print_leaderboard(title, [head.metrics() for head in trained])
-    warn_of_leaks(known_duplicates(store), store.directory)
+    warn_of_leaks(store)
     console.say(f"saved in {store.heads_directory}")
     console.say(f"a page to look at: `python -m pipeline report {store.directory}`")
     if failed := set(options.heads) - {head.name for head in trained}:

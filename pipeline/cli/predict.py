@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
         console.note(counts.summary())
     else:
         console.say(f"{counts.summary()}; written to {options.out}")
-    return 1 if counts.bad else 0
+    return 1 if counts.labels.total() < counts.done else 0
 
 
 class _Counts:
@@ -99,15 +99,14 @@ class _Counts:
 
     def __init__(self, callbacks: Callbacks) -> None:
         self.callbacks = callbacks
-        self.done = self.bad = self.unknown = 0  # all lines, those with an error, those with an unknown image
-        self.labels: Counter[str] = Counter()
+        self.done = self.unknown = 0  # all lines, those with an unknown image
+        self.labels: Counter[str] = Counter()  # of the lines without an error
 
     def add(self, cells: Sequence[str]) -> None:
         """Count a line."""
         path, label, *_, unknown, error = cells
         self.done += 1
         if error:
-            self.bad += 1
             self.callbacks.image_rejected(path, error)
         else:
             self.labels[label] += 1
@@ -117,7 +116,7 @@ class _Counts:
         """Return the numbers of images, labels and unknown images in words."""
         labels = ", ".join(f"{name} {n}" for name, n in self.labels.most_common(console.MAX_LISTED))
         unknown = f"{self.unknown} unknown" if self.unknown else ""
-        return "; ".join(filter(None, (f"labelled {self.done - self.bad} of {self.done} images", labels, unknown)))
+        return "; ".join(filter(None, (f"labelled {self.labels.total()} of {self.done} images", labels, unknown)))
 
 
 @contextlib.contextmanager

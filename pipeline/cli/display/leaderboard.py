@@ -52,20 +52,15 @@ def leaderboard(title: str, rows: Sequence[Row], width: int) -> Table:
     options = console.stdout().options.update(width=console.WIDTH_OF_A_LOG)
     for n in range(-1, len(droppable) + 1):  # -1: as wide as the cells are
         shown = {name: narrow[name] for name in narrow if name not in droppable[:n]} if n >= 0 else columns
-        table = _table(title, [str(row["head"]) for row in rows], shown)
+        table = Table(title=Text(printable(title)), title_justify="left", title_style="bold", header_style="")
+        table.caption_justify = "left"
+        table.show_lines = any("\n" in cell for cells in shown.values() for cell in cells)
+        for name in ("head", *shown):  # a cell that is still too wide is folded, not cut off
+            table.add_column(name, justify="left" if name == "head" else "right", overflow="fold")
+        for row, *cells in zip(rows, *shown.values(), strict=True):
+            table.add_row(Text(printable(str(row["head"]))), *map(Text, cells))
         if console.stdout().measure(table, options=options).maximum <= width:
             break
     if n > 0:
         table.caption = Text(f"no room for {', '.join(droppable[:n])}: `info --json` has them")
-    return table
-
-
-def _table(title: str, heads: Sequence[str], columns: Mapping[str, Sequence[str]]) -> Table:
-    table = Table(title=Text(printable(title)), title_justify="left", title_style="bold", header_style="")
-    table.caption_justify = "left"
-    table.show_lines = any("\n" in cell for cells in columns.values() for cell in cells)
-    for name in ("head", *columns):  # a cell that is still too wide is folded, not cut off
-        table.add_column(name, justify="left" if name == "head" else "right", overflow="fold")
-    for name, *cells in zip(heads, *columns.values(), strict=True):
-        table.add_row(Text(printable(name)), *map(Text, cells))
     return table

@@ -10,7 +10,6 @@ from pipeline.cli import console
 from pipeline.text import counted
 
 if TYPE_CHECKING:
-    from pipeline.duplicates import Duplicates
     from pipeline.images.table import ImageTable
     from pipeline.store import FeatureStore
     from pipeline.training.saved_heads import SavedHead
@@ -43,12 +42,14 @@ def print_classes(images: ImageTable) -> None:
     console.print_table(["class", *(SPLITS[i] for i in splits)], rows, numbers=True)
 
 
-def warn_of_leaks(duplicates: Duplicates, directory: Path) -> None:
+def warn_of_leaks(store: FeatureStore) -> None:
     """Warn that heads are scored on pictures that they were trained on, if they are."""
-    if leaks := duplicates.across_splits:
+    from pipeline.duplicates import known_duplicates
+
+    if leaks := known_duplicates(store).across_splits:
         console.warn(
             f"{counted(len(leaks), 'pair')} of duplicates across splits, such as {' and '.join(leaks[0].ids)}: "
-            f"the scores are too high; see `python -m pipeline duplicates {directory}`"
+            f"the scores are too high; see `python -m pipeline duplicates {store.directory}`"
         )
 
 
