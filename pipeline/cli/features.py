@@ -80,9 +80,8 @@ def run(options: argparse.Namespace) -> int:
         print_classes(images)
         console.list_some("skipped", [f"{path} {reason}" for path, reason in images.skipped])
         settings = select_options(options, "views", "batch_size", "workers", "compression", "rebuild")
-        augmentation = dict(options.augment)
-        if options.augment_seed is not None:
-            augmentation["seed"] = options.augment_seed
+        seed = {} if options.augment_seed is None else {"seed": options.augment_seed}
+        augmentation = {**dict(options.augment), **seed}
         settings["augmentation"] = Augmentation.from_settings(augmentation) if augmentation else None
         if options.allow_random_weights and stored is not None and stored.random_weights:
             spec = replace(spec, weights="random")

@@ -55,12 +55,10 @@ def warn_of_leaks(store: FeatureStore) -> None:
 
 def warn_of_heads(heads: Iterable[SavedHead], store: Path) -> None:
     """Warn of heads with a problem, one line per problem."""
-    names: dict[str, list[str]] = {}
-    for head in heads:
-        if head.problem:
-            names.setdefault(head.problem, []).append(head.name)
-    for problem, affected in names.items():
-        console.warn(f"{', '.join(affected)}: {problem}; train again with `python -m pipeline heads {store}`")
+    problems = {head.name: head.problem for head in heads if head.problem}
+    for problem in dict.fromkeys(problems.values()):
+        names = ", ".join(name for name in problems if problems[name] == problem)
+        console.warn(f"{names}: {problem}; train again with `python -m pipeline heads {store}`")
 
 
 def warn_of_random_weights(store: FeatureStore) -> None:
