@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline import FeatureStore, evaluate, extract_features, make_head, scan_images
 from pipeline.cli.exit import one_line_errors
-from pipeline.cli.options import add_spec_options, spec_from_options
+from pipeline.cli.shared_options import add_spec_options, spec_from_options
 from pipeline.defaults import EXTRACT_BATCH, HEAD_BATCH, LEARNING_RATE, UNITS
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.conv_base_loading import load_stored_conv_base

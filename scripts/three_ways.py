@@ -35,7 +35,7 @@ from pipeline import (
 from pipeline.cli import console
 from pipeline.cli.display.callbacks import ConsoleCallbacks
 from pipeline.cli.exit import one_line_errors
-from pipeline.cli.options import add_spec_options, spec_from_options
+from pipeline.cli.shared_options import add_spec_options, spec_from_options
 from pipeline.conv_base.spec import WEIGHTS_WORDS
 from pipeline.defaults import EPOCHS, HEAD_BATCH, LEARNING_RATE, TUNING_RATE, UNITS
 from pipeline.evaluation import with_interval

@@ -12,7 +12,13 @@ from pipeline import defaults
 from pipeline.cli import console
 from pipeline.cli.display.words import print_classes, warn_of_random_weights
 from pipeline.cli.option_types import COUNT, FRACTION, SETTINGS
-from pipeline.cli.options import add_max_bad, add_spec_options, add_speed_options, select_options, spec_from_options
+from pipeline.cli.shared_options import (
+    add_max_bad,
+    add_spec_options,
+    add_speed_options,
+    select_options,
+    spec_from_options,
+)
 from pipeline.errors import PipelineError, WeightsUnavailable
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import argparse
 from pipeline import defaults
 from pipeline.cli import console
 from pipeline.cli.option_types import COUNT, NUMBER, PATIENCE
-from pipeline.cli.options import add_dense_options, add_max_bad, add_training_options, select_options
+from pipeline.cli.shared_options import add_dense_options, add_max_bad, add_training_options, select_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

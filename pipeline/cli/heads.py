@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.cli import console
 from pipeline.cli.option_types import COUNT, PATIENCE, SETTINGS, head_key_value, names
-from pipeline.cli.options import add_dense_options, add_max_bad, add_training_options, select_options
+from pipeline.cli.shared_options import add_dense_options, add_max_bad, add_training_options, select_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

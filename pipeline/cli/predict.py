@@ -15,7 +15,7 @@ from pipeline import defaults
 from pipeline.cli import console
 from pipeline.cli.display.words import warn_of_random_weights
 from pipeline.cli.option_types import COUNT, fraction
-from pipeline.cli.options import add_speed_options, select_options
+from pipeline.cli.shared_options import add_speed_options, select_options
 from pipeline.errors import ImagesError
 from pipeline.text import format_size
 

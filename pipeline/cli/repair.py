@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline.cli import console
-from pipeline.cli.options import add_speed_options, select_options
+from pipeline.cli.shared_options import add_speed_options, select_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

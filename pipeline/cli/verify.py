@@ -9,7 +9,7 @@ from pipeline import defaults
 from pipeline.cli import console
 from pipeline.cli.display.words import warn_of_heads
 from pipeline.cli.option_types import COUNT
-from pipeline.cli.options import select_options
+from pipeline.cli.shared_options import select_options
 from pipeline.text import counted
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import ConvBaseSpec
 from pipeline.cli import option_types
-from pipeline.cli.options import add_spec_options, spec_from_options
+from pipeline.cli.shared_options import add_spec_options, spec_from_options
 
 
 def spec_of(words: list[str], **other_defaults) -> ConvBaseSpec:
