@@ -49,9 +49,9 @@ def conv_base_names() -> list[str]:
 def find_zoo_model(name: str) -> ZooModel:
     """Find a model by its name, ignoring case, `_` and `-`; the SpecError for an unknown one gives the closest."""
     zoo = _zoo()
-    if model := zoo.get(_key(name)):
+    if model := zoo.get(normalise_name(name)):
         return model
-    close = sorted(zoo[key].name for key in difflib.get_close_matches(_key(name), zoo, n=3))
+    close = sorted(zoo[key].name for key in difflib.get_close_matches(normalise_name(name), zoo, n=3))
     hint = (
         f"did you mean {' or '.join(close)}?"
         if close
@@ -81,17 +81,16 @@ def build(zoo_model: ZooModel, spec: ConvBaseSpec, weights: str | None = None) -
 
 
 def _zoo() -> dict[str, ZooModel]:
-    functions = filter(inspect.isfunction, vars(import_keras().applications).values())
-    models = [ZooModel(_snake_case(function.__name__), function) for function in functions]
-    return {_key(model.name): model for model in models}
+    models = {}
+    for function in filter(inspect.isfunction, vars(import_keras().applications).values()):
+        whole_words = function.__name__.replace("Net", "net").replace("NeXt", "next")
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", whole_words).lower()
+        models[normalise_name(name)] = ZooModel(name, function)
+    return models
 
 
-def _snake_case(name: str) -> str:
-    whole_words = name.replace("Net", "net").replace("NeXt", "next")
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", whole_words).lower()
-
-
-def _key(name: str) -> str:
+def normalise_name(name: str) -> str:
+    """Return the name of a conv base without its case, `_` and `-`."""
     return re.sub("[_-]", "", name).lower()
 
 

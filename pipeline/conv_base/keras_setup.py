@@ -28,11 +28,9 @@ def import_keras() -> ModuleType:
 def run_isolated(build: Callable[..., Result], *arguments: Any) -> Result:
     """Call `build(*arguments)` with Keras' global state at its defaults, and leave the caller's unchanged.
 
-    Keras keeps its global state (dtype policy, seed generator, counters of layer names, interactive
-    logging) in thread-local variables, so a new thread starts from the defaults. Generated layer
-    names such as `activation_49` therefore do not depend on models built before, and can be used as
-    a cut. Keras draws its seeds from Python's `random`, which all threads share; its state is
-    restored afterwards.
+    Keras keeps its global state (dtype policy, seed generator, counters of layer names, interactive logging) in
+    thread-local variables, so a new thread starts from the defaults. A generated layer name such as `activation_49`
+    therefore can be used as a cut. Keras draws its seeds from Python's `random`, whose state is restored afterwards.
     """
     outcome: Future[Result] = Future()
 

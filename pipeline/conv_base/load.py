@@ -33,20 +33,15 @@ MAX_NAMES = 30  # layer names in an error message
 class ConvBase:
     """A frozen conv base that computes features.
 
-    `spec` has the canonical name, the precision, `weights_sha256`, `conv_base_sha256` and the name of the cut
-    layer filled in; its `cut` is None where it names the conv base's last layer.
-
     `model` maps RGB images of shape (b, height, width, 3), float32 in 0..255, to features, float32. It
-    contains the preprocessing. No weight is trainable and normalisations use their stored statistics.
-    Keras alone loads it after `model.save`. As a layer of another model it must be called with
+    contains the preprocessing, and no weight is trainable. As a layer of another model it must be called with
     `training=False`, since some conv bases contain dropout.
 
-    `sources` tells where the conv base was loaded from: `conv_base` (a name or an absolute path), `weights`
-    (`imagenet`, `random` or an absolute path), `weights_file_sha256` if the weights came from a file, and
-    `cut` if it was given as a number of blocks (`top1`).
+    `sources` tells where the conv base was loaded from: `conv_base` and `weights` (a name or an absolute path),
+    `weights_file_sha256` if the weights came from a file, and `cut` if it was not given as the layer's name.
     """
 
-    spec: ConvBaseSpec
+    spec: ConvBaseSpec  # with everything filled in; its cut is None where it names the conv base's last layer
     model: keras.Model
     feature_shape: tuple[int, ...]  # of one image, such as (4, 4, 512)
     sources: dict[str, str]
@@ -62,10 +57,7 @@ class ConvBase:
         return self._forward(tf.constant(images, tf.float32)).numpy()
 
     def error_against_float32(self, images: np.ndarray) -> float:
-        """Return the relative L2 error of `compute(images)`: |features - exact| / |exact| over the batch.
-
-        `exact` are the features that the same weights give in float32.
-        """
+        """Return the relative L2 error of `compute(images)` against the features of the same weights in float32."""
         in_float32 = run_isolated(with_precision, self.model, "float32")
         exact = replace(self, model=in_float32).compute(images)
         return float(np.linalg.norm(self.compute(images) - exact) / max(np.linalg.norm(exact), np.finfo(float).tiny))
@@ -80,17 +72,9 @@ class ConvBase:
 def load_conv_base(spec: ConvBaseSpec) -> ConvBase:
     """Load the conv base that a spec describes.
 
-    Keras' global state (dtype policy, seeds, layer names) is neither used nor changed. The conv base
-    shares with the rest of the process only TensorFlow, the GPU memory and Keras' download cache. Of
-    TensorFlow's settings one changes: TensorFloat-32 is off from now on, for all models of the process.
-
-    Raises
-    ------
-    SpecError
-        The name, an argument, the layer or the preprocessing is unknown; the model does not take the
-        size; or a file is missing, damaged, untrusted or of another architecture.
-    WeightsUnavailable
-        The ImageNet weights cannot be downloaded. The message names three ways out.
+    Keras' global state (dtype policy, seeds, layer names) is neither used nor changed. TensorFloat-32 is off from
+    now on, for all models of the process. A setting or a file that does not fit raises SpecError, a failed
+    download of the ImageNet weights WeightsUnavailable.
     """
     return run_isolated(_load, spec)
 

@@ -18,20 +18,13 @@ if TYPE_CHECKING:
 def load_top_layers(spec: ConvBaseSpec) -> keras.Model:
     """Load the layers of a conv base above `spec.cut`, with their weights.
 
-    As a layer of another model, the result must be called with `training=False`, as the
-    transfer-learning guide of Keras recommends: normalisations then use their stored statistics, and
-    the dropout of some conv bases is off. The weights of normalisations are not trainable either.
+    As a layer of another model, the result must be called with `training=False`, as the transfer-learning guide of
+    Keras recommends: normalisations then use their stored statistics, and the dropout of some conv bases is off.
+    The weights of normalisations are not trainable either.
 
-    The model maps feature maps of shape (b, *shape of the cut), float32, to the conv base's own output, in
-    the spec's precision; weights are float32. A spec of float16 gives a model in float32, because the
-    small gradients of fine-tuning underflow in float16.
-
-    Raises
-    ------
-    SpecError
-        The spec has no cut, or layers above the cut need more than its output; see also `load_conv_base`.
-    StoreMismatch
-        The weights have changed since the spec was resolved.
+    The model maps feature maps of shape (b, *shape of the cut), float32, to the conv base's own output, in the spec's
+    precision, but in float32 for a spec of float16, in which the small gradients of fine-tuning underflow.
+    Weights that changed since the spec was resolved raise StoreMismatch.
     """
     return run_isolated(_load_top_layers, spec)
 

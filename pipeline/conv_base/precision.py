@@ -51,9 +51,7 @@ def _replace_policies(config: Any, policy: str) -> Any:
 def disable_tensor_float_32() -> None:
     """Make TensorFlow compute float32 as float32 on every GPU, for the rest of the process.
 
-    On Ampere and later GPUs, TensorFlow computes matrix products and convolutions of float32 arrays in
-    TensorFloat-32, with 10 bits of precision instead of 23. The switch is one for the process, so other
-    models in it compute in float32, too, and more slowly.
+    Ampere and later GPUs otherwise multiply float32 arrays in TensorFloat-32, with 10 bits of precision instead of 23.
     """
     import tensorflow as tf
 
@@ -63,11 +61,9 @@ def disable_tensor_float_32() -> None:
 def settle_precision(model: keras.Model, height_width: tuple[int, int]) -> str:
     """Choose the precision of a model for `precision="auto"` by measuring its speed on this machine.
 
-    The alternative to float32 is bfloat16 on a CPU and float16 on a GPU with tensor cores. It is
-    chosen if it is at least 1.2 times as fast as float32. Both speeds are logged.
+    The shorter format is chosen if it is at least 1.2 times as fast as float32. Both speeds are logged.
     """
-    shorter = shorter_format()
-    if shorter is None:
+    if (shorter := shorter_format()) is None:
         return "float32"
     images = np.random.Generator(np.random.PCG64(0)).uniform(0, 255, (8, *height_width, 3)).astype(np.float32)
     seconds = best_seconds(with_precision(model, "float32"), images)

@@ -31,11 +31,10 @@ Datasets = dict[str, Any]  # the HDF5 dataset that the file has there
 def load_weights_file(model: keras.Model, path: Path, name: str) -> None:
     """Read a weights file without the top into a model of the zoo.
 
-    The format is recognised by the file's content, not by its name: `.weights.h5` of Keras 3 has a
-    dataset `layers/CLASS_N/vars/M` for each weight; the older `.h5` lists its layers and weights in
-    the attributes `layer_names` and `weight_names`. Keras' own `load_weights` goes by the name,
-    ignores surplus weights in the first format, and names no layer for a mismatch in the second. Here,
-    the SpecError names the first weight that does not fit.
+    The format is recognised by the file's content: `.weights.h5` of Keras 3 has a dataset `layers/CLASS_N/vars/M` for
+    each weight; the older `.h5` lists layers and weights in the attributes `layer_names` and `weight_names`. Keras'
+    own `load_weights` goes by the name, ignores surplus weights in the first format, and names no layer for a
+    mismatch in the second. Here, the SpecError names the first weight that does not fit.
     """
     try:
         check_untrusted_hdf5(path)

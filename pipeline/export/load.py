@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,16 +21,11 @@ def load_exported(path: Path, format: str, shapes: tuple[Shape, Shape] | None = 
 
     Only a `.keras` file may be untrusted, and only after `read_record` has checked it. `shapes` are those of
     the arrays that it must take and give: (batch, height, width, channels) and (batch, columns).
-
-    Raises
-    ------
-    ExportError
-        The file cannot be loaded or has other shapes. The function raises it if the model cannot run.
-        It is a CannotBeTried if a package is missing.
+    A model that cannot be loaded or run raises ExportError, and CannotBeTried if a package is missing.
     """
     disable_tensor_float_32()
     with _export_errors(path):
-        predict = _LOADERS[format](path) if shapes is None else _load_keras(path, shapes)
+        predict = LOADERS[format](path) if format != "keras" else _load_keras(path, shapes)
     return _export_errors(path)(predict)
 
 
@@ -50,7 +44,7 @@ def _export_errors(path: Path) -> Iterator[None]:
         raise ExportError(f"{path} is refused: {one_line(error)}") from error
 
 
-def _load_keras(path: Path, shapes: tuple[Shape, Shape] | None = None) -> Predict:
+def _load_keras(path: Path, shapes: tuple[Shape, Shape] | None) -> Predict:
     import tensorflow as tf
 
     model = import_keras().models.load_model(path, compile=False, safe_mode=True)
@@ -94,9 +88,4 @@ def _load_onnx(path: Path) -> Predict:
     return lambda images: session.run(None, {name: images})[0]
 
 
-_LOADERS: dict[str, Callable[[Path], Any]] = {
-    "keras": _load_keras,
-    "savedmodel": _load_saved_model,
-    "tflite": _load_tflite,
-    "onnx": _load_onnx,
-}
+LOADERS = {"savedmodel": _load_saved_model, "tflite": _load_tflite, "onnx": _load_onnx}

@@ -41,28 +41,15 @@ class Agreement(NamedTuple):
 
 
 def verify_model(
-    store: FeatureStore,
-    file: str | Path,
-    *,
-    images: int = COMPARED,
-    callbacks: Callbacks = SILENT,
+    store: FeatureStore, file: str | Path, *, images: int = COMPARED, callbacks: Callbacks = SILENT
 ) -> Agreement:
     """Compare an exported `.keras` file with the features and the saved head from which it was made.
 
     The file is not trusted: it is checked, and loaded in safe mode. `images` is the number of validation
     images to compare, evenly spaced over all of them, or over all images if none is for validation. Each is
     decoded at its own size and resized by the model.
-
-    Raises
-    ------
-    ExportError
-        The file is missing, untrusted or not a `.keras` file of `export_model`; the shapes of its
-        model's arrays are not those of its record; or its head was never saved.
-    StoreMismatch
-        The file was made from the features of another store, for other classes, or with another head
-        than the one saved in the store.
-    ImagesError
-        An image is missing or was changed.
+    A file that cannot be verified raises ExportError, one of another store or head StoreMismatch, and an image
+    that is missing or was changed ImagesError.
     """
     file = Path(file)
     record = check_record(store, file)

@@ -84,7 +84,7 @@ def export_model(
         output=_describe_output(store.classes),
     )
     make_directory(file.parent)
-    _WRITERS[format](model, record, file)
+    WRITERS[format](model, record, file)
     return record
 
 
@@ -191,9 +191,4 @@ def _convert(target: str, convert: Callable[[], Any]) -> Any:
         raise ExportError(f"the converter to {target} cannot express this model: {one_line(error)}") from error
 
 
-_WRITERS: dict[str, Callable[[Any, ExportRecord, Path], None]] = {
-    "keras": _write_keras,
-    "savedmodel": _write_saved_model,
-    "tflite": _write_tflite,
-    "onnx": _write_onnx,
-}
+WRITERS = {"keras": _write_keras, "savedmodel": _write_saved_model, "tflite": _write_tflite, "onnx": _write_onnx}

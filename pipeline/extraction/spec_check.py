@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.conv_base.keras_applications import normalise_name
 from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec, Difference, compare
 from pipeline.errors import StoreMismatch
 from pipeline.files.durable import sha256_of_file
@@ -16,7 +17,7 @@ def is_surely_same_spec(manifest: Manifest, spec: ConvBaseSpec) -> bool:
     Specs that certainly differ raise StoreMismatch.
     """
     asked = spec.identity()
-    if _normalise_name(spec.conv_base) == _normalise_name(manifest.spec["conv_base"]):
+    if normalise_name(spec.conv_base) == normalise_name(manifest.spec["conv_base"]):
         asked["conv_base"] = manifest.spec["conv_base"]
     check_same_spec(compare(manifest.spec, asked, settled=spec.is_resolved))
     cut = manifest.spec["cut"]  # a layer's name, also where `top1` was asked for
@@ -29,10 +30,6 @@ def _has_same_files(manifest: Manifest, spec: ConvBaseSpec) -> bool:
     path = Path(spec.conv_base if spec.is_file else spec.weights)
     sha256 = manifest.spec["conv_base_sha256"] if spec.is_file else manifest.sources.get("weights_file_sha256")
     return path.is_file() and sha256_of_file(path) == sha256
-
-
-def _normalise_name(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
 
 
 def check_same_spec(

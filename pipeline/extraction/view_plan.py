@@ -20,15 +20,9 @@ def plan_views(
     """Return the augmented views that a store is to have.
 
     `count` includes view 0; the store keeps as many views as it has if it is not given. `augmentation`
-    holds the settings of the copies: those of the store's views, or else the defaults, if not given. With
-    `rebuild`, the store's views may have other settings or be damaged, as they are made again.
-
-    Raises
-    ------
-    StoreError
-        Settings are given without a number of views, and the store has no augmented views.
-    StoreMismatch
-        A view that stays was made with other settings; `.differences` lists them.
+    holds the settings of the copies: those of the store's views, or else the defaults, if not given. A view that
+    stays and has other settings raises StoreMismatch. With `rebuild`, the store's views may have other settings
+    or be damaged, as they are made again.
     """
     stored = [_read_settings(directory, number, rebuild) for number in view_numbers(directory)]
     if augmentation is not None and count is None and not stored:

@@ -17,12 +17,7 @@ def choose_head(store: FeatureStore, name: str | None = None, among: Sequence[st
 
     A stale head is chosen only if there is no other, and a head of other classes only if there is no
     stale head either. A warning says what is wrong with the chosen head. `among` limits the names that
-    the best head is chosen from.
-
-    Raises
-    ------
-    HeadError
-        There is no such head, or there are no heads to choose from.
+    the best head is chosen from. If there is no head to choose, the HeadError lists those that are saved.
     """
     heads = list_saved_heads(store)
     if name is not None:

@@ -12,16 +12,11 @@ SEED = 0
 
 
 def hold_out(y: np.ndarray, groups: np.ndarray, images: np.ndarray | None = None) -> np.ndarray | None:
-    """Draw a tenth of the groups of each class, the same at each call.
+    """Draw the rows of a tenth of the groups of each class, the same at each call, as an array of shape (n,), bool.
 
     `y`, `groups` and `images` are of shape (n,): the labels of the train rows, equal numbers where rows
-    must not be separated, and equal numbers where rows are views of one image.
-
-    Returns
-    -------
-    ndarray of shape (n,), bool, or None
-        The rows that are held out. None if they show fewer than 20 images, or if a class would have no
-        other rows.
+    must not be separated, and equal numbers where rows are views of one image. The result is None if
+    the rows show fewer than 20 images, or if a class would have no other rows.
     """
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     rng, is_drawn = np.random.default_rng(SEED), np.zeros(len(first), bool)

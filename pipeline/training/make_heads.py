@@ -12,13 +12,7 @@ Params = Mapping[str, Mapping[str, Any]]  # parameters by the name of the head
 
 
 def make_heads(names: Sequence[str] | None, params: Params | None) -> dict[str, Any]:
-    """Make untrained heads, all of `head_names()` if no names are given; the dict is by name.
-
-    Raises
-    ------
-    HeadError
-        A head or a parameter is unknown, or parameters are given for a head that is not in `names`.
-    """
+    """Make untrained heads by their names, all of `head_names()` if none are given; unknown ones raise HeadError."""
     names, params = names or head_names(), params or {}
     for name in params:
         if name not in names:

@@ -1,7 +1,4 @@
-"""List the heads saved below a store, and tell which of them are stale: their scores are of other images.
-
-Reading takes `metrics.json` only; no head is loaded.
-"""
+"""List the heads saved below a store, without loading them, and tell which are stale: scored on other images."""
 
 from __future__ import annotations
 
@@ -29,10 +26,7 @@ class SavedHead(NamedTuple):
 
 
 def list_saved_heads(store: FeatureStore) -> list[SavedHead]:
-    """Return all heads of a store, the best first as `TrainedHead.rank` sorts them.
-
-    Heads with a problem come after the others, heads without scores last.
-    """
+    """Return all heads of a store, the best first; heads with a problem come later, heads without scores last."""
     sha256 = hash_data(store)
     names = [path.parent.name for path in store.heads_directory.glob(f"*/{RECORD}")]
     return sorted((_read_saved_head(name, store, sha256) for name in names), key=_rank)

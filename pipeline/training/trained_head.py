@@ -73,13 +73,7 @@ class TrainedHead:
 
     @classmethod
     def from_metrics(cls, name: str, metrics: Mapping[str, Any]) -> TrainedHead:
-        """Return the scores that `metrics` returned, without the estimator.
-
-        Raises
-        ------
-        KeyError, TypeError, ValueError
-            A value is missing or of another type.
-        """
+        """Return the scores that `metrics` returned; a wrong value raises KeyError, TypeError or ValueError."""
         test, repeats, history = metrics.get("test"), metrics.get("repeats"), metrics.get("history") or {}
         if len({len(values) for values in history.values()}) > 1:
             raise ValueError("the losses and accuracies of the history differ in their number of epochs")
