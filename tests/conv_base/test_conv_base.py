@@ -9,8 +9,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pipeline.conv_base import precision
 from pipeline.conv_base.keras_applications import conv_base_names, find_zoo_model
@@ -44,8 +46,6 @@ def test_importing_conv_base_does_not_import_tensorflow() -> None:
 
 class TestNames:
     def test_every_model_function_of_keras_has_a_snake_case_name(self) -> None:
-        import keras
-
         names = conv_base_names()
         assert len(names) == len([name for name in dir(keras.applications) if name[0].isupper()])
         assert {
@@ -77,9 +77,6 @@ class TestNames:
 
 class TestFeatures:
     def test_vgg16_features_are_exactly_those_of_keras(self) -> None:
-        import keras
-        import tensorflow as tf
-
         conv_base = loaded()
         reference = keras.applications.VGG16(include_top=False, weights=None, input_shape=(48, 48, 3))
         reference.set_weights(conv_base.model.get_weights())
@@ -91,8 +88,6 @@ class TestFeatures:
 
     @pytest.mark.parametrize("mode", ["tf", "torch", "caffe", "rescale", "none"])
     def test_preprocessing_is_part_of_the_model(self, mode: str, tmp_path: Path) -> None:
-        import keras
-
         entrance = keras.Input((8, 8, 3))
         keras.Model(entrance, keras.layers.AveragePooling2D(1)(entrance)).save(tmp_path / "as_it_is.keras")
         spec = ConvBaseSpec(str(tmp_path / "as_it_is.keras"), size=8, preprocessing=mode, precision="float32")
@@ -103,16 +98,12 @@ class TestFeatures:
         np.testing.assert_allclose(load_conv_base(spec).compute(images(2, 8)), expected, atol=1e-6)
 
     def test_own_preprocessing_is_that_of_the_models_module(self) -> None:
-        import keras
-
         for name, module in (("resnet50", "resnet"), ("resnet50_v2", "resnet_v2"), ("densenet121", "densenet")):
             own = getattr(keras.applications, module).preprocess_input
             assert find_zoo_model(name).preprocess_input is own
 
     @pytest.mark.parametrize("computes_in", ["float32", "bfloat16"])
     def test_the_saved_model_loads_with_keras_alone(self, computes_in: str, tmp_path: Path) -> None:
-        import keras
-
         conv_base = loaded(precision=computes_in)
         conv_base.model.save(tmp_path / "saved.keras")
         restored = keras.models.load_model(tmp_path / "saved.keras", safe_mode=True)
@@ -158,8 +149,6 @@ class TestCut:
         assert "it has block_13_expand, " in reason and reason.endswith("and 123 more")
 
     def test_generated_layer_names_do_not_depend_on_models_built_before(self) -> None:
-        import keras
-
         def name_of_a_layer() -> str:
             base = load_conv_base(ConvBaseSpec("mobilenet_v3_small", weights="random", size=32, precision="float32"))
             return next(layer.name for layer in base.model.layers[-1].layers if "activation" in layer.name)
@@ -191,16 +180,12 @@ class TestPrecision:
         assert 0 < np.linalg.norm(features - expected) / np.linalg.norm(expected) < 0.005
 
     def test_float32_is_not_tensor_float_32(self) -> None:
-        import tensorflow as tf
-
         for computes_in in ("float32", "bfloat16"):  # bfloat16 is compared with float32
             tf.config.experimental.enable_tensor_float_32_execution(True)
             load_conv_base(ConvBaseSpec("vgg16", weights="random", size=32, precision=computes_in))
             assert not tf.config.experimental.tensor_float_32_execution_enabled()
 
     def test_the_global_dtype_policy_is_neither_used_nor_changed(self) -> None:
-        import keras
-
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy("mixed_float16")
         try:
@@ -235,8 +220,6 @@ class TestPrecision:
 
 class TestGlobalState:
     def test_loading_does_not_change_the_callers_random_state(self) -> None:
-        import keras
-
         def numbers(between) -> list[float]:
             keras.utils.set_random_seed(7)
             first = float(keras.random.uniform(()))
@@ -247,8 +230,6 @@ class TestGlobalState:
         assert numbers(lambda: load_conv_base(spec)) == numbers(lambda: None)
 
     def test_loading_does_not_change_the_callers_counters_of_layer_names(self) -> None:
-        import keras
-
         number = int(keras.layers.Conv2D(1, 1).name.removeprefix("conv2d").removeprefix("_") or 0)
         load_conv_base(ConvBaseSpec("mobilenet_v3_small", weights="random", size=32, precision="float32"))
         assert keras.layers.Conv2D(1, 1).name == f"conv2d_{number + 1}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
@@ -18,17 +19,13 @@ from pipeline import (
     train_heads,
 )
 from pipeline.export.verify import verify_model
+from pipeline.heads.keras_layers import head_layers, read_class_names, write_class_names
 from pipeline.images.decode import decode_image
 from tests.exporting import KERAS_HEADS, PARAMS, tiny_store
 from tests.fakes import photo_folder
 
 ROW = (3, 2, 8)
 NAMES = ["ants", "bees", "cats", "dogs"]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return tiny_store(tmp_path_factory.mktemp("two"))
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +44,6 @@ def fitted(name, labels, row=ROW, **params):
 
 
 def through_layers(head, names, X):
-    from pipeline.heads.keras_layers import head_layers
-
     found = X
     for layer in head_layers(head, names):
         found = layer(found)
@@ -93,8 +88,6 @@ def test_every_way_of_pooling_rows_of_any_shape(pool, row):
 
 def test_the_layers_of_a_dense_head_include_its_dropout_switched_off():
     head, X = fitted("dense", [0, 1], dropout=0.5)
-    from pipeline.heads.keras_layers import head_layers
-
     kinds = [type(layer).__name__ for layer in head_layers(head, NAMES[:2])]
     assert kinds == ["Flatten", "Dense", "Dropout", "Dense", "Dropout", "Dense"]
     np.testing.assert_allclose(through_layers(head, NAMES[:2], X)[:, 0], head.predict_proba(X)[:, 1], atol=1e-6)
@@ -102,8 +95,6 @@ def test_the_layers_of_a_dense_head_include_its_dropout_switched_off():
 
 def test_the_layers_are_copies():
     head, X = fitted("dense", [0, 1])
-    from pipeline.heads.keras_layers import head_layers
-
     before = head.predict_proba(X)
     for layer in head_layers(head, NAMES[:2]):
         layer.set_weights([0 * weight for weight in layer.get_weights()])
@@ -112,8 +103,6 @@ def test_the_layers_are_copies():
 
 @pytest.mark.parametrize("names", [["cats", "dogs"], ["a b", "a_b", "ü.x/y", "_20_", "\udcff"], ["1", "-"]])
 def test_class_names_are_read_back_from_the_name_of_a_layer(names):
-    from pipeline.heads.keras_layers import read_class_names, write_class_names
-
     safe = write_class_names(names)
     assert read_class_names(safe) == names
     assert all(character.isascii() and (character.isalnum() or character in "._-") for character in safe)
@@ -130,8 +119,6 @@ def test_the_model_gives_for_an_image_of_any_size_the_probabilities_of_features_
 
 
 def test_antialiased_resizing_and_odd_class_names(three):
-    from pipeline.heads.keras_layers import read_class_names
-
     model = assemble_model(three, "logistic")
     head, (X, _) = load_head(three.heads_directory / "logistic"), three.load()
     batch = np.stack([photo_of(three, number) for number in range(6)])
@@ -156,8 +143,6 @@ def test_a_fitted_head_need_not_be_saved(store):
 
 
 def test_the_callers_dtype_policy_has_no_effect(store):
-    import keras
-
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         model = assemble_model(store, "mlp")

@@ -9,6 +9,7 @@ import types
 import zipfile
 from importlib.machinery import ModuleSpec
 
+import keras
 import numpy as np
 import pytest
 
@@ -33,17 +34,6 @@ for file in sys.argv[2:]:
 assert "pipeline" not in sys.modules
 print(json.dumps(found))
 """
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return tiny_store(tmp_path_factory.mktemp("export"))
-
-
-@pytest.fixture
-def own_store(tmp_path):
-    """A store that a test may change."""
-    return tiny_store(tmp_path / "own", heads=("ridge",))
 
 
 def same_size(store, count=5):
@@ -107,8 +97,6 @@ def test_without_the_packages_of_onnx_the_error_gives_them_before_anything_is_lo
 
 
 def test_an_error_of_a_converter_is_one_line_and_leaves_no_file(store, tmp_path, monkeypatch):
-    import keras
-
     def fail(*arguments, **options):
         raise KeyError("no such\noperation")
 
@@ -177,8 +165,6 @@ def test_an_empty_file_and_models_of_the_format_may_be_replaced(store, tmp_path,
 
 
 def test_an_error_while_writing_leaves_the_older_model_complete(store, tmp_path, monkeypatch):
-    import keras
-
     for name in ("model.keras", "model"):
         export_model(store, "ridge", tmp_path / name)
         export_model(store, "svm", tmp_path / name)
@@ -230,8 +216,6 @@ class BrokenModel:
 
 def load_instead(monkeypatch, file, load):
     """Call `load` where Keras would load `file`."""
-    import keras
-
     load_model = keras.models.load_model
     monkeypatch.setattr(
         keras.models, "load_model", lambda path, **options: load() if path == file else load_model(path, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 
+import keras
 import numpy as np
 import pytest
 
@@ -15,17 +16,6 @@ from pipeline.export.load import load_exported
 from pipeline.export.record import KEY, read_record, with_record
 from pipeline.export.verify import compare_with_store, verify_model
 from tests.exporting import tiny_store
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return tiny_store(tmp_path_factory.mktemp("export"))
-
-
-@pytest.fixture
-def own_store(tmp_path):
-    """A store that a test may change."""
-    return tiny_store(tmp_path / "own", heads=("ridge",))
 
 
 def test_the_slides_form_takes_preprocessed_images(store, tmp_path):
@@ -65,8 +55,6 @@ def test_a_head_that_was_never_saved_cannot_be_verified(store, tmp_path):
 
 
 def test_an_untrusted_file_and_a_file_of_another_type_are_errors(store, tmp_path):
-    import keras
-
     file = tmp_path / "model.keras"
     with pytest.raises(ExportError, match="is not a file"):
         verify_model(store, file)
@@ -83,8 +71,6 @@ def test_an_untrusted_file_and_a_file_of_another_type_are_errors(store, tmp_path
 
 
 def test_a_file_that_keras_saved_again_has_no_record(store, tmp_path):
-    import keras
-
     export_model(store, "ridge", tmp_path / "model.keras")
     keras.models.load_model(tmp_path / "model.keras").save(tmp_path / "again.keras")
     with pytest.raises(ExportError, match=r"has no record.*export it again"):
@@ -105,8 +91,6 @@ def test_verifying_another_format_is_an_error_that_gives_the_command_for_a_keras
     ],
 )
 def test_a_model_whose_shapes_are_not_those_of_its_record_is_an_error(store, tmp_path, sides, columns, words):
-    import keras
-
     file = tmp_path / "model.keras"
     record = export_model(store, "ridge", file)
     images = keras.Input((*sides, 3))
@@ -153,8 +137,6 @@ def test_a_head_trained_on_class_names_is_an_error(store):
 
 
 def test_a_model_with_other_probabilities_gives_status_1(store, tmp_path, capsys):
-    import keras
-
     file = tmp_path / "model.keras"
     record = export_model(store, "logistic", file)
     model = keras.models.load_model(file)

@@ -12,17 +12,9 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline import (
-    ConvBaseSpec,
-    SpecError,
-    StoreBusy,
-    StoreDamaged,
-    StoreError,
-    StoreMismatch,
-    open_features,
-    scan_images,
-)
+from pipeline import ConvBaseSpec, open_features, scan_images
 from pipeline.cli.main import main
+from pipeline.errors import SpecError, StoreBusy, StoreDamaged, StoreError, StoreMismatch
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.conv_base_loading import COMPARED
 from pipeline.files.durable import read_json, write_json
@@ -60,6 +52,20 @@ def small_shards(monkeypatch, fake_conv_base):
 @pytest.fixture
 def cache(tmp_path) -> Path:
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def batches(monkeypatch) -> list[np.ndarray]:
+    """The batches that go through the conv base."""
+    batches, real = [], FakeConvBase.compute
+    monkeypatch.setattr(FakeConvBase, "compute", lambda self, batch: batches.append(batch.copy()) or real(self, batch))
+    return batches
+
+
+def list_first_shard_only(cache: Path) -> None:
+    """Leave the other shards of a store unlisted, as a killed run does."""
+    with open_for_writing(cache) as writer:
+        replace(writer.current.manifest, shards=writer.current.manifest.shards[:1]).write(cache)
 
 
 def shards_of(cache: Path) -> dict[str, bytes]:
@@ -189,9 +195,7 @@ def test_fault_01_02_an_interrupted_run_goes_on_and_ends_with_the_same_shards(ph
 
 def test_shards_that_were_written_but_not_listed_are_not_computed_again(photos, cache):
     extract_features(scan_images(photos), cache)
-    with open_for_writing(cache) as writer:
-        manifest = replace(writer.current.manifest, shards=writer.current.manifest.shards[:1])
-        manifest.write(cache)
+    list_first_shard_only(cache)
     FakeConvBase.seen = 0
     store = extract_features(scan_images(photos), cache)
     assert FakeConvBase.seen == 0 and store.pending == 0
@@ -201,8 +205,7 @@ def test_shards_that_were_written_but_not_listed_are_not_computed_again(photos, 
 def test_an_unlisted_shard_with_one_wrong_byte_is_computed_again(photos, cache):
     extract_features(scan_images(photos), cache)
     whole = shards_of(cache)
-    with open_for_writing(cache) as writer:
-        replace(writer.current.manifest, shards=writer.current.manifest.shards[:1]).write(cache)
+    list_first_shard_only(cache)
     path = sorted((cache / "shards").iterdir())[1]
     with h5py.File(path, "r") as file:
         offset = file["features"].id.get_offset()
@@ -451,13 +454,10 @@ def test_fault_32_odd_names_come_back_from_the_store(photos, cache):
     check_rows(store, photos)
 
 
-def test_batches_have_one_shape(photos, cache, monkeypatch):
-    shapes = set()
-    real = FakeConvBase.compute
-    monkeypatch.setattr(FakeConvBase, "compute", lambda self, batch: shapes.add(batch.shape) or real(self, batch))
+def test_batches_have_one_shape(photos, cache, batches):
     (photos / "cats" / "bad.jpg").write_bytes(b"")
     extract_features(scan_images(photos), cache)
-    assert shapes == {(4, 8, 8, 3)}
+    assert {batch.shape for batch in batches} == {(4, 8, 8, 3)}
 
 
 def test_a_shard_can_be_read_by_any_hdf5_reader(photos, cache):
@@ -521,10 +521,7 @@ def test_a_row_without_a_result_is_an_error_and_not_zeros(photos, tmp_path, fake
     assert open_features(tmp_path / "cache").pending == 20
 
 
-def test_a_bad_image_changes_no_batch_and_no_byte_of_later_shards(photos, cache, tmp_path, monkeypatch):
-    batches = []
-    real = FakeConvBase.compute
-    monkeypatch.setattr(FakeConvBase, "compute", lambda self, batch: batches.append(batch.copy()) or real(self, batch))
+def test_a_bad_image_changes_no_batch_and_no_byte_of_later_shards(photos, cache, tmp_path, batches):
     extract_features(scan_images(photos), cache)
     expected, batches[:] = batches[:], []
     (photos / "cats" / "003.png").write_bytes(b"no image")  # a row of the first shard
@@ -537,13 +534,10 @@ def test_a_bad_image_changes_no_batch_and_no_byte_of_later_shards(photos, cache,
 
 
 @pytest.mark.parametrize(("batch_size", "shape"), [(3, 3), (5, 4), (32, 8)])
-def test_the_images_of_a_shard_fill_its_batches(photos, cache, monkeypatch, batch_size, shape):
+def test_the_images_of_a_shard_fill_its_batches(photos, cache, batches, batch_size, shape):
     """A batch ends with its shard: of eight rows, five and three would cost as much as five and five."""
-    shapes = []
-    real = FakeConvBase.compute
-    monkeypatch.setattr(FakeConvBase, "compute", lambda self, batch: shapes.append(len(batch)) or real(self, batch))
     store = pipeline.extract_features(scan_images(photos), cache, SPEC, batch_size=batch_size)
-    assert set(shapes) == {shape}
+    assert {len(batch) for batch in batches} == {shape}
     check_rows(store, photos)
 
 
@@ -593,8 +587,7 @@ def test_each_shard_has_the_versions_that_made_it(photos, cache, monkeypatch):
 def test_a_shard_that_a_killed_run_left_has_the_versions_of_that_run(photos, cache, monkeypatch):
     with_library_versions(monkeypatch, "1.0")
     extract_features(scan_images(photos), cache)
-    with open_for_writing(cache) as writer:
-        replace(writer.current.manifest, shards=writer.current.manifest.shards[:1]).write(cache)
+    list_first_shard_only(cache)
     sorted((cache / "shards").iterdir())[2].unlink()
     with_library_versions(monkeypatch, "2.0")
     assert versions_of_shards(extract_features(scan_images(photos), cache)) == ["1.0", "1.0", "2.0"]

@@ -122,10 +122,8 @@ class TestRowsOnDemand:
 
 
 def test_scikit_learn_heads_of_a_call_read_each_row_once(store, read):
-    trained = train_heads(
-        store, ["logistic", "ridge", "knn", "forest"], params=quick("logistic", "ridge", "knn", "forest")
-    )
-    assert len(trained) == 4
+    names = ["logistic", "ridge", "knn", "forest"]
+    assert len(train_heads(store, names, params=quick(*names))) == 4
     assert sum(read) == len(store.members())
 
 
