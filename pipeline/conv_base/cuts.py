@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.conv_base.keras_setup import import_keras
+from pipeline.conv_base.keras_setup import Model, import_keras
 from pipeline.errors import SpecError
-
-if TYPE_CHECKING:
-    import keras
 
 TOP = re.compile(r"top([1-9]\d{0,2})")
 # The beginnings of layer names in `keras.applications` by which the layers of a block are recognised: the
@@ -20,7 +17,7 @@ BLOCK = re.compile(r"(?:block_?|conv(?=\d+_block)|conv_dw_|expanded_conv_|mixed|
 MAX_NAMES = 12  # layer names in an error message
 
 
-def find_cut(model: keras.Model, cut: str, name: str) -> str:
+def find_cut(model: Model, cut: str, name: str) -> str:
     """Return the name of the layer that `cut` means: for `topN` the input of the N uppermost blocks.
 
     If the model has fewer blocks that are known by name, the SpecError lists the layers that can be given instead.
@@ -35,7 +32,7 @@ def find_cut(model: keras.Model, cut: str, name: str) -> str:
     return inputs[-n_blocks]
 
 
-def single_cuts(model: keras.Model) -> list[str]:
+def single_cuts(model: Model) -> list[str]:
     """Return the layers whose output is all that the layers above them need, from the bottom to the top.
 
     No connection skips such a layer (it dominates the output in the graph). The last layer returned
@@ -44,7 +41,7 @@ def single_cuts(model: keras.Model) -> list[str]:
     return [operation.name for operation, is_single in _walk(model) if is_single]
 
 
-def describe_cuts(model: keras.Model) -> str:
+def describe_cuts(model: Model) -> str:
     """Return a list, for an error message, of the layers at which a model can be cut, the uppermost first."""
     cuts = single_cuts(model)[-2::-1]
     if not cuts:
@@ -53,7 +50,7 @@ def describe_cuts(model: keras.Model) -> str:
     return f"it can be cut at these layers, from the top: {', '.join(cuts[:MAX_NAMES])}{more}"
 
 
-def _block_inputs(model: keras.Model) -> list[str]:
+def _block_inputs(model: Model) -> list[str]:
     """Return the layer below each block, from the bottom to the top; the first block has none."""
     inputs: dict[str, str | None] = {}
     below = None
@@ -65,7 +62,7 @@ def _block_inputs(model: keras.Model) -> list[str]:
     return list(dict.fromkeys(name for name in inputs.values() if name is not None))
 
 
-def _walk(model: keras.Model) -> Iterator[tuple[Any, bool]]:
+def _walk(model: Model) -> Iterator[tuple[Any, bool]]:
     """Yield each operation in the order of computing, and whether later operations need its output alone.
 
     A tensor is alive from the operation that computes it to the last operation that uses it. If the

@@ -11,14 +11,11 @@ import re
 import socket
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from pipeline.conv_base.keras_setup import import_keras, one_line
+from pipeline.conv_base.keras_setup import Model, import_keras, one_line
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, WeightsUnavailable
-
-if TYPE_CHECKING:
-    import keras
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +30,7 @@ class ZooModel(NamedTuple):
     """A model function of `keras.applications`."""
 
     name: str
-    function: Callable[..., keras.Model]
+    function: Callable[..., Model]
 
     @property
     def preprocess_input(self) -> Callable[..., Any]:
@@ -60,7 +57,7 @@ def find_zoo_model(name: str) -> ZooModel:
     raise SpecError(f"unknown conv base {name!r}; {hint}")
 
 
-def build(zoo_model: ZooModel, spec: ConvBaseSpec, weights: str | None = None) -> keras.Model:
+def build(zoo_model: ZooModel, spec: ConvBaseSpec, weights: str | None = None) -> Model:
     """Build a model without its top for images of the spec's size, with `weights` "imagenet" or Keras' initial ones.
 
     An argument or a size that the model does not take raises SpecError, a failed download WeightsUnavailable.

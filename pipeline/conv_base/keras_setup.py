@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pipeline.errors import SpecError
 
+Model = Any  # a keras.Model; an annotation does not import Keras
 Result = TypeVar("Result")
 
 

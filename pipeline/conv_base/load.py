@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.conv_base.cuts import find_cut
 from pipeline.conv_base.keras_applications import build, find_zoo_model
-from pipeline.conv_base.keras_setup import import_keras, one_line, run_isolated
+from pipeline.conv_base.keras_setup import Model, import_keras, one_line, run_isolated
 from pipeline.conv_base.precision import disable_tensor_float_32, settle_precision, with_precision
 from pipeline.conv_base.random_weights import draw_weights, draw_weights_of_0_1, random_patches
 from pipeline.conv_base.spec import ConvBaseSpec
@@ -22,9 +22,6 @@ from pipeline.conv_base.weights import weights_sha256
 from pipeline.conv_base.weights_file import load_weights_file, with_imagenet_rescaling
 from pipeline.errors import SpecError
 from pipeline.files.durable import sha256_of_file
-
-if TYPE_CHECKING:
-    import keras
 
 MAX_NAMES = 30  # layer names in an error message
 
@@ -42,7 +39,7 @@ class ConvBase:
     """
 
     spec: ConvBaseSpec  # with everything filled in; its cut is None where it names the conv base's last layer
-    model: keras.Model
+    model: Model
     feature_shape: tuple[int, ...]  # of one image, such as (4, 4, 512)
     sources: dict[str, str]
 
@@ -83,7 +80,7 @@ class FullModel(NamedTuple):
     """A conv base before it is cut, with float32 weights, without preprocessing."""
 
     spec: ConvBaseSpec
-    model: keras.Model
+    model: Model
     own_preprocessing: Callable[..., Any] | None
     sources: dict[str, str]
 
@@ -140,7 +137,7 @@ def _load_zoo_model(spec: ConvBaseSpec) -> FullModel:
     return FullModel(spec, model, zoo_model.preprocess_input, sources)
 
 
-def _cut(model: keras.Model, spec: ConvBaseSpec) -> tuple[keras.Model, ConvBaseSpec]:
+def _cut(model: Model, spec: ConvBaseSpec) -> tuple[Model, ConvBaseSpec]:
     """Return the model up to the layer `spec.cut`; the spec has no cut if that is the model's last layer."""
     if spec.cut is None:
         return model, spec
@@ -167,7 +164,7 @@ def _closest_names(name: str, names: list[str]) -> str:
     return f"{', '.join(shown)} and {len(names) - len(shown)} more"
 
 
-def _add_preprocessing(base: keras.Model, spec: ConvBaseSpec, own: Callable[..., Any] | None) -> keras.Model:
+def _add_preprocessing(base: Model, spec: ConvBaseSpec, own: Callable[..., Any] | None) -> Model:
     keras = import_keras()
     images = keras.Input((*spec.height_width, 3), dtype="float32", name="images")
     try:

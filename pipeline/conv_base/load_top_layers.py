@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pipeline.conv_base.cuts import describe_cuts, single_cuts
-from pipeline.conv_base.keras_setup import all_layers, import_keras, one_line, run_isolated
+from pipeline.conv_base.keras_setup import Model, all_layers, import_keras, one_line, run_isolated
 from pipeline.conv_base.load import load_full_model
 from pipeline.conv_base.precision import with_precision
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, StoreMismatch
 
-if TYPE_CHECKING:
-    import keras
 
-
-def load_top_layers(spec: ConvBaseSpec) -> keras.Model:
+def load_top_layers(spec: ConvBaseSpec) -> Model:
     """Load the layers of a conv base above `spec.cut`, with their weights.
 
     As a layer of another model, the result must be called with `training=False`, as the transfer-learning guide of
@@ -29,7 +24,7 @@ def load_top_layers(spec: ConvBaseSpec) -> keras.Model:
     return run_isolated(_load_top_layers, spec)
 
 
-def _load_top_layers(spec: ConvBaseSpec) -> keras.Model:
+def _load_top_layers(spec: ConvBaseSpec) -> Model:
     keras = import_keras()
     if spec.cut is None:
         raise SpecError(f"{spec.conv_base} is not cut, so there are no layers above a cut")

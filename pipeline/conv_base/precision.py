@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from pipeline.conv_base.keras_setup import import_keras
+from pipeline.conv_base.keras_setup import Model, import_keras
 from pipeline.conv_base.weights import set_weights
-
-if TYPE_CHECKING:
-    import keras
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +19,7 @@ MIN_SPEEDUP = 1.2  # over float32, for a shorter format to be chosen
 TENSOR_CORES = (7, 0)  # lowest CUDA compute capability with tensor cores
 
 
-def with_precision(model: keras.Model, precision: str) -> keras.Model:
+def with_precision(model: Model, precision: str) -> Model:
     """Return a copy of a model that computes in `precision`, or the model if it does; its weights stay float32.
 
     The dtype policy of every layer, also in nested models and wrappers, is replaced in the model's
@@ -58,7 +55,7 @@ def disable_tensor_float_32() -> None:
     tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
-def settle_precision(model: keras.Model, height_width: tuple[int, int]) -> str:
+def settle_precision(model: Model, height_width: tuple[int, int]) -> str:
     """Choose the precision of a model for `precision="auto"` by measuring its speed on this machine.
 
     The shorter format is chosen if it is at least 1.2 times as fast as float32. Both speeds are logged.
@@ -85,7 +82,7 @@ def shorter_format() -> str | None:
     return "float16" if capability >= TENSOR_CORES else None
 
 
-def best_seconds(model: keras.Model, images: np.ndarray, max_seconds: float = math.inf) -> float:
+def best_seconds(model: Model, images: np.ndarray, max_seconds: float = math.inf) -> float:
     """Return the seconds of the fastest of three forward passes; stop after a pass above `max_seconds`."""
     import tensorflow as tf
 

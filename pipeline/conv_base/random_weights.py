@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from pipeline.conv_base.keras_setup import all_layers
+from pipeline.conv_base.keras_setup import Model, all_layers
 from pipeline.conv_base.weights import set_weights
 
-if TYPE_CHECKING:
-    import keras
 
-
-def draw_weights(model: keras.Model, images: np.ndarray) -> None:
+def draw_weights(model: Model, images: np.ndarray) -> None:
     """Draw every kernel of a model; biases and normalisations keep their initial values.
 
     The kernels are looks-linear (D. Balduzzi et al., "The shattered gradients problem", 2017):
@@ -40,7 +37,7 @@ def draw_weights(model: keras.Model, images: np.ndarray) -> None:
             vars(layer).pop("call", None)
 
 
-def draw_weights_of_0_1(model: keras.Model) -> None:
+def draw_weights_of_0_1(model: Model) -> None:
     """Draw the kernels as version 0.1 did, for the stores that it made: Glorot's uniform distribution (2010)."""
     _assign_kernels(model, _glorot_uniform)
 
@@ -52,7 +49,7 @@ def random_patches(height_width: tuple[int, int]) -> np.ndarray:
     return patches[:, rows][:, :, columns]
 
 
-def _assign_kernels(model: keras.Model, draw: Callable[[tuple[int, ...], int], np.ndarray]) -> None:
+def _assign_kernels(model: Model, draw: Callable[[tuple[int, ...], int], np.ndarray]) -> None:
     kernels = [(position, variable) for position, variable in enumerate(model.weights) if _is_kernel(variable)]
     set_weights(model, ((variable, draw(tuple(variable.shape), position)) for position, variable in kernels))
 

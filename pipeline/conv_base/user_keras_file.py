@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.conv_base.keras_setup import import_keras, one_line
+from pipeline.conv_base.keras_setup import Model, import_keras, one_line
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError
 from pipeline.files.check_untrusted import check_untrusted_keras
 
-if TYPE_CHECKING:
-    import keras
 
-
-def load_user_file(spec: ConvBaseSpec) -> keras.Model:
+def load_user_file(spec: ConvBaseSpec) -> Model:
     """Load a `.keras` file in safe mode, after a check of its contents; the model takes images of the spec's size."""
     path = Path(spec.conv_base)
     if spec.preprocessing == "own":
@@ -35,7 +32,7 @@ def load_user_file(spec: ConvBaseSpec) -> keras.Model:
     return _check_shapes(model, path, spec.height_width)
 
 
-def _check_shapes(model: Any, path: Path, height_width: tuple[int, int]) -> keras.Model:
+def _check_shapes(model: Any, path: Path, height_width: tuple[int, int]) -> Model:
     """Return the model as a functional model; raise SpecError if it does not map one image to one output."""
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
     if len(inputs) != 1 or len(outputs) != 1:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from pipeline.conv_base.keras_setup import all_layers
+from pipeline.conv_base.keras_setup import Model, all_layers
 from pipeline.files.durable import canonical_json
 
-if TYPE_CHECKING:
-    import keras
 
-
-def weights_sha256(model: keras.Model) -> str:
+def weights_sha256(model: Model) -> str:
     """Return the sha256 of the shapes and float32 values of a model's weights, in the order of `model.weights`.
 
     Names are not included, so the same weights have the same sha256 whichever file they came from.
@@ -28,7 +25,7 @@ def weights_sha256(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def set_weights(model: keras.Model, values: Iterable[tuple[Any, Any]]) -> None:
+def set_weights(model: Model, values: Iterable[tuple[Any, Any]]) -> None:
     """Assign pairs of a variable of the model and an array, and update layers that keep copies of their weights."""
     for variable, array in values:
         variable.assign(array)

@@ -8,18 +8,15 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import count, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import numpy as np
 
-from pipeline.conv_base.keras_setup import import_keras, one_line
+from pipeline.conv_base.keras_setup import Model, import_keras, one_line
 from pipeline.conv_base.weights import set_weights
 from pipeline.errors import SpecError
 from pipeline.files.check_untrusted import check_untrusted_hdf5
-
-if TYPE_CHECKING:
-    import keras
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -28,7 +25,7 @@ Variables = dict[str, tuple[str, Any]]  # the name of the layer and the variable
 Datasets = dict[str, Any]  # the HDF5 dataset that the file has there
 
 
-def load_weights_file(model: keras.Model, path: Path, name: str) -> None:
+def load_weights_file(model: Model, path: Path, name: str) -> None:
     """Read a weights file without the top into a model of the zoo.
 
     The format is recognised by the file's content: `.weights.h5` of Keras 3 has a dataset `layers/CLASS_N/vars/M` for
@@ -51,7 +48,7 @@ def load_weights_file(model: keras.Model, path: Path, name: str) -> None:
     set_weights(model, values)
 
 
-def _read_keras_3(model: keras.Model, file: h5py.Group) -> tuple[Variables, Datasets]:
+def _read_keras_3(model: Model, file: h5py.Group) -> tuple[Variables, Datasets]:
     datasets: Datasets = {}
 
     def collect(position: str, item: Any) -> None:
@@ -62,7 +59,7 @@ def _read_keras_3(model: keras.Model, file: h5py.Group) -> tuple[Variables, Data
     return dict(_keras_3_positions(model)), datasets
 
 
-def _keras_3_positions(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, tuple[str, Any]]]:
+def _keras_3_positions(model: Model, prefix: str = "") -> Iterator[tuple[str, tuple[str, Any]]]:
     """Yield the position of each weight, which has the layer's class and number (`keras.src.saving.saving_lib`)."""
     layers_of_class: Counter[str] = Counter()
     for layer in model.layers:
@@ -76,7 +73,7 @@ def _keras_3_positions(model: keras.Model, prefix: str = "") -> Iterator[tuple[s
             yield from ((f"{group}/vars/{i}", (layer.name, variable)) for i, variable in enumerate(layer.weights))
 
 
-def _read_legacy(model: keras.Model, group: h5py.Group) -> tuple[Variables, Datasets]:
+def _read_legacy(model: Model, group: h5py.Group) -> tuple[Variables, Datasets]:
     variables = {
         f"layer {i}, weight {j}": (layer.name, variable)
         for i, layer in enumerate((layer for layer in model.layers if layer.weights), 1)
@@ -116,7 +113,7 @@ def _check_fit(variables: Variables, datasets: Datasets, problem: str) -> None:
         )
 
 
-def with_imagenet_rescaling(model: keras.Model) -> keras.Model:
+def with_imagenet_rescaling(model: Model) -> Model:
     """Return a model with the rescaling that EfficientNet's published weights need, or the model itself.
 
     The weights hold ImageNet's standard deviation where the Normalization layer takes a variance.

@@ -46,7 +46,6 @@ def compute_shards(
     writer: StoreWriter,
     plan: ExtractionPlan,
     conv_base: ConvBase,
-    *,
     batch_size: int,
     workers: int | None,
     callbacks: Callbacks,

@@ -54,15 +54,8 @@ class StoreFiller:
             if writer.adopt():
                 plan = plan_update(images, writer.current)
             if plan.rows_pending:
-                compute_shards(
-                    writer,
-                    plan,
-                    self._load(spec),
-                    batch_size=self.batch_size,
-                    workers=self.workers,
-                    callbacks=self.callbacks,
-                    counter=self.counter,
-                )
+                conv_base = self._load(spec)
+                compute_shards(writer, plan, conv_base, self.batch_size, self.workers, self.callbacks, self.counter)
             return writer.commit()
 
     def _plan_update(

@@ -6,19 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline import (
-    ConvBaseSpec,
-    HeadError,
-    StoreMismatch,
-    assemble_model,
-    export_model,
-    extract_features,
-    load_head,
-    make_head,
-    scan_images,
-    train_heads,
-)
-from pipeline.export.verify import verify_model
+from pipeline import ConvBaseSpec, extract_features, load_head, make_head, scan_images, train_heads
+from pipeline.errors import HeadError, StoreMismatch
+from pipeline.export import assemble_model, export_model, verify_model
 from pipeline.heads.keras_layers import head_layers, read_class_names, write_class_names
 from pipeline.images.decode import decode_image
 from tests.exporting import KERAS_HEADS, PARAMS, tiny_store

@@ -7,18 +7,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from pipeline import (
-    ConvBaseSpec,
-    HeadError,
-    StoreDamaged,
-    extract_features,
-    load_head,
-    make_head,
-    open_features,
-    scan_images,
-    train_heads,
-)
+from pipeline import ConvBaseSpec, extract_features, load_head, make_head, open_features, scan_images, train_heads
 from pipeline.cli.main import main
+from pipeline.errors import HeadError, StoreDamaged
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.heads import batches
 from pipeline.heads.saved_metrics import read_metrics
