@@ -7,9 +7,9 @@ base, flatten and the dense head in one `Sequential` that takes preprocessed ima
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.conv_base.keras_setup import import_keras, run_isolated
+from pipeline.conv_base.keras_setup import Model, import_keras, run_isolated
 from pipeline.conv_base.load import ConvBase
 from pipeline.defaults import FORMS
 from pipeline.errors import HeadError, StoreMismatch
@@ -20,13 +20,8 @@ from pipeline.heads.load_head import load_head
 from pipeline.store import FeatureStore
 from pipeline.training.best_head import choose_head
 
-if TYPE_CHECKING:
-    import keras
 
-
-def assemble_model(
-    store: FeatureStore, head: Any, *, form: str = "image", callbacks: Callbacks = SILENT
-) -> keras.Model:
+def assemble_model(store: FeatureStore, head: Any, *, form: str = "image", callbacks: Callbacks = SILENT) -> Model:
     """Put a store's conv base and a head trained on its features into one Keras model.
 
     Parameters
@@ -109,7 +104,7 @@ def find_head(store: FeatureStore, head: Any) -> Any:
     return head
 
 
-def _build_model(store: FeatureStore, conv_base: ConvBase, head: Any, form: str) -> keras.Model:
+def _build_model(store: FeatureStore, conv_base: ConvBase, head: Any, form: str) -> Model:
     from pipeline.heads.keras_layers import head_layers
 
     keras, spec, layers = import_keras(), conv_base.spec, head_layers(head, store.classes)
