@@ -68,6 +68,12 @@ def list_first_shard_only(cache: Path) -> None:
         replace(writer.current.manifest, shards=writer.current.manifest.shards[:1]).write(cache)
 
 
+@pytest.fixture
+def filled(photos, cache):
+    """The store below `cache`, filled with the features of `photos`."""
+    return extract_features(scan_images(photos), cache)
+
+
 def shards_of(cache: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((cache / "shards").iterdir())}
 
@@ -82,40 +88,35 @@ def test_every_image_gets_its_own_features(photos, cache):
     assert train[1].dtype == np.int32
 
 
-def test_a_second_run_loads_nothing(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_a_second_run_loads_nothing(photos, cache, filled):
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
     store = extract_features(scan_images(photos), cache)
     assert FakeConvBase.loads == 1 and len(store.members()) == 20
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
 
 
-def test_fault_15_added_images_only_are_computed(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_fault_15_added_images_only_are_computed(photos, cache, filled):
     photo_folder(photos, 15)
     store = extract_features(scan_images(photos), cache)
     assert FakeConvBase.seen == 30
     check_rows(store, photos)
 
 
-def test_fault_16_removed_images_leave_and_nothing_is_computed(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_fault_16_removed_images_leave_and_nothing_is_computed(photos, cache, filled):
     (photos / "cats" / "004.png").unlink()
     store = extract_features(scan_images(photos), cache)
     assert FakeConvBase.loads == 1 and len(store.members()) == 19
     check_rows(store, photos)
 
 
-def test_fault_17_an_edited_image_is_computed_again(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_fault_17_an_edited_image_is_computed_again(photos, cache, filled):
     (photos / "cats" / "004.png").write_bytes(photo(4242))
     store = extract_features(scan_images(photos), cache)
     assert FakeConvBase.seen == 21
     check_rows(store, photos)
 
 
-def test_fault_18_renamed_moved_and_relabelled_images_cost_no_forward_pass(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_fault_18_renamed_moved_and_relabelled_images_cost_no_forward_pass(photos, cache, filled):
     (photos / "cats" / "004.png").rename(photos / "cats" / "zzz.png")
     (photos / "cats" / "005.png").rename(photos / "dogs" / "aaa.png")
     store = extract_features(scan_images(photos), cache)
@@ -130,8 +131,7 @@ def test_fault_19_equal_images_cost_one_forward_pass_and_have_a_row_each(photos,
     check_rows(store, photos)
 
 
-def test_fault_20_a_renamed_class_updates_the_labels(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_fault_20_a_renamed_class_updates_the_labels(photos, cache, filled):
     (photos / "cats").rename(photos / "tigers")
     store = extract_features(scan_images(photos), cache)
     assert store.classes == ("dogs", "tigers") and FakeConvBase.loads == 1
@@ -193,8 +193,7 @@ def test_fault_01_02_an_interrupted_run_goes_on_and_ends_with_the_same_shards(ph
     check_rows(store, photos)
 
 
-def test_shards_that_were_written_but_not_listed_are_not_computed_again(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_shards_that_were_written_but_not_listed_are_not_computed_again(photos, cache, filled):
     list_first_shard_only(cache)
     FakeConvBase.seen = 0
     store = extract_features(scan_images(photos), cache)
@@ -202,8 +201,7 @@ def test_shards_that_were_written_but_not_listed_are_not_computed_again(photos, 
     check_rows(store, photos)
 
 
-def test_an_unlisted_shard_with_one_wrong_byte_is_computed_again(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_an_unlisted_shard_with_one_wrong_byte_is_computed_again(photos, cache, filled):
     whole = shards_of(cache)
     list_first_shard_only(cache)
     path = sorted((cache / "shards").iterdir())[1]
@@ -217,8 +215,7 @@ def test_an_unlisted_shard_with_one_wrong_byte_is_computed_again(photos, cache):
     assert FakeConvBase.seen == 8 and shards_of(cache) == whole
 
 
-def test_fault_09_a_missing_or_short_shard_is_computed_again(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_fault_09_a_missing_or_short_shard_is_computed_again(photos, cache, filled):
     whole = shards_of(cache)
     first, second, _ = sorted((cache / "shards").iterdir())
     first.unlink()
@@ -231,8 +228,7 @@ def test_fault_09_a_missing_or_short_shard_is_computed_again(photos, cache):
     check_rows(store, photos)
 
 
-def test_fault_09_a_flipped_bit_is_never_read_as_a_number(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_fault_09_a_flipped_bit_is_never_read_as_a_number(photos, cache, filled):
     path = sorted((cache / "shards").iterdir())[0]
     whole = path.read_bytes()
     for position in np.random.default_rng(0).integers(0, len(whole), 60):
@@ -243,8 +239,7 @@ def test_fault_09_a_flipped_bit_is_never_read_as_a_number(photos, cache):
             open_features(cache).load()
 
 
-def test_fault_10_swapped_shards_are_an_error(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_fault_10_swapped_shards_are_an_error(photos, cache, filled):
     first, second, _ = sorted((cache / "shards").iterdir())
     contents = first.read_bytes(), second.read_bytes()
     second.write_bytes(contents[0])
@@ -267,8 +262,7 @@ OTHER_SPECS = {
 
 
 @pytest.mark.parametrize("field", OTHER_SPECS)
-def test_fault_12_13_another_spec_is_an_error_that_names_the_field(photos, cache, field):
-    extract_features(scan_images(photos), cache)
+def test_fault_12_13_another_spec_is_an_error_that_names_the_field(photos, cache, field, filled):
     shards = shards_of(cache)
     changed = {"weights": "random"} if field == "weights_sha256" else {field: OTHER_SPECS[field]}
     with pytest.raises(StoreMismatch) as caught:
@@ -288,8 +282,7 @@ def test_fault_12_a_weights_file_that_changed_in_place_is_an_error(photos, cache
         extract_features(scan_images(photos), cache, spec)
 
 
-def test_rebuild_starts_over_with_the_new_spec(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_rebuild_starts_over_with_the_new_spec(photos, cache, filled):
     store = extract_features(scan_images(photos), cache, replace(SPEC, weights="random"), rebuild=True)
     assert store.random_weights and FakeConvBase.seen == 40
     check_rows(store, photos)
@@ -334,8 +327,7 @@ def test_auto_precision_is_chosen_once(photos, cache):
     assert extract_features(scan_images(photos), cache).spec.precision == "bfloat16"
 
 
-def test_fault_14_another_store_format_is_an_error(photos, cache, monkeypatch):
-    extract_features(scan_images(photos), cache)
+def test_fault_14_another_store_format_is_an_error(photos, cache, monkeypatch, filled):
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.store.manifest.FORMAT", 2)
         with pytest.raises(StoreError, match="store format 1, this version reads 2"):
@@ -359,8 +351,7 @@ def test_a_run_that_fails_before_anything_is_computed_leaves_no_directory(photos
     assert cache.is_dir()  # it was the user's
 
 
-def test_a_store_without_its_manifest_is_rebuilt_beside_files_of_other_verbs(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_a_store_without_its_manifest_is_rebuilt_beside_files_of_other_verbs(photos, cache, filled):
     (cache / "manifest.json").unlink()
     for name in ("duplicates.json", "report.html"):
         (cache / name).write_text("")
@@ -384,8 +375,7 @@ def test_a_directory_with_other_files_is_an_error(photos, tmp_path):
         extract_features(scan_images(photos), photos)
 
 
-def test_fault_07_a_second_writer_stops_and_names_the_first(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_fault_07_a_second_writer_stops_and_names_the_first(photos, cache, filled):
     photo_folder(photos, 12)
     with open_for_writing(cache), pytest.raises(StoreBusy, match=f"process {os.getpid()}"):
         extract_features(scan_images(photos), cache)
@@ -432,8 +422,7 @@ def test_an_image_that_changes_while_the_run_reads_it_is_left_out_and_tried_agai
     check_rows(store, photos)
 
 
-def test_a_moved_store_means_the_same(photos, cache, tmp_path):
-    extract_features(scan_images(photos), cache)
+def test_a_moved_store_means_the_same(photos, cache, tmp_path, filled):
     cache.rename(tmp_path / "elsewhere")
     check_rows(open_features(tmp_path / "elsewhere"), photos)
 
@@ -482,8 +471,7 @@ def test_a_file_too_large_to_be_an_image_is_not_read_into_memory(photos, cache, 
     assert [(bad.id, bad.status) for bad in store.bad] == [("cats/huge.png", Status.TOO_LARGE)]
 
 
-def test_a_rebuild_that_cannot_begin_leaves_the_store_as_it_was(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_a_rebuild_that_cannot_begin_leaves_the_store_as_it_was(photos, cache, filled):
     whole = shards_of(cache)
     with pytest.raises(SpecError):
         extract_features(scan_images(photos), cache, replace(SPEC, cut="nowhere"), rebuild=True)
@@ -593,8 +581,7 @@ def test_a_shard_that_a_killed_run_left_has_the_versions_of_that_run(photos, cac
     assert versions_of_shards(extract_features(scan_images(photos), cache)) == ["1.0", "1.0", "2.0"]
 
 
-def test_a_manifest_from_before_shards_had_versions_is_read(photos, cache):
-    extract_features(scan_images(photos), cache)
+def test_a_manifest_from_before_shards_had_versions_is_read(photos, cache, filled):
     document = read_json(cache / "manifest.json")
     del document["later_makers"]
     for shard in document["shards"]:
