@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
+from pipeline.conv_base.fingerprint import hash_identity
 from pipeline.errors import SpecError
-from pipeline.files.durable import canonical_json, sha256_of
+from pipeline.files.durable import canonical_json
 from pipeline.images.augment import View
 from pipeline.images.resize import RESIZES
 
 FORMAT = 1  # raised when the same spec gives other features than before
 WEIGHTS_WORDS = ("imagenet", "random")  # any other value is the path of a file
-
-
-class Difference(NamedTuple):
-    """A field in which two specs differ."""
-
-    field: str
-    stored: object
-    asked: object
-
-    def __str__(self) -> str:
-        return f"{self.field}: {_shorten(self.stored)} in the store, {_shorten(self.asked)} asked for"
 
 
 def _setting(default: Any, help: str, **metadata: Any) -> Any:
@@ -169,33 +159,4 @@ class ConvBaseSpec:
         """The sha256 of `identity`, 64 hexadecimal digits; the spec must be resolved."""
         if not self.is_resolved:
             raise SpecError("this spec has no fingerprint: load its conv base first, which fills in what is unknown")
-        return sha256_of(canonical_json(self.identity()).encode())
-
-
-def compare(stored: Mapping[str, Any], asked: Mapping[str, Any], *, settled: bool = True) -> list[Difference]:
-    """Return the fields in which two values of `ConvBaseSpec.identity` differ.
-
-    The settings of two views are compared one by one, under names such as `view.seed`. If not `settled`, None
-    in `asked` means that a value is not known yet, and such fields are not compared. Neither is `cut` then,
-    since only the loaded conv base shows whether a layer is the last one.
-    """
-    if stored.get("view") and asked.get("view"):
-        stored, asked = _flatten_view(stored), _flatten_view(asked)
-    unknown = set() if settled else {"cut", *(name for name in {**asked, **stored} if asked.get(name) is None)}
-    fields = [name for name in {**asked, **stored} if name == "view" or name not in unknown]
-    missing = object()
-    return [
-        Difference(name, stored.get(name), asked.get(name))
-        for name in fields
-        if stored.get(name, missing) != asked.get(name, missing)
-    ]
-
-
-def _flatten_view(identity: Mapping[str, Any]) -> dict[str, Any]:
-    settings = {f"view.{name}": value for name, value in identity["view"].items()}
-    return {**{name: value for name, value in identity.items() if name != "view"}, **settings}
-
-
-def _shorten(value: object) -> str:
-    text = "nothing" if value is None else str(value)
-    return f"{text[:12]}…" if len(text) == 64 else text
+        return hash_identity(self.identity())

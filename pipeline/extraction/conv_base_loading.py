@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.conv_base import load
-from pipeline.conv_base.spec import ConvBaseSpec, compare
+from pipeline.conv_base.fingerprint import compare
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.decode_ahead import decode_ahead, list_tasks
 from pipeline.extraction.plan import ExtractionPlan

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.conv_base.fingerprint import compare
 from pipeline.conv_base.load import ConvBase
-from pipeline.conv_base.spec import ConvBaseSpec, compare
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.compute_shards import ImageCounter, check_free_space, compute_shards, library_versions
 from pipeline.extraction.conv_base_loading import MAX_ERROR, load_with_callbacks, measure_precision_error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.conv_base.fingerprint import Difference, compare
 from pipeline.conv_base.keras_applications import normalise_name
-from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec, Difference, compare
+from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
 from pipeline.errors import StoreMismatch
 from pipeline.files.durable import sha256_of_file
 from pipeline.store import Manifest

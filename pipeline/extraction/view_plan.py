@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.conv_base.spec import compare
+from pipeline.conv_base.fingerprint import compare
 from pipeline.errors import StoreDamaged, StoreError
 from pipeline.extraction.spec_check import check_same_spec
 from pipeline.images.augment import Augmentation, View

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.conv_base.fingerprint import hash_identity
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, StoreDamaged, StoreError
-from pipeline.files.durable import canonical_json, read_json, sha256_of, write_json
+from pipeline.files.durable import read_json, write_json
 from pipeline.images.augment import View
 from pipeline.store.file_names import INDEX, MANIFEST
 
@@ -125,7 +126,7 @@ def _from_document(document: dict[str, Any]) -> Manifest:
         ShardEntry(**{**shard, "bad": tuple(BadRow(*row) for row in shard["bad"])}) for shard in document["shards"]
     )
     manifest = Manifest(**document)
-    if sha256_of(canonical_json(manifest.spec).encode()) != manifest.fingerprint:
+    if hash_identity(manifest.spec) != manifest.fingerprint:
         raise ValueError("its fingerprint is not that of its spec")
     if not INDEX.fullmatch(manifest.index):
         raise ValueError(f"{manifest.index!r} is no index")

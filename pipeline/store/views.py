@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.conv_base.spec import compare
+from pipeline.conv_base.fingerprint import compare
 from pipeline.errors import StoreDamaged, StoreError, StoreMismatch
 from pipeline.files.durable import TEMPORARY, sync_directory, temporary_path
 from pipeline.files.lock import lock_directory

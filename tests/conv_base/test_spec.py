@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from pipeline import ConvBaseSpec, SpecError
-from pipeline.conv_base.spec import compare
+from pipeline.conv_base.fingerprint import compare
 from pipeline.images.augment import Augmentation, View
 
 RESOLVED = ConvBaseSpec(
