@@ -63,6 +63,13 @@ def test_every_room_is_in_the_table():
     assert {room_of(path) for path in FILES} == {*ROOMS, *TOP}
 
 
+def test_every_file_that_the_architecture_guide_names_exists():
+    named = re.findall(r"`(\w+(?:/\w+)+\.py)`", (ROOT / "docs/architecture.md").read_text())
+    assert len(named) > 20 and not [
+        name for name in named if not (PACKAGE / name).is_file() and not (ROOT / name).is_file()
+    ]
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_room_imports_only_from_rooms_above_it(path):
     assert room_of(path) in TOP or not upward_imports(path)

@@ -290,13 +290,13 @@ class TestTitle:
         return store_facts.report_title(extract_features(scan_images(source), cache, ConvBaseSpec(size=8)))
 
     def test_it_is_the_folder_of_the_photos_also_if_a_csv_file_elsewhere_lists_them(self, tmp_path, fake_conv_base):
-        photo_folder(tmp_path / "work" / "photos", 5, ("cats", "dogs"))
-        assert self.title_of(tmp_path / "work" / "photos", tmp_path / "cache") == "photos"
+        photo_folder(tmp_path / "project" / "photos", 5, ("cats", "dogs"))
+        assert self.title_of(tmp_path / "project" / "photos", tmp_path / "cache") == "photos"
         lines = [f"photos/{name}/{i:03d}.png,{name}" for name in ("cats", "dogs") for i in range(5)]
-        (tmp_path / "work" / "list.csv").write_text("\n".join(["path,label", *lines]))
-        assert self.title_of(tmp_path / "work" / "list.csv", tmp_path / "cache") == "photos"
+        (tmp_path / "project" / "list.csv").write_text("\n".join(["path,label", *lines]))
+        assert self.title_of(tmp_path / "project" / "list.csv", tmp_path / "cache") == "photos"
         (tmp_path / "lists").mkdir()
-        lines = [f"../work/{line}" for line in lines]
+        lines = [f"../project/{line}" for line in lines]
         (tmp_path / "lists" / "list.csv").write_text("\n".join(["path,label", *lines]))
         assert self.title_of(tmp_path / "lists" / "list.csv", tmp_path / "cache") == "photos"
 
