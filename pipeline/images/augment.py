@@ -115,18 +115,11 @@ class View:
 
 
 def augment(pixels: np.ndarray, content: bytes, view: View) -> np.ndarray:
-    """Return the augmented copy of an image.
+    """Return the augmented copy of an image; both are (height, width, 3), float32, RGB in 0..255.
 
-    Rotation, shift, shear and zoom are one affine map about the centre and one bilinear interpolation,
-    as in `apply_affine_transform` of `keras.preprocessing.image`; beyond the edge the nearest pixel is
-    repeated. Most of the time is spent without the interpreter's lock.
-
-    Parameters
-    ----------
-    pixels : ndarray of shape (height, width, 3), float32
-        RGB in 0..255, as in the copy.
-    content : bytes
-        The sha256 of the image's file.
+    `content` is the sha256 of the image's file. Rotation, shift, shear and zoom are one affine map about the centre
+    and one bilinear interpolation, as in `apply_affine_transform` of `keras.preprocessing.image`; beyond the edge the
+    nearest pixel is repeated. Most of the time is spent without the interpreter's lock.
     """
     from scipy.ndimage import affine_transform
 
@@ -154,7 +147,6 @@ def affine_map(
     The point is `matrix @ pixel + offset`, with shapes (2, 2) and (2,). `numbers` has a number in [-1, 1)
     for each name in `DRAWN`; it is multiplied with its range.
     """
-    height, width = size
     angle = math.radians(numbers["rotation"] * ranges.rotation)
     slant = math.radians(numbers["shear"] * ranges.shear)
     rotation = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
@@ -162,8 +154,8 @@ def affine_map(
     zoom = np.diag([1 + numbers["zoom_height"] * ranges.zoom, 1 + numbers["zoom_width"] * ranges.zoom])
     shift = numbers["height_shift"] * ranges.height_shift, numbers["width_shift"] * ranges.width_shift
     matrix = rotation @ shear @ zoom
-    centre = np.array([(height - 1) / 2, (width - 1) / 2])
-    return matrix, centre + rotation @ (np.array(shift) * (height, width)) - matrix @ centre
+    centre = (np.array(size) - 1) / 2
+    return matrix, centre + rotation @ (np.array(shift) * size) - matrix @ centre
 
 
 DRAWN = (

@@ -50,8 +50,7 @@ _READERS: dict[str | None, type[ImageFile]] = {
     reader.format: reader
     for reader in (JpegImageFile, PngImageFile, GifImageFile, BmpImageFile, WebPImageFile, TiffImageFile, PpmImageFile)
 }
-# Pillow's other codecs are Python loops: an untrusted file could make them hold the interpreter's
-# lock for any time.
+# Pillow's other codecs are Python loops: an untrusted file could make them hold the interpreter's lock for any time.
 _CODECS = frozenset({"jpeg", "zip", "gif", "raw", "libtiff"})
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I;16B"})
 
@@ -59,8 +58,7 @@ _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "
 class DecodeError(PipelineError):
     """An image file cannot be decoded; the text is the reason in plain words, without the path.
 
-    The traceback of this error keeps the decoder's memory alive: store `status` and the text, not
-    the error itself.
+    Its traceback keeps the decoder's memory alive: store `status` and the text, not the error itself.
     """
 
     def __init__(self, status: Status, reason: str):
@@ -69,30 +67,15 @@ class DecodeError(PipelineError):
 
 
 def decode_image(data: bytes, size: Size, resize: str = "bilinear") -> np.ndarray:
-    """Decode an image file and stretch it to `size`, by the rules of this module.
+    """Decode an image file and stretch it to `size`; return RGB in 0..255, (height, width, 3), float32.
 
-    Several threads may call this function at the same time. Besides the result and a few copies of
-    `data` it takes less than 200 MiB, whatever size the header claims; compressed texts in an
-    untrusted PNG can add Pillow's own limit for them, 64 Mi characters.
+    `size` is the height and width of the result, or a function that returns them given height and width of the
+    upright image. `resize` says how the image is resampled where it shrinks; see `stretch`. A DecodeError says that
+    the data are damaged, are no image, are of a kind that Pillow would decode wrongly, or are too large.
 
-    Parameters
-    ----------
-    size : (int, int) or callable
-        Height and width of the result in pixels, or a function that returns them given height and
-        width of the upright image.
-    resize : {"bilinear", "antialias"}
-        How the image is resampled where it shrinks; see `stretch`.
-
-    Returns
-    -------
-    ndarray of shape (height, width, 3), float32
-        RGB in 0..255.
-
-    Raises
-    ------
-    DecodeError
-        The data are damaged, are no image, are of a kind that Pillow would decode wrongly, or are too
-        large.
+    Several threads may call this function at the same time. Besides the result and a few copies of `data` it takes
+    less than 200 MiB, whatever size the header claims; compressed texts in an untrusted PNG can add Pillow's own
+    limit for them, 64 Mi characters.
     """
     if resize not in RESIZES:
         raise SpecError(f"resize {resize!r} is not one of {', '.join(RESIZES)}")

@@ -8,22 +8,14 @@ import numpy as np
 
 RESIZES = ("bilinear", "antialias")
 BLOCK_PIXELS = 200_000  # pixels read and resized at a time; most photos are one block
+ReadRows = Callable[[int, int], np.ndarray]  # returns rows top to bottom - 1 of the source, (rows, width, 3)
 
 
-def stretch(
-    read: Callable[[int, int], np.ndarray], source: tuple[int, int], size: tuple[int, int], *, antialias: bool
-) -> np.ndarray:
+def stretch(read: ReadRows, source: tuple[int, int], size: tuple[int, int], *, antialias: bool) -> np.ndarray:
     """Resize an image to (*size, 3), float32, with the values of `tf.image.resize` with method bilinear.
 
-    Parameters
-    ----------
-    read : callable
-        `read(top, bottom)` returns rows top to bottom - 1 of the source, ndarray of shape
-        (rows, width, 3); it is called for about `BLOCK_PIXELS` pixels at a time.
-    source, size : (int, int)
-        Height and width of the source and of the result in pixels.
-    antialias : bool
-        Whether every pixel of a source that shrinks has a weight, instead of two pixels per axis.
+    `source` and `size` are height and width of the source and of the result. `read` is called for about `BLOCK_PIXELS`
+    pixels at a time. With `antialias`, every pixel of a source that shrinks has a weight, instead of two per axis.
     """
     height, width = size
     first_rows, row_weights = _taps(source[0], height, antialias)
@@ -69,9 +61,7 @@ def _parts(first: np.ndarray, taps: int, max_rows: int) -> Iterator[slice]:
         start = stop
 
 
-def _stretched_rows(
-    read: Callable[[int, int], np.ndarray], width: int, first: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
+def _stretched_rows(read: ReadRows, width: int, first: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return some rows of the result, not yet resized along the width: (rows, width * 3)."""
     max_rows, stop = max(1, BLOCK_PIXELS // width), int(first[-1]) + len(weights)
     total = np.zeros((len(first), width * 3), np.float32)

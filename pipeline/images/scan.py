@@ -98,22 +98,20 @@ def _table(
 ) -> ImageTable:
     classes = tuple(sorted({str(entry.label) for entry in entries}))
     class_index = {name: index for index, name in enumerate(classes)}
-    group_index = {name: index for index, name in enumerate(sorted({e.group for e in entries if e.group}))}
+    groups, given = [entry.group for entry in entries], [entry.split for entry in entries]
+    group_index = {name: index for index, name in enumerate(sorted({group for group in groups if group}))}
     # The id of a file that cannot be read takes the place of its content, so that it has a split.
     keys = [hash or entry.id.encode(errors="surrogateescape") for entry, hash in zip(entries, hashes, strict=True)]
-    split_codes = assign_splits(
-        keys, [entry.group for entry in entries], [entry.split for entry in entries], validation=validation, test=test
-    )
     return ImageTable(
         root=root.absolute(),
         ids=[entry.id for entry in entries],
         labels=np.array([class_index[str(entry.label)] for entry in entries], np.int32),
-        split_codes=split_codes,
+        split_codes=assign_splits(keys, groups, given, validation, test),
         classes=classes,
         sizes=np.array([entry.size for entry in entries], np.int64),
         mtimes=np.array([entry.mtime for entry in entries], np.int64),
         contents=np.frombuffer(b"".join(hash or bytes(32) for hash in hashes), np.uint8).reshape(-1, 32),
         readable=np.array([bool(hash) for hash in hashes], bool),
-        groups=np.array([group_index.get(entry.group or "", NO_GROUP) for entry in entries], np.int32),
+        groups=np.array([group_index.get(group or "", NO_GROUP) for group in groups], np.int32),
         skipped=skipped,
     )

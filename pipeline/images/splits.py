@@ -12,28 +12,15 @@ from pipeline.images.table import SPLITS
 
 
 def assign_splits(
-    contents: Sequence[bytes],
-    groups: Sequence[str | None],
-    given: Sequence[str | None],
-    *,
-    validation: float,
-    test: float,
+    contents: Sequence[bytes], groups: Sequence[str | None], given: Sequence[str | None], validation: float, test: float
 ) -> np.ndarray:
     """Assign a split to each image; return indices into `SPLITS`, ndarray of shape (n,), int8.
 
     The split of an image is given, or drawn from a hash of its content, the same share of every class
     on average. So adding other images never changes it. Images with the same content or group share a
     hash; if the split of one of them is given, the others get the same split. Where all splits are given
-    but no image is in validation (or test), images for it are drawn from train.
-
-    Parameters
-    ----------
-    contents : sequence of n bytes
-        The sha256 of each image.
-    groups, given : sequence of n str or None
-        The group of each image, and the split that folders or a CSV file give.
-    validation, test : float
-        Fractions of the images to draw.
+    but no image is in validation (or test), images for it are drawn from train. `contents` are the sha256 of
+    the images, `given` the splits that folders or a CSV file give, `validation` and `test` fractions of the images.
     """
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise ImagesError(f"validation {validation} and test {test} must be fractions that leave some images to train")

@@ -51,6 +51,8 @@ class FeatureStore:
         Bytes of one row of features, as stored.
     fingerprint : str
         The fingerprint of the spec that the features were made with.
+    heads_directory, finetuning_directory : Path
+        Where saved heads are, and the state from which an interrupted fine-tuning continues.
     """
 
     def __init__(self, directory: Path, manifest: Manifest, index: Index):
@@ -60,6 +62,7 @@ class FeatureStore:
         self.feature_shape, self.dtype = manifest.feature_shape, manifest.dtype
         self.bytes_per_row = math.prod(manifest.feature_shape) * manifest.dtype.itemsize
         self.fingerprint = manifest.fingerprint
+        self.heads_directory, self.finetuning_directory = directory / HEADS, directory / FINETUNING
 
     def __repr__(self) -> str:
         return f"<FeatureStore {self.directory}: {len(self.images)} images, features {self.feature_shape}>"
@@ -68,16 +71,6 @@ class FeatureStore:
     def spec(self) -> ConvBaseSpec:
         """The resolved spec that the features were made with."""
         return self.manifest.conv_base_spec
-
-    @property
-    def heads_directory(self) -> Path:
-        """The directory of the saved heads."""
-        return self.directory / HEADS
-
-    @property
-    def finetuning_directory(self) -> Path:
-        """The directory of the state from which an interrupted fine-tuning continues."""
-        return self.directory / FINETUNING
 
     @property
     def random_weights(self) -> bool:

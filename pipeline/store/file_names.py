@@ -44,8 +44,3 @@ def shard_name(start: int, stop: int) -> str:
 def view_directory(directory: Path, number: int) -> Path:
     """Return the directory of an augmented view of a store."""
     return directory / VIEWS / f"{number:03d}"
-
-
-def belongs_to_store(name: str) -> bool:
-    """Whether a file or folder of this name in a store's directory is the store's own; hidden ones are not judged."""
-    return name in NAMES or name.startswith((".", "index-"))

@@ -29,17 +29,14 @@ class BadRow(NamedTuple):
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A finished shard: rows `start` to `stop`, size and sha256 of its file, its bad rows, its maker.
-
-    `maker` is 0 for the manifest's `made_with`, and i for the i-th of its `later_makers`, counted from 1.
-    """
+    """A finished shard: rows `start` to `stop`, size and sha256 of its file, its bad rows, its maker."""
 
     start: int
     stop: int
     bytes: int
     sha256: str
     bad: tuple[BadRow, ...] = ()
-    maker: int = 0
+    maker: int = 0  # 0 for the manifest's `made_with`, i for the i-th of its `later_makers`, counted from 1
 
 
 @dataclass(frozen=True)
@@ -71,10 +68,6 @@ class Manifest:
     def makers(self) -> tuple[Mapping[str, Any], ...]:
         """Library versions and machine of every run that computed features, the latest last."""
         return self.made_with, *self.later_makers
-
-    def maker_of(self, entry: ShardEntry) -> Mapping[str, Any]:
-        """Return the library versions and the machine that made a shard."""
-        return self.makers[entry.maker]
 
     @property
     def conv_base_spec(self) -> ConvBaseSpec:

@@ -15,7 +15,6 @@ class FeatureRows:
     """Rows of one or several stores that need not fit into memory: `rows[10:20]` reads ten of them.
 
     Shards are memory-mapped, and the sha256 of each is checked when a row of it is first read.
-
     `parts` are the rows of each store, ndarray of shape (n,), int64; all stores have the same shape of
     rows and the same dtype. The array has the shape (all n, *feature_shape) and the dtype of the stores.
     """

@@ -63,9 +63,7 @@ def build_shard(content: ShardContent, fingerprint: str, compression: str | None
     """Return the bytes of a shard's file."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["start"], file.attrs["stop"] = content.start, content.stop
-        file.attrs["fingerprint"] = fingerprint
+        file.attrs.update(format=FORMAT, start=content.start, stop=content.stop, fingerprint=fingerprint)
         chunks = (1, *content.features.shape[1:]) if compression else None
         file.create_dataset("features", data=content.features, chunks=chunks, compression=compression)
         file.create_dataset("status", data=content.status)

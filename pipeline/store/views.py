@@ -72,19 +72,11 @@ def open_view(store: FeatureStore, number: int) -> FeatureStore:
 
 
 def stack_views(store: FeatureStore, split: str, count: int) -> tuple[FeatureRows, np.ndarray, np.ndarray]:
-    """Return features, labels and groups of a split in several views: a row for each image and view.
+    """Return features, labels (m,) and groups (m,) of a split in `count` views, view 0 among them.
 
-    `count` is the number of views, view 0 among them.
-
-    Returns
-    -------
-    X : FeatureRows of shape (m, *feature_shape)
-        View 0 of every image with features, in the order of `store.load(split)`, then view 1, and so
-        on. Images whose features are not finite in a view are left out of this view.
-    y : ndarray of shape (m,), int32
-        Labels.
-    groups : ndarray of shape (m,), int64
-        The same number for rows of the same image, and of images of equal content.
+    Rows are view 0 of every image with features, in the order of `store.load(split)`, then view 1, and so on. Images
+    whose features are not finite in a view are left out of this view. Rows of the same image, and of images of equal
+    content, have the same group.
     """
     if (stored := count_views(store.directory)) < count:
         raise StoreError(f"{store.directory} has {stored} of {count} views; run `features` with --views {count}")

@@ -19,7 +19,7 @@ from pipeline.files.durable import make_directory, remove_temporaries, sha256_of
 from pipeline.files.lock import HOLDER, LOCK, lock_directory
 from pipeline.images.status import Status
 from pipeline.store.feature_store import FeatureStore
-from pipeline.store.file_names import MANIFEST, QUARANTINE, SHARDS, belongs_to_store, index_name, shard_name
+from pipeline.store.file_names import MANIFEST, NAMES, QUARANTINE, SHARDS, index_name, shard_name
 from pipeline.store.index import Index
 from pipeline.store.manifest import BadRow, Manifest, ShardEntry
 from pipeline.store.open_store import open_features
@@ -58,8 +58,8 @@ def open_for_writing(directory: Path, *, rebuild: bool = False) -> Iterator[Stor
 def _check_is_store_or_empty(directory: Path) -> None:
     """Check, before a lock file is made, that a directory is a store or holds nothing that is not a store's."""
     if directory.is_dir() and not (directory / MANIFEST).exists():
-        foreign = sorted(path.name for path in directory.iterdir() if not belongs_to_store(path.name))
-        if foreign:
+        names = {path.name for path in directory.iterdir()} - NAMES
+        if foreign := sorted(name for name in names if not name.startswith((".", "index-"))):
             raise StoreError(
                 f"{directory} holds {foreign[0]} and no store; give a directory that is empty or does not exist"
             )

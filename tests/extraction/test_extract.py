@@ -556,7 +556,7 @@ def with_library_versions(monkeypatch, number: str) -> None:
 
 
 def versions_of_shards(store) -> list[str]:
-    return [store.manifest.maker_of(shard)["keras"] for shard in store.manifest.shards]
+    return [store.manifest.makers[shard.maker]["keras"] for shard in store.manifest.shards]
 
 
 def test_each_shard_has_the_versions_that_made_it(photos, cache, monkeypatch):
@@ -588,4 +588,4 @@ def test_a_manifest_from_before_shards_had_versions_is_read(photos, cache, fille
         del shard["maker"]
     write_json(cache / "manifest.json", document)
     manifest = open_features(cache).manifest
-    assert [manifest.maker_of(shard) for shard in manifest.shards] == [manifest.made_with] * 3
+    assert [manifest.makers[shard.maker] for shard in manifest.shards] == [manifest.made_with] * 3

@@ -464,4 +464,5 @@ def test_a_repaired_shard_has_the_versions_of_the_repair(cache, monkeypatch):
     monkeypatch.setattr("importlib.metadata.version", lambda package: "99.0")
     repair_store(cache)
     manifest = read_manifest(cache)
-    assert [manifest.maker_of(shard)["keras"] for shard in manifest.shards] == [first["keras"], "99.0", first["keras"]]
+    versions = [manifest.makers[shard.maker]["keras"] for shard in manifest.shards]
+    assert versions == [first["keras"], "99.0", first["keras"]]
