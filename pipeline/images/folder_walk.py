@@ -28,10 +28,9 @@ class Entry:
 
 
 class FolderWalk:
-    """List the folders and files below a root folder; `skipped` collects what is neither.
+    """List the folders and files below a root folder, by paths relative to it; `skipped` collects what is neither.
 
-    All paths are relative to the root. A link to a folder outside it is followed once; a link to a
-    folder inside is never followed.
+    A link to a folder outside the root is followed once; a link to a folder inside is never followed.
     """
 
     def __init__(self, root: Path):

@@ -37,10 +37,7 @@ def foreign_format(data: bytes) -> str:
 
 
 def may_be_image(path: Path, data: bytes) -> bool:
-    """Return whether a file counts as an image, by its first bytes or by its name.
-
-    A file that is named like an image and is none counts, so that it is reported as a bad image.
-    """
+    """Return whether a file is an image, or is named like one: such a file is reported as a bad image."""
     return image_format(data) is not None or path.suffix.lower() in IMAGE_SUFFIXES
 
 

@@ -16,24 +16,22 @@ from pipeline.files.durable import make_directory, temporary_path
 SIDE = 32  # pixels; each of the 8x8 pixels is repeated 4x4 times
 
 
-def write_sample(directory: str | Path) -> int:
-    """Write the digits as PNG files, `directory/0/0000.png` and so on, and return their number.
+def write_sample(directory: str | Path) -> None:
+    """Write the digits as PNG files, `directory/0/0000.png` and so on, unless the folder exists.
 
-    The folder gets its name when it is complete; an existing one is not changed.
+    The folder gets its name when it is complete.
     """
     from PIL import Image
     from sklearn.datasets import load_digits
 
     directory = Path(directory)
-    digits = load_digits()
     if directory.exists():
-        return len(digits.target)
+        return
     make_directory(directory.parent)
-    temporary = temporary_path(directory)
+    digits, temporary = load_digits(), temporary_path(directory)
     grey = (digits.images * (255 / 16)).round().astype(np.uint8).repeat(SIDE // 8, axis=1).repeat(SIDE // 8, axis=2)
     for i, (image, label) in enumerate(zip(grey, digits.target, strict=True)):
         folder = temporary / str(label)
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{i:04d}.png")
     os.replace(temporary, directory)
-    return len(digits.target)

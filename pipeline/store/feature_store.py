@@ -35,8 +35,7 @@ class FeatureStore:
     ----------
     directory : Path
         The directory of the store.
-    manifest : Manifest
-    index : Index
+    manifest, index : Manifest, Index
     shards : ShardReader
         Opens the files of the features.
     images : ImageTable

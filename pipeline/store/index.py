@@ -49,19 +49,15 @@ class Index:
 
 
 def read_index(data: bytes, root: Path, source: Path) -> Index:
-    """Read an index from the bytes of `Index.to_bytes`, which are not trusted: a sha256 does not tell who wrote them.
-
-    `root` is the folder that ids are relative to, `source` the file that messages name.
-    """
+    """Read an index from the bytes of `Index.to_bytes`, which are not trusted; messages name the file `source`."""
     try:
         check_hdf5_structure(io.BytesIO(data))
         with h5py.File(io.BytesIO(data), "r") as file:
             index = _read(file, root)
-        problem = "" if _is_consistent(index) else "its columns do not fit one another"
+        if not _is_consistent(index):
+            raise ValueError("its columns do not fit one another")
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        problem = str(error)
-    if problem:
-        raise StoreDamaged(f"{source} is not the index of a store ({problem}); {REMEDY}")
+        raise StoreDamaged(f"{source} is not the index of a store ({error}); {REMEDY}") from None
     return index
 
 

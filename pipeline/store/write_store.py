@@ -34,10 +34,9 @@ MAX_SHARE = 0.02  # fraction of the time of a run that is spent on writing the m
 def open_for_writing(directory: Path, *, rebuild: bool = False) -> Iterator[StoreWriter]:
     """Lock a store, remove what a killed writer left, and yield the store's writer.
 
-    When the block ends, also by an error, the manifest lists every shard that was written. After an
-    error before anything was written, neither a new directory nor a lock file is left. With `rebuild`,
-    the present manifest, index and shards, in whatever state, are deleted when a new plan begins. Heads
-    stay; their fingerprint tells that they are of other features.
+    When the block ends, also by an error, the manifest lists every shard that was written. After an error before
+    anything was written, neither a new directory nor a lock file is left. With `rebuild`, the present manifest, index
+    and shards, in whatever state, are deleted when a new plan begins. Heads stay; their fingerprint differs.
     """
     _check_is_store_or_empty(directory)
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
@@ -83,10 +82,9 @@ def _removed_if_unused(directory: Path, made: Sequence[Path]) -> Iterator[None]:
 class StoreWriter:
     """Writes the shards and the manifest of a store; made by `open_for_writing`.
 
-    A shard is on disk when `put_shard` returns. The manifest, which grows with the number of shards,
-    is written in intervals: at most every `MIN_SECONDS`, and for no more than `MAX_SHARE` of the
-    time. Readers see the shards that the manifest lists. The next writer lists those that a killed
-    one could not; see `adopt`. `store` is the store as the manifest on disk describes it, if there is one.
+    A shard is on disk when `put_shard` returns. The manifest grows with the number of shards, so it is written at most
+    every `MIN_SECONDS` and for no more than `MAX_SHARE` of the time. Readers see the shards that it lists; the next
+    writer lists those that a killed one could not. `store` is what the manifest on disk describes, if there is one.
     """
 
     def __init__(self, directory: Path, *, rebuild: bool = False):
