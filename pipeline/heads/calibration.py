@@ -23,10 +23,7 @@ class CalibratedHead(PipelineHead):
     calibration of modern neural networks", 2017), so that the class with the largest score is always
     the most probable one. scikit-learn's `CalibratedClassifierCV` fits it: it minimises the log loss
     of the scores that training rows get in cross-validation from classifiers trained without them.
-    The classifier itself is then fitted on all training rows. A `class_weight` counts in the
-    classifier, not in the log loss.
-
-    The step `classify` of `pipeline_` is that `CalibratedClassifierCV`.
+    A `class_weight` counts in the classifier, not in the log loss.
     """
 
     @property

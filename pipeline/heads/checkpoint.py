@@ -44,9 +44,8 @@ def write_checkpoint(path: Path, loop: EpochLoop, identity: str) -> None:
 def read_checkpoint(path: Path, loop: EpochLoop, identity: str, epochs: int) -> bool:
     """Put a training into the state of `write_checkpoint`, or into that after `epochs` epochs.
 
-    The whole file is read before anything is changed: unless this returns True, `loop` is as before.
-    It returns False where there is no file, or one of another training. A ValueError says that the file
-    is damaged, or that it is beyond `epochs` and its best weights are of a later epoch.
+    Return False where there is no file, or one of another training. A ValueError says that the file is damaged, or
+    that its best weights are of an epoch after `epochs`. In both cases `loop` is as before.
     """
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -1,8 +1,7 @@
 """A Keras network with its loss and optimiser, compiled so that one call makes many training steps.
 
-`keras.Model.fit` returns to Python for each batch, takes float32 rows, and runs Adam as about ten
-operations per weight. Here one compiled call makes many steps on rows in their stored dtype, and
-each batch becomes float32 inside it. Batches, losses and steps are those of `fit`.
+`keras.Model.fit` returns to Python for each batch and takes float32 rows. Here one compiled call makes many steps on
+rows in their stored dtype. Batches, losses and steps are those of `fit`.
 """
 
 from __future__ import annotations
@@ -24,9 +23,7 @@ class CompiledNetwork:
     computes its outputs; it is the model itself if not given.
     """
 
-    def __init__(
-        self, model: Any, learning_rate: float, batch_size: int, forward: Callable[..., tf.Tensor] | None = None
-    ):
+    def __init__(self, model: Any, learning_rate: float, batch_size: int, forward: Callable[..., Any] | None = None):
         self.model, self.batch_size, self.forward = model, batch_size, forward or model
         self.adam = Adam(model.trainable_weights, learning_rate)
         self.row_shape = model.input_shape[1:]

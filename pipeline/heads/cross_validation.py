@@ -23,9 +23,8 @@ class Choice(NamedTuple):
 def one_core_per_thread() -> Iterator[None]:
     """Let joblib use threads, and numeric libraries one core in each of them.
 
-    Classifiers spend their time in compiled code without the interpreter's lock: threads are as fast
-    as processes, start at once, and need no copy of the features. Numeric libraries with threads of
-    their own in each would wait for cores: ten times slower on a busy machine.
+    Classifiers run compiled code without the interpreter's lock: threads are as fast as processes and need no copy of
+    the features. Numeric libraries with threads of their own in each are ten times slower on a busy machine.
     """
     with joblib.parallel_config("threading"), threadpool_limits(1):
         yield

@@ -28,9 +28,7 @@ class RowGroups(NamedTuple):
 
     def is_held_out(self, groups: np.ndarray) -> np.ndarray:
         """Return the rows of some groups as a mask, ndarray of shape (n,), bool."""
-        held_out = np.zeros(self.groups.max() + 1, bool)
-        held_out[groups] = True
-        return held_out[self.groups]
+        return np.isin(self.groups, groups)
 
 
 def check_groups(groups: Any, images: Any, y: np.ndarray) -> RowGroups:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from pipeline.errors import HeadError
 from pipeline.heads.rows_on_demand import is_read_on_demand
 from pipeline.heads.shared_features import FLOATS, SharedFeatures
 
+ClassWeight = str | Mapping[Any, float] | None  # "balanced", or the weight of each class
 OnEpoch = Callable[[int, dict[str, float]], None]  # number of the epoch, from 1; its losses and accuracies
 
 

@@ -9,7 +9,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
 from pipeline.heads.cross_validation import Choice
-from pipeline.heads.pipeline_head import ClassWeight, PipelineHead
+from pipeline.heads.head import ClassWeight
+from pipeline.heads.pipeline_head import PipelineHead
 
 
 @dataclass(eq=False, repr=False)
@@ -58,14 +59,9 @@ class ForestHead(PipelineHead):
 
     def make_classifier(self) -> RandomForestClassifier:
         """See `PipelineHead`."""
-        return RandomForestClassifier(
-            n_estimators=self.n_estimators,
-            max_depth=self.max_depth,
-            min_samples_leaf=self.min_samples_leaf,
-            class_weight=self.class_weight,
-            n_jobs=self.n_jobs,
-            random_state=self.random_state,
-        )
+        params = self.get_params()
+        del params["pool"]
+        return RandomForestClassifier(**params)
 
     def _count(self, classifier: RandomForestClassifier) -> int:
         return sum(tree.tree_.node_count for tree in classifier.estimators_)

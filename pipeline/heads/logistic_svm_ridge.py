@@ -15,7 +15,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 from pipeline.heads.calibration import CalibratedHead
 from pipeline.heads.cross_validation import Choice
 from pipeline.heads.folds import Split
-from pipeline.heads.pipeline_head import ClassWeight, PipelineHead
+from pipeline.heads.head import ClassWeight
+from pipeline.heads.pipeline_head import PipelineHead
 
 C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 SVM_C_GRID = (1e-5, 1e-4, 1e-3, 1e-2)  # above, standardised features are separable: slower and no better
@@ -65,9 +66,8 @@ class SVMHead(CalibratedHead, LinearHead):
 class RidgeHead(CalibratedHead):
     """Least squares on labels of -1 and 1, in closed form: a baseline within seconds.
 
-    Its probabilities are those of `CalibratedHead`. With alpha=None the strength of the L2 penalty
-    is the one of least squared error in cross-validation; the `score` in `search_` is that error,
-    negated.
+    With alpha=None the strength of the L2 penalty is the one of least squared error in cross-validation; the `score`
+    in `search_` is that error, negated.
     """
 
     name = "ridge"
@@ -82,9 +82,7 @@ class RidgeHead(CalibratedHead):
         """See `PipelineHead`."""
         return RidgeClassifier(self.alpha, class_weight=self.class_weight)
 
-    def _score_grid(
-        self, classifier: Any, param: str, grid: list[float], splits: list[Split], scaled: np.ndarray, y: np.ndarray
-    ) -> list[float]:
+    def _score_grid(self, classifier: Any, grid: list[float], splits: list[Split], scaled: Any, y: Any) -> list[float]:
         targets = 2.0 * (y[:, None] == self.classes_[1 if len(self.classes_) == 2 else 0 :]) - 1
         weights = compute_sample_weight(self.class_weight, y)
         return [-error for error in ridge_errors(scaled, targets, weights, grid, splits)]

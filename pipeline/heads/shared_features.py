@@ -15,12 +15,7 @@ FLOATS = (np.float64, np.float32, np.float16)
 
 
 class SharedFeatures:
-    """Features that are checked, pooled and scaled once, whatever number of heads uses them.
-
-    Every head takes them in place of X:
-
-        shared = SharedFeatures(X)
-        heads = [make_head("logistic", C=C).fit(shared, y) for C in (0.01, 0.1, 1.0)]
+    """Features that are checked, pooled and scaled once; every head takes them in place of X.
 
     They are an ndarray or `Rows` of shape (n, height, width, channels) or (n, d), any float.
     """
