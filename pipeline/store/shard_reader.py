@@ -22,21 +22,17 @@ class ShardReader:
     def __init__(self, directory: Path, manifest: Manifest, index: Index):
         self.directory, self.manifest, self.index = directory, manifest, index
         self.entries = sorted(manifest.shards, key=lambda entry: entry.start)
-        self._opened: dict[int, Shard] = {}
+        self.opened: dict[int, Shard] = {}  # and checked, by their first row
 
     def path(self, entry: ShardEntry) -> Path:
         """Return the file of a finished shard."""
         return self.directory / SHARDS / shard_name(entry.start, entry.stop)
 
-    def is_open(self, entry: ShardEntry) -> bool:
-        """Whether a finished shard has been opened and checked."""
-        return entry.start in self._opened
-
     def open(self, entry: ShardEntry) -> Shard:
         """Open a finished shard; when it is opened first, its sha256 is compared with the manifest."""
-        if entry.start not in self._opened:
-            self._opened[entry.start] = self.open_file(entry.start, entry.stop, sha256=entry.sha256)
-        return self._opened[entry.start]
+        if entry.start not in self.opened:
+            self.opened[entry.start] = self.open_file(entry.start, entry.stop, sha256=entry.sha256)
+        return self.opened[entry.start]
 
     def open_file(self, start: int, stop: int, *, sha256: str | None) -> Shard:
         """Open the shard of rows `start` to `stop`, whether the manifest lists it or not; see `Shard`."""
@@ -53,7 +49,7 @@ class ShardReader:
 
 def open_shards(wanted: Sequence[tuple[ShardReader, ShardEntry]]) -> list[Shard]:
     """Open shards of one or several stores: the first alone, then as many at a time as there are cores."""
-    new = [(reader, entry) for reader, entry in wanted if not reader.is_open(entry)]
+    new = [(reader, entry) for reader, entry in wanted if entry.start not in reader.opened]
     if len(new) > 1:
         new[0][0].open(new[0][1])
         pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="check")
