@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from pipeline.defaults import DROPOUT, EPOCHS, HEAD_BATCH, LEARNING_RATE, UNITS
 from pipeline.heads.batches import LabelledRows
 from pipeline.heads.folds import number_groups
-from pipeline.heads.head import ClassWeight, Head, OnEpoch, parameter_errors
+from pipeline.heads.head import Head, OnEpoch, parameter_errors
 from pipeline.heads.shared_features import SharedFeatures
 
 logger = logging.getLogger(__name__)
@@ -31,25 +32,50 @@ class DenseHead(Head):
     which suits features that are not scaled: their range differs between conv bases, from below 1
     to some hundreds.
 
-    Once trained, it has `model_`, a keras.Sequential from features to the probability of the second class, (n, 1), or
-    of each class, (n, k), and two attributes that are not saved: `epoch_chosen_on_`, the split whose loss chose the
-    epoch ("train", "validation", or None without `patience`), and `history_`, which maps `loss`, `accuracy`, and with
-    validation data `val_loss`, `val_accuracy` to lists of one value per epoch.
+    Parameters
+    ----------
+    units : tuple of int
+        Widths of the hidden layers.
+    dropout : float
+        Fraction of the units that is dropped after each hidden layer during training.
+    learning_rate : float
+        Step size of Adam.
+    epochs : int
+        Maximum number of passes over the training set.
+    batch_size : int
+        Rows per step.
+    patience : int, optional
+        Stop when the validation loss (the training loss without validation data) has not improved
+        for this many epochs, and go back to the weights of the best epoch. Without it all epochs are
+        run and the last weights are taken.
+    class_weight : "balanced" or dict, optional
+        Weights of the classes in the training loss, as in scikit-learn.
+    random_state : int
+        Seed of the initial weights, the order of rows and the dropout. No global random state is
+        read or changed.
+
+    Attributes
+    ----------
+    model_ : keras.Sequential
+        From features to the probability of the second class, (n, 1), or of each class, (n, k).
+    epoch_chosen_on_ : "train", "validation" or None
+        The split whose loss chose the epoch; None without `patience`. Not saved with the head.
+    history_ : dict of str to list of float
+        `loss`, `accuracy`, and with validation data `val_loss`, `val_accuracy`, one value per epoch.
+        Not saved with the head.
     """
 
     name = "dense"
     is_network = True
 
-    units: tuple[int, ...] = UNITS  # widths of the hidden layers
-    dropout: float = DROPOUT  # fraction of the units that is dropped after each hidden layer during training
-    learning_rate: float = LEARNING_RATE  # step size of Adam
-    epochs: int = EPOCHS  # maximum number of passes over the training set
-    batch_size: int = HEAD_BATCH  # rows per step
-    # Stop when the validation loss (the training loss without validation data) has not improved for this many epochs,
-    # and go back to the weights of the best epoch. Without it all epochs are run and the last weights are taken.
+    units: tuple[int, ...] = UNITS
+    dropout: float = DROPOUT
+    learning_rate: float = LEARNING_RATE
+    epochs: int = EPOCHS
+    batch_size: int = HEAD_BATCH
     patience: int | None = None
-    class_weight: ClassWeight = None  # weights of the classes in the training loss, as in scikit-learn
-    random_state: int | None = 0  # seed of initial weights, order of rows and dropout; no global one is read or changed
+    class_weight: str | Mapping[Any, float] | None = None
+    random_state: int | None = 0
 
     def fit(
         self,
@@ -63,12 +89,25 @@ class DenseHead(Head):
     ) -> DenseHead:
         """Train the head; a HeadError says that a parameter is out of range or the loss no longer finite.
 
-        X may be larger than memory as `Rows`, such as `store.on_demand("train")[0]`; one batch at a time becomes
-        float32. Rows of `validation_data`, (X, y), of a class that is not in y are left out, with a warning. An error
-        that `on_epoch` raises reaches the caller unchanged. `groups` are not used; they are here for the common
-        signature of heads. Rows with equal `images`, shape (n,), are views of one image, of which each epoch draws
-        one. Rows of the mask `held_out`, shape (n,), are not trained on; with `patience`, the loss on them chooses the
-        epoch instead of the validation loss.
+        Parameters
+        ----------
+        X : ndarray, `Rows` or `SharedFeatures` of shape (n, height, width, channels) or (n, d), any float
+            May be larger than memory as `Rows`, such as `store.on_demand("train")[0]`. One batch at a
+            time becomes float32.
+        y : ndarray of shape (n,)
+            Labels, at least two different ones.
+        validation_data : (X, y), optional
+            Rows of a class that is not in `y` are left out, with a warning.
+        on_epoch : callable, optional
+            Called after each epoch with its number, from 1, and its losses and accuracies. An error
+            that it raises ends the training and reaches the caller unchanged.
+        groups : ndarray of shape (n,), optional
+            Not used; here for the common signature of heads.
+        images : ndarray of shape (n,), optional
+            Equal where rows are views of one image. Each epoch draws one view of each image.
+        held_out : ndarray of shape (n,), bool, optional
+            Rows that are not trained on. With `patience`, the loss on them chooses the epoch instead of
+            the validation loss.
         """
         from pipeline.heads.compiled_network import CompiledNetwork
         from pipeline.heads.dense_network import build_network

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.defaults import HEAD_BATCH, TUNING_EPOCHS, TUNING_PATIENCE, TUNING_RATE
 from pipeline.errors import HeadError
 from pipeline.heads.dense import DenseHead
-from pipeline.heads.head import ClassWeight, OnEpoch
+from pipeline.heads.head import OnEpoch
+
+if TYPE_CHECKING:
+    from pipeline.heads.epoch_loop import EpochLoop
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +29,27 @@ class FinetunedHead(DenseHead):
     keep their statistics and the dropout of the conv base is off. The loss is cross-entropy, the
     optimiser Adam.
 
-    The parameters are those of `DenseHead` without `units` and `dropout`. With any `patience` the weights with the
-    lowest validation loss are taken; they may be those before the first epoch. The attributes are those of `DenseHead`
-    and two more that are not saved: `kept_epoch_`, the epoch whose weights were taken, 0 for those before the first,
-    and `seconds_`, the duration of each epoch. `model_` is a keras.Model with the layers `upper`, the top layers, and
-    `dense_head`.
+    Parameters
+    ----------
+    learning_rate, epochs, batch_size, class_weight
+        See `DenseHead`.
+    patience : int
+        Stop when the validation loss has not improved for this many epochs. In any case the weights
+        with the lowest validation loss are taken, which may be those before the first epoch.
+    random_state : int
+        Seed of the order of rows.
+
+    Attributes
+    ----------
+    model_ : keras.Model
+        From maps to the probability of the second class, (n, 1), or of each class, (n, k). Its
+        layers are `upper`, the top layers, and `dense_head`.
+    history_ : dict of str to list of float
+        See `DenseHead`. Not saved with the head.
+    kept_epoch_ : int
+        The epoch whose weights were taken; 0 for those before the first. Not saved with the head.
+    seconds_ : list of float
+        Duration of each epoch. Not saved with the head.
     """
 
     name = "finetuned"
@@ -41,11 +60,15 @@ class FinetunedHead(DenseHead):
         epochs: int = TUNING_EPOCHS,
         batch_size: int = HEAD_BATCH,
         patience: int = TUNING_PATIENCE,
-        class_weight: ClassWeight = None,
+        class_weight: str | Mapping[Any, float] | None = None,
         random_state: int | None = 0,
     ):
-        self.learning_rate, self.epochs, self.batch_size = learning_rate, epochs, batch_size
-        self.patience, self.class_weight, self.random_state = patience, class_weight, random_state
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.patience = patience
+        self.class_weight = class_weight
+        self.random_state = random_state
 
     def fit(
         self,
@@ -66,13 +89,28 @@ class FinetunedHead(DenseHead):
     ) -> FinetunedHead:
         """Train the top layers and the head.
 
-        X are maps at the cut, and the other positional parameters are those of `DenseHead.fit`. `top_layers` is a
-        keras.Model of the layers above the cut, trained in place; see
-        `pipeline.conv_base.load_top_layers.load_top_layers`. `dense` is a head trained on the features that it makes
-        of the training maps. `checkpoint` is a file to write after each epoch, and to continue from if it exists: a
-        training that is interrupted and called again ends with the same weights as one without interruption. For
-        `identity` see `write_checkpoint`. `on_resume` is called with the number of epochs that the checkpoint holds,
-        if any, and `on_rows` with the number of rows that were trained on since its last call.
+        Parameters
+        ----------
+        X : ndarray, `Rows` or `SharedFeatures` of shape (n, height, width, channels), any float
+            Maps at the cut.
+        y : ndarray of shape (n,)
+            Labels, of the classes of `dense`.
+        validation_data, on_epoch, groups, images, held_out
+            See `DenseHead.fit`.
+        top_layers : keras.Model
+            The layers above the cut, from maps to features, trained in place; see
+            `pipeline.conv_base.load_top_layers.load_top_layers`.
+        dense : DenseHead
+            A head trained on the features that `top_layers` makes of the training maps.
+        checkpoint : Path, optional
+            A file to write after each epoch, and to continue from if it exists. A training that is
+            interrupted and called again ends with the same weights as one without interruption.
+        identity : str
+            See `pipeline.heads.checkpoint.write_checkpoint`.
+        on_resume : callable
+            Called with the number of epochs that the checkpoint holds, if it holds any.
+        on_rows : callable, optional
+            Called during an epoch with the number of rows that were trained on since the last call.
         """
         from pipeline.heads.checkpoint import read_checkpoint, write_checkpoint
 
@@ -103,8 +141,7 @@ class FinetunedHead(DenseHead):
         self.model_ = loop.network.model
         return self
 
-    def _make_loop(self, top_layers: Any, dense_model: Any) -> Any:
-        """Return the `EpochLoop` of the joined model."""
+    def _make_loop(self, top_layers: Any, dense_model: Any) -> EpochLoop:
         from pipeline.heads.compiled_network import CompiledNetwork
         from pipeline.heads.dense_network import join_models
         from pipeline.heads.epoch_loop import EpochLoop

@@ -25,27 +25,56 @@ def _classifier_has(method: str) -> Callable[[PipelineHead], bool]:
 
 
 class PipelineHead(Head):
-    """Pool, scale, classify; a subclass names the classifier and holds its parameters."""
+    """Pool, scale, classify; a subclass names the classifier and holds its parameters.
 
-    pipeline_: Pipeline  # fitted steps `pool`, `scale`, `classify`, from features to labels
-    search_: list[dict[str, float]]  # each value that a search tried and its mean `score` over the folds; not saved
+    Parameters
+    ----------
+    pool : {"avg", "max", "flatten"}
+        See `Pool`. With `flatten`, memory holds all features as float32.
+    class_weight : "balanced" or dict, optional
+        Weights of the classes, as in scikit-learn. With "balanced", a search scores by balanced
+        accuracy instead of accuracy.
+    cv : int
+        Folds of a search, stratified and shuffled; fewer where a class has fewer images. Features
+        are scaled once before: their means and variances, for which no label is read, are those of
+        all folds.
+    n_jobs : int
+        Threads of a search, which share the scaled features; -1 is one per core.
+    random_state : int
+        Seed of the folds and of the classifier.
+
+    Attributes
+    ----------
+    pipeline_ : sklearn.pipeline.Pipeline
+        Fitted steps `pool`, `scale`, `classify`, from features to labels.
+    search_ : list of dict
+        Each value that a search tried, under the parameter's name, and its mean `score` over the
+        folds. Not saved with the head.
+    """
+
     choice: ClassVar[Choice | None] = None
     # Peak memory of `fit` per thread in multiples of the scaled float32 features: copies of rows and solver's arrays.
     training_copies: ClassVar[int]
-    pool: str  # see `Pool`; with "flatten", memory holds all features as float32
-    class_weight: ClassWeight = None  # with "balanced", a search scores by balanced accuracy instead of accuracy
-    # Folds of a search, stratified and shuffled; fewer where a class has fewer images. Features are scaled once before:
-    # their means and variances, for which no label is read, are those of all folds.
+    pool: str
+    class_weight: ClassWeight = None
     cv: int = 5
-    n_jobs: int | None = 1  # threads of a search, which share the scaled features; -1 is one per core
-    random_state: int | None = 0  # seed of the folds and of the classifier
+    n_jobs: int | None = 1
+    random_state: int | None = 0
 
     def fit(self, X: Any, y: Any, groups: Any = None, images: Any = None) -> PipelineHead:
         """Train the head; a parameter out of range is a HeadError.
 
-        X may be a read-only memory map. Rows with equal `groups`, shape (n,), belong together, such as images of one
-        scene; rows with equal `images`, shape (n,), are views of one image, the first of them the image itself. No
-        fold separates either, and a search scores on the images themselves.
+        Parameters
+        ----------
+        X : ndarray, `Rows` or `SharedFeatures` of shape (n, height, width, channels) or (n, d), any float
+            May be a read-only memory map.
+        y : ndarray of shape (n,)
+            Labels, at least two different ones.
+        groups : ndarray of shape (n,), optional
+            Equal where rows belong together, such as images of one scene. No fold separates them.
+        images : ndarray of shape (n,), optional
+            Equal where rows are views of one image; the first of them is the image itself. No fold
+            separates them, and a search scores on the images themselves.
         """
         features, y = self._check_training_set(X, y)
         rows = check_groups(groups, images, y)
@@ -95,11 +124,11 @@ class PipelineHead(Head):
         return classifier.coef_.size + np.size(classifier.intercept_)
 
     def _train(self, classifier: Any, scaled: np.ndarray, y: np.ndarray, rows: RowGroups) -> Any:
-        self.search_ = []
+        self.search_: list[dict[str, float]] = []
         if self.choice is not None and self.searches:
             if splits := make_folds(self.cv, y, rows, self.random_state):
                 grid = self._grid(self.choice, min(int(rows.is_image[train].sum()) for train, _ in splits))
-                scores = self._score_grid(classifier, grid, splits, scaled, y)
+                scores = self._score_grid(classifier, self.choice.classifier_param, grid, splits, scaled, y)
                 self.search_ = [{self.choice.param: v, "score": s} for v, s in zip(grid, scores, strict=True)]
                 value = grid[int(np.argmax(scores))]
             else:
@@ -117,12 +146,17 @@ class PipelineHead(Head):
     def _grid(self, choice: Choice, training_images: int) -> list[float]:
         return list(choice.grid)
 
-    def _score_grid(self, classifier: Any, grid: list[float], splits: list[Split], scaled: Any, y: Any) -> list[float]:
+    def _score_grid(
+        self, classifier: Any, param: str, grid: list[float], splits: list[Split], scaled: np.ndarray, y: np.ndarray
+    ) -> list[float]:
         """Return the mean score over the folds for each value of a grid."""
-        assert self.choice is not None
-        grids = {self.choice.classifier_param: grid}
-        scoring = "balanced_accuracy" if self.class_weight == "balanced" else "accuracy"
         search = GridSearchCV(
-            classifier, grids, scoring=scoring, cv=splits, n_jobs=self.n_jobs, error_score="raise", refit=False
+            classifier,
+            {param: grid},
+            scoring="balanced_accuracy" if self.class_weight == "balanced" else "accuracy",
+            cv=splits,
+            n_jobs=self.n_jobs,
+            error_score="raise",
+            refit=False,
         )
         return search.fit(scaled, y).cv_results_["mean_test_score"].tolist()
