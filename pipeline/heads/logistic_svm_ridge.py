@@ -82,7 +82,9 @@ class RidgeHead(CalibratedHead):
         """See `PipelineHead`."""
         return RidgeClassifier(self.alpha, class_weight=self.class_weight)
 
-    def _score_grid(self, classifier: Any, grid: list[float], splits: list[Split], scaled: Any, y: Any) -> list[float]:
+    def _score_grid(
+        self, classifier: Any, param: str, grid: list[float], splits: list[Split], scaled: np.ndarray, y: np.ndarray
+    ) -> list[float]:
         targets = 2.0 * (y[:, None] == self.classes_[1 if len(self.classes_) == 2 else 0 :]) - 1
         weights = compute_sample_weight(self.class_weight, y)
         return [-error for error in ridge_errors(scaled, targets, weights, grid, splits)]
