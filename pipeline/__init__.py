@@ -5,8 +5,6 @@ trains heads on the stored features. Importing this package imports neither Tens
 scikit-learn: a name below is loaded when it is first used.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

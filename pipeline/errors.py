@@ -1,7 +1,5 @@
 """The exception classes of the package. Each message says what is wrong, where, and what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 

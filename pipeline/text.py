@@ -1,7 +1,5 @@
 """Text for messages: printable text, counts, sizes and durations."""
 
-from __future__ import annotations
-
 
 def printable(text: str) -> str:
     """Return text that any terminal can show; control characters and what is not UTF-8 are escaped."""

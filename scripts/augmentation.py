@@ -6,8 +6,6 @@ frozen conv base, which then runs on every image in every epoch. All heads are s
 validation images without augmentation. The script prints a Markdown table.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import time

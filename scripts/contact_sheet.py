@@ -4,8 +4,6 @@ Each row shows one image, first the image itself and then augmented copies. KEY=
 settings of `features --augment`.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping
 from pathlib import Path

@@ -8,8 +8,6 @@ favours it; the maps are read from a store on disk. The weights are random, whic
 the time.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import sys

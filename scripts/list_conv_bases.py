@@ -5,8 +5,6 @@
 The script builds each model without its weights, which takes a few minutes and 3 GB of memory in all.
 """
 
-from __future__ import annotations
-
 import argparse
 
 from pipeline.cli.exit import one_line_errors

@@ -7,8 +7,6 @@ from the cache and of the same steps end to end, where the conv base runs on eve
 epoch. Progress goes to standard error. The stores are made in a temporary folder.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import statistics

@@ -4,8 +4,6 @@
 many have the suffix of another format, as the suffix does not matter.
 """
 
-from __future__ import annotations
-
 import io
 import random
 import struct

@@ -1,7 +1,5 @@
 """A tiny conv base in a file, and stores made with it, for the tests of exported models."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pipeline import ConvBaseSpec, FeatureStore, extract_features, scan_images, train_heads

@@ -1,7 +1,5 @@
 """A conv base that needs no TensorFlow, and folders of photos to feed it."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from dataclasses import replace

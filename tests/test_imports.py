@@ -1,7 +1,5 @@
 """The order of the rooms, and what importing the package costs."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The Makefile names one store per data set; setup.cfg names every package that is imported."""
 
-from __future__ import annotations
-
 import ast
 import configparser
 import re

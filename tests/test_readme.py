@@ -1,7 +1,5 @@
 """The README agrees with the code."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The slides' model, VGG16 at 150x150 with the dense head, has the slides' numbers of parameters."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """What ends a program early: an error or a signal becomes one line on standard error and an exit status."""
 
-from __future__ import annotations
-
 import _thread
 import contextlib
 import os

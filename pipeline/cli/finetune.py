@@ -1,7 +1,5 @@
 """Train the layers above a store's cut together with a head."""
 
-from __future__ import annotations
-
 import argparse
 
 from pipeline import defaults

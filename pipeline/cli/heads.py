@@ -1,7 +1,5 @@
 """Stage two: train heads on a store, score and save them, and print a leaderboard."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Log records and Python warnings as lines on standard error."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import warnings

@@ -4,8 +4,6 @@ Exit status: 0 done; 1 it ran and found or left something wrong; 2 the request c
 out; 130 interrupted, with everything finished so far kept.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

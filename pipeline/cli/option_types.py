@@ -1,7 +1,5 @@
 """What the value of an option may be: a text becomes a value or an error of argparse."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

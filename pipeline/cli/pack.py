@@ -1,7 +1,5 @@
 """Write all features of a store, without its augmented views, into one HDF5 file."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Move bad shards into quarantine and compute only these again."""
 
-from __future__ import annotations
-
 import argparse
 
 from pipeline.cli import console

@@ -1,7 +1,5 @@
 """Write one HTML page about a store and its heads."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from pathlib import Path

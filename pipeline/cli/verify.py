@@ -1,7 +1,5 @@
 """Check names, sizes and fingerprints of a store, and more if asked to; exit status 1 if anything is wrong."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Find the layers at which a conv base can be cut in two for fine-tuning."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any

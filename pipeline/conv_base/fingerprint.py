@@ -1,7 +1,5 @@
 """The fingerprint of a spec, and the fields in which two specs differ."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

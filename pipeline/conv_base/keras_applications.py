@@ -1,7 +1,5 @@
 """List the models of `keras.applications`, find one by its name, and build it."""
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import http.client

@@ -1,7 +1,5 @@
 """Import Keras as features need it, and build models without changing Keras' global state."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future

@@ -1,7 +1,5 @@
 """Load the frozen conv base that a spec describes: RGB images in, features out."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Load the layers of a conv base above a cut, for fine-tuning."""
 
-from __future__ import annotations
-
 from pipeline.conv_base.cuts import describe_cuts, single_cuts
 from pipeline.conv_base.keras_setup import Model, all_layers, import_keras, one_line, run_isolated
 from pipeline.conv_base.load import load_full_model

@@ -1,7 +1,5 @@
 """Change the number format in which a model computes, and measure which format is faster."""
 
-from __future__ import annotations
-
 import logging
 import math
 import time

@@ -1,7 +1,5 @@
 """Draw seeded random weights whose features keep their scale and differ between images."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """`ConvBaseSpec`: every setting that changes the values of features, and its fingerprint."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, cast

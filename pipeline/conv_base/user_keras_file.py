@@ -1,7 +1,5 @@
 """Load a user's own conv base from a `.keras` file, which is not trusted."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

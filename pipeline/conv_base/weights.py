@@ -1,7 +1,5 @@
 """Assign the weights of a model and compute their sha256."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable
 from typing import Any

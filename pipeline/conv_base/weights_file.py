@@ -1,7 +1,5 @@
 """Read a weights file in either format of Keras, after a check of every weight against the model."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

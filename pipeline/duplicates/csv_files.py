@@ -1,7 +1,5 @@
 """CSV files of duplicates: the pairs, and the images with each group in one split."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os

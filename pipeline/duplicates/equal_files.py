@@ -1,7 +1,5 @@
 """Exact duplicates: files with equal bytes, known from the table of images without reading a file."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from pipeline.duplicates.pairs import Duplicates, make_pair, pairs_with_first

@@ -1,7 +1,5 @@
 """The result of a search for duplicates: pairs of images, and the groups that pairs connect."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

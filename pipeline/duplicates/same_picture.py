@@ -1,7 +1,5 @@
 """Whether two images show the same picture: their small grey versions are compared, also mirrored."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from typing import IO

@@ -1,7 +1,5 @@
 """`duplicates.json`: the result of the last search, saved in the store that was searched."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`find_duplicates`: equal files, and pictures that were saved in different ways."""
 
-from __future__ import annotations
-
 import tempfile
 
 import numpy as np

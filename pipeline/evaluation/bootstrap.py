@@ -5,8 +5,6 @@ with replacement from all n rows. Rows of one group, such as copies of one image
 because they are not independent of each other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np

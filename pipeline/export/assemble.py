@@ -4,8 +4,6 @@ The image form takes decoded images of any size. The slides' form is the model o
 base, flatten and the dense head in one `Sequential` that takes preprocessed images.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Load an exported model of any of the four formats as a function from images to probabilities."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -5,8 +5,6 @@ file, `assets.extra/` of a SavedModel, a zip archive at the end of a `.tflite` f
 TensorFlow Lite), `metadata_props` of an ONNX model.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import zipfile

@@ -1,7 +1,5 @@
 """Verify that an exported model gives the probabilities that the cached features and the head give."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Write conv base and head as one model file of any of four formats."""
 
-from __future__ import annotations
-
 import io
 import tempfile
 import zipfile

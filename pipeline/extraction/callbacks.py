@@ -1,7 +1,5 @@
 """`Callbacks`: what the long functions of this package call while they run."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -5,8 +5,6 @@ conv base. Each shard is written before the next one is computed, so that a kill
 most, and it has batches of its own, so that its bytes depend on its own images only.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import platform

@@ -1,7 +1,5 @@
 """Load a conv base, and measure what its precision costs."""
 
-from __future__ import annotations
-
 import contextlib
 from itertools import islice
 from typing import Any

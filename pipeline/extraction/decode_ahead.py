@@ -1,7 +1,5 @@
 """Decode images in threads, some of them before they are needed."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import stat

@@ -1,7 +1,5 @@
 """`extract_features`: run the frozen conv base once over every image and store its features."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

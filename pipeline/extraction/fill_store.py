@@ -1,7 +1,5 @@
 """Fill or update a store and its views: decide what is missing, write it down, compute it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What stage one has to do: pure functions of the images and the store."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass

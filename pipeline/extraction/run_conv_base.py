@@ -1,7 +1,5 @@
 """Run decoded images through the conv base, in batches of one fixed shape."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Check whether a store is what is asked for, without TensorFlow and without a lock."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pipeline.conv_base.fingerprint import Difference, compare

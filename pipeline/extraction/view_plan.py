@@ -1,7 +1,5 @@
 """Decide which augmented views a store is to have."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ HDF5 is a C library: reading the structure of a malicious file can crash it, or 
 without end.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import os

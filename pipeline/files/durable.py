@@ -5,8 +5,6 @@ directory is synced last. When a function returns, its file survives a power cut
 final name still holds what it held before.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

@@ -5,8 +5,6 @@ libraries, and can declare shapes without storage behind them. None of this occu
 weights or features. `pipeline.files.check_untrusted` runs these checks in a child process.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """Locks that let one process write at a time; the kernel frees them when the process ends."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """`finetune_head`: train the layers above a store's cut together with a head."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Compute the features at the end of a conv base from the maps of a store that was cut lower."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """`FinetunePlan`: what fine-tuning will train on, and the memory it takes."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

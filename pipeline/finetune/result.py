@@ -1,7 +1,5 @@
 """`FinetunedResult`: a fine-tuned head with its scores before and after."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

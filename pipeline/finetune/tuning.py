@@ -1,7 +1,5 @@
 """The two steps of fine-tuning: train a head on frozen features, then head and top layers together."""
 
-from __future__ import annotations
-
 import logging
 import time
 from pathlib import Path

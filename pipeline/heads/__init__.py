@@ -4,8 +4,6 @@ The module of a head is imported when the head is first used, so that this one i
 TensorFlow nor scikit-learn.
 """
 
-from __future__ import annotations
-
 import difflib
 import importlib
 import inspect

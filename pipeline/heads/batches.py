@@ -1,7 +1,5 @@
 """The order of the rows in an epoch, and the rows read from disk ahead of their use."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple

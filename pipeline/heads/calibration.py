@@ -1,7 +1,5 @@
 """`CalibratedHead`: probabilities for classifiers that only give scores."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from typing import Any

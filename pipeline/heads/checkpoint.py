@@ -3,8 +3,6 @@
 The file is numpy's `.npz`, whose members have a CRC, read without pickle.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Mapping

@@ -4,8 +4,6 @@
 rows in their stored dtype. Batches, losses and steps are those of `fit`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

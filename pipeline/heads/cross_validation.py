@@ -1,7 +1,5 @@
 """Parameters that cross-validation chooses where they are None, and the values that it tries."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple

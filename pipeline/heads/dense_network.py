@@ -1,7 +1,5 @@
 """The Keras network of the dense and the fine-tuned head: how it is built and how it predicts."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The epochs of the dense and the fine-tuned head: scores, early stopping, divergence."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable

@@ -4,8 +4,6 @@ Rows that belong together are never on both sides of a split: the views of an im
 one of the user's groups, equal images.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """`Head`: how every head checks features, labels and parameters."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

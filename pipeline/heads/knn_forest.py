@@ -1,7 +1,5 @@
 """The heads on neighbours and trees: knn, forest."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

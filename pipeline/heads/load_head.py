@@ -1,7 +1,5 @@
 """`load_head`: a head from its directory; no file in it can run code."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The linear heads: logistic, svm, ridge."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """The memory that is free, and the memory that heads need, estimated before it is used."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The mlp head: scikit-learn's multi-layer perceptron with early stopping."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`Rows`: features that a head reads a part at a time, from memory or from disk."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any, Protocol, TypeGuard, runtime_checkable

@@ -5,8 +5,6 @@ Replacing `head.json` makes a new head the current one, so that an interrupted s
 head complete. `metrics.json` names the model that was scored.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import json

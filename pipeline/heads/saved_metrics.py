@@ -1,7 +1,5 @@
 """The scores saved with a head, read without loading the head or any large library."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`SharedFeatures`: features that are checked, pooled and scaled once for several heads."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

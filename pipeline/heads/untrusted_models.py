@@ -4,8 +4,6 @@ A scikit-learn pipeline comes from skops, which builds listed types only; a netw
 in safe mode.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

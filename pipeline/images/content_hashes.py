@@ -1,7 +1,5 @@
 """The sha256 of every image file's bytes, read by several threads."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -14,8 +14,6 @@
 - The image is then stretched to the size asked for, to the values of `tf.image.resize`.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import operator

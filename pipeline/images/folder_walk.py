@@ -1,7 +1,5 @@
 """The files below a folder, with the rules for links, hidden files and what is no regular file."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Iterator

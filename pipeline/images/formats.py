@@ -1,7 +1,5 @@
 """Which files are images: known by their first bytes, or by their name."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Labels, and splits that are given: read from folder names, from file names or from a CSV file."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

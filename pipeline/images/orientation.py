@@ -1,7 +1,5 @@
 """Upright images: the orientation that EXIF or XMP data give is applied to the pixels."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL.ExifTags import Base as Tag
 from PIL.ImageFile import ImageFile

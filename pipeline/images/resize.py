@@ -1,7 +1,5 @@
 """Bilinear resizing in numpy, with the values of TensorFlow, for images read a part at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np

@@ -4,8 +4,6 @@
 set of the UCI Machine Learning Repository (E. Alpaydin, C. Kaynak, 1998), which scikit-learn ships.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`scan_images`: the table of a data set's images, with their labels, content and splits."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The split of each image: a pure function of the image's content."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 

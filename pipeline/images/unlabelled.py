@@ -1,7 +1,5 @@
 """Images without labels: files, folders of any layout and CSV files with a column `path`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path

@@ -13,8 +13,6 @@ An id that is not UTF-8 keeps its bytes: `file["ids"].asstr(errors="surrogateesc
 names as Python has them.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from pathlib import Path

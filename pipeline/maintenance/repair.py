@@ -1,7 +1,5 @@
 """Move the bad shards of a store to quarantine and compute exactly those again."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path

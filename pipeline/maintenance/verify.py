@@ -1,7 +1,5 @@
 """Check whether the files of a store are what they claim to be; nothing here changes a store."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Label new images with a saved head; their features are computed as in stage one."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Generator, Iterable, Iterator

@@ -5,8 +5,6 @@ csv module quotes what it must. A path that a spreadsheet would take for a formu
 front, which names the same file. Labels are never changed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io

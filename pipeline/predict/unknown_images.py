@@ -7,8 +7,6 @@ features are scaled to length one and not standardised, which would separate pho
 from flowers far worse. A sample of the training images is enough.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize

@@ -1,7 +1,5 @@
 """Calibration of a head: how well its probabilities agree with the shares of right predictions."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

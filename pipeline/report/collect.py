@@ -1,7 +1,5 @@
 """Everything that the report shows: read from the store, predicted by its heads, looked up among its images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import chain
 

@@ -1,7 +1,5 @@
 """A two-dimensional map of the features: images with similar features lie near each other."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

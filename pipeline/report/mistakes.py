@@ -1,7 +1,5 @@
 """The images and classes on which a head makes mistakes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

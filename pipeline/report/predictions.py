@@ -1,7 +1,5 @@
 """Predictions of a store's heads for its validation images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Fill the templates of the report."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Sequence

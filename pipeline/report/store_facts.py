@@ -1,7 +1,5 @@
 """Facts about a store: its title, conv base and weights, and how its features were computed."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

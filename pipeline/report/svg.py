@@ -1,7 +1,5 @@
 """Matplotlib figures as inline SVG elements that take their colours from the page's style sheet."""
 
-from __future__ import annotations
-
 import io
 import logging
 import re

@@ -1,7 +1,5 @@
 """Thumbnails of a store's images, as data URIs."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import io

@@ -1,7 +1,5 @@
 """`write_report`: one HTML file about a store and its heads."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from pipeline.errors import StoreError

@@ -1,7 +1,5 @@
 """`FeatureStore`: images, labels and features of a store, of its finished shards only."""
 
-from __future__ import annotations
-
 import math
 from functools import cached_property
 from pathlib import Path

@@ -12,8 +12,6 @@ report.html                 the page of `write_report`
 .lock, .writer.json         the lock of a writer, and which process holds it
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

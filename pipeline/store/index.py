@@ -4,8 +4,6 @@ A row belongs to a content, not to a file: two equal files share a row, and a fi
 relabelled keeps its row.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from dataclasses import dataclass

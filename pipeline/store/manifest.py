@@ -1,7 +1,5 @@
 """`manifest.json`: the spec of a store, and which of its shards are finished."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path

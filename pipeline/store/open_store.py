@@ -1,7 +1,5 @@
 """`open_features`: open a store for reading, after a check that its manifest and its index agree."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

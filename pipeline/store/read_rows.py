@@ -1,7 +1,5 @@
 """`FeatureRows`: the features of some images, read from the shards when they are asked for."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`RowsByContent`: the row that holds the features of an image, found by the sha256 of the image."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from pipeline.store.index import NO_ROW

@@ -12,8 +12,6 @@ and the attributes `format`, `start`, `stop` and `fingerprint`. `features` is co
 compressed, so that any reader can memory-map it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import zlib

@@ -1,7 +1,5 @@
 """`ShardReader`: the finished shards of a store, each opened and checked once."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -4,8 +4,6 @@ The spec of a view is the spec of the store with the field `view`. Rows of a vie
 of an image; labels and splits are those of the store.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

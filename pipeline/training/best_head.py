@@ -1,7 +1,5 @@
 """Choose the saved head to predict with: the one with the given name, or the best."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Hold out a tenth of the train images, so that the epoch is not chosen on the images that are scored."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from pipeline.store import FeatureStore

@@ -1,7 +1,5 @@
 """Make the heads of one call from their names and parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Estimate the memory that training takes, and check it before features are read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

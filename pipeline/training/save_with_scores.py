@@ -1,7 +1,5 @@
 """Save a trained head below its store, with its scores and plots."""
 
-from __future__ import annotations
-
 from pipeline.evaluation.plots import save_plots
 from pipeline.heads.save_head import save_head
 from pipeline.store import FeatureStore

@@ -1,7 +1,5 @@
 """List the heads saved below a store, without loading them, and tell which are stale: scored on other images."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

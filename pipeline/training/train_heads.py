@@ -1,7 +1,5 @@
 """Stage two: train heads on the features of a store, score them and save them."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The command line of the bench: measure all parts, then write the table, the JSON file and the picture."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import shutil

@@ -1,7 +1,5 @@
 """The child process of `measuring.in_child`: reads a pickled call and writes the pickled result."""
 
-from __future__ import annotations
-
 import logging
 import os
 import pickle

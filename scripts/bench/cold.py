@@ -1,7 +1,5 @@
 """The start-up time of Python, of the import and of the command line."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The growth of time and memory with the number of images, with a conv base that costs almost nothing."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The training time of heads: the dense head against Keras, a search of C against scikit-learn."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

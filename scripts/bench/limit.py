@@ -1,7 +1,5 @@
 """Stage one against the limit of the hardware: the conv base alone, decoding alone, a plain matrix product."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import os

@@ -1,7 +1,5 @@
 """Measure seconds and memory, alternately and in child processes."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pickle

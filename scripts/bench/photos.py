@@ -1,7 +1,5 @@
 """The images of the bench: synthetic photos or the user's own, and large numbers of tiny images."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Iterator

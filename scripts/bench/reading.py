@@ -1,7 +1,5 @@
 """The speed of reading features from a store, against a memory map of a `.npy` file with the same features."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Measured figures and their table."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

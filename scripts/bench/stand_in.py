@@ -1,7 +1,5 @@
 """A conv base that costs almost nothing, to measure the rest of stage one."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The whole job, from photos to a trained head, in three ways on a subset of the photos."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Estimate the job of the slides, 25,000 photos and ten epochs, from measured rates and fixed costs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from pipeline.defaults import EPOCHS

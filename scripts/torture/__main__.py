@@ -1,7 +1,5 @@
 """The command line of the torture tests: run the parts in order and print one table."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

@@ -1,7 +1,5 @@
 """Put each image of the corpus of bad and odd images among good ones and run stage one on them."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

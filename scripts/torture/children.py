@@ -4,8 +4,6 @@ To show a crash at exit, a child can leave through the interpreter's ordinary ex
 SystemExit through the frames that it inherited, in which only `Workspace` has anything to clean up.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 import pickle

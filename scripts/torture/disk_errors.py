@@ -1,7 +1,5 @@
 """Failing disks: errors in file operations, limits on file sizes, full file systems."""
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import os

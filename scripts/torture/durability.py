@@ -1,7 +1,5 @@
 """Measure what the syncs cost: run the same extraction with and without them, in turn."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import statistics

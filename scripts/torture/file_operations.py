@@ -1,7 +1,5 @@
 """Intercept every file operation below a folder, in this process."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import threading

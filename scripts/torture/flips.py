@@ -1,7 +1,5 @@
 """Flip single random bits of a store: each one must be detected, or have no effect."""
 
-from __future__ import annotations
-
 import hashlib
 import random
 from pathlib import Path

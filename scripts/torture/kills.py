@@ -1,7 +1,5 @@
 """`kill -9` at random moments and at every step; before each kill a second writer tries to write."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

@@ -1,7 +1,5 @@
 """Change each field of the spec alone: the error must name the field, and the store must not change."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A replacement for the conv base: exact, fast, and with counts that survive the kill of a child."""
 
-from __future__ import annotations
-
 import mmap
 from dataclasses import replace
 from pathlib import Path

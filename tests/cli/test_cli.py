@@ -1,7 +1,5 @@
 """The command line: what it prints, its exit statuses, and that nothing is lost."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """How a program ends: one line and an exit status, and nothing left behind in the process."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

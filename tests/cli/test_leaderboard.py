@@ -1,7 +1,5 @@
 """The leaderboard fits into every window without losing a score."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

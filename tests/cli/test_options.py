@@ -1,7 +1,5 @@
 """Options that come from the fields of `ConvBaseSpec`, and the values that options accept."""
 
-from __future__ import annotations
-
 import argparse
 
 import pytest

@@ -1,7 +1,5 @@
 """What a person sees while a step runs: a bar on a terminal, lines in a log."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import itertools

@@ -1,7 +1,5 @@
 """Loading a conv base: names, cut, preprocessing, precision, and Keras' global state."""
 
-from __future__ import annotations
-
 import logging
 import random
 import subprocess

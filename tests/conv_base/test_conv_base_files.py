@@ -1,7 +1,5 @@
 """Weights from a file or a download, and a user's own `.keras` file."""
 
-from __future__ import annotations
-
 import json
 import socket
 import urllib.error

@@ -1,7 +1,5 @@
 """Seeded random weights: the same on every machine, and features that a head can learn from."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

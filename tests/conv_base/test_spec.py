@@ -1,7 +1,5 @@
 """The spec: which settings change the fingerprint, and how two specs are compared."""
 
-from __future__ import annotations
-
 from dataclasses import fields, replace
 
 import pytest

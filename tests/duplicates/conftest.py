@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 

@@ -1,7 +1,5 @@
 """Pictures to find duplicates among, and stores of them."""
 
-from __future__ import annotations
-
 import shutil
 
 import numpy as np

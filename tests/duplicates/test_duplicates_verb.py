@@ -1,7 +1,5 @@
 """The command `duplicates`: its list, its files, and what other commands show."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """The result of a search is saved in the store, and used until images or features change."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest

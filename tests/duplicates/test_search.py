@@ -1,7 +1,5 @@
 """Duplicates are found by content, by features and by pixels."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Similar rows are found in blocks, and their pairs are limited."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Bootstrap intervals, compared with closed forms, with simulations and with scikit-learn on each resample."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, norm

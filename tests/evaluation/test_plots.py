@@ -1,7 +1,5 @@
 """The PNG files beside a saved head."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 

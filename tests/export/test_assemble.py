@@ -1,7 +1,5 @@
 """Heads as Keras layers, and `assemble_model`."""
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Exported models: written, read in a process without this package, and tested by the command."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """`verify_model`: an exported file is compared with features and head, or an error says why not."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 

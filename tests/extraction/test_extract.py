@@ -1,7 +1,5 @@
 """Stage one on a fake conv base: what it computes, what it keeps, and which requests are errors."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The plan of stage one, tested by what must hold for any images and any earlier runs."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """An untrusted file is checked in a child process, whose crash or limit is an error in one line."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Files are complete or absent."""
 
-from __future__ import annotations
-
 import errno
 import os
 

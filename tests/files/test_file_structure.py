@@ -1,7 +1,5 @@
 """The structure of an HDF5 file is checked before anything is read from it."""
 
-from __future__ import annotations
-
 import io
 import time
 import zipfile

@@ -1,7 +1,5 @@
 """Fine-tuning from the cache: the same computation as end to end, interrupted or not."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

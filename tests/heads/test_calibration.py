@@ -1,7 +1,5 @@
 """Probabilities of the heads that only give scores."""
 
-from __future__ import annotations
-
 import logging
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Checkpoints of a training: a training continues from the whole of one, or is not changed."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The memory that is free, read from fake files of the system."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Heads trained on views and on groups: neither is separated by a split, and images alone are scored on."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV, StratifiedKFold

@@ -1,7 +1,5 @@
 """Augmented copies are a pure function of content, number, settings and seed."""
 
-from __future__ import annotations
-
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace

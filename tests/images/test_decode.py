@@ -1,7 +1,5 @@
 """Decoding to RGB: golden colours, errors, bounded memory, and TensorFlow's values."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """The images of a data set, their labels and their splits."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

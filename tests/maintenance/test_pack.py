@@ -1,7 +1,5 @@
 """A packed store is one file that any HDF5 reader opens; it is complete or not there at all."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """`verify` finds and names what is wrong with a store; `repair` computes exactly that again."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import zlib

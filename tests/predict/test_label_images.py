@@ -1,7 +1,5 @@
 """Labels of new images: their features, their order, bad images, unknown images."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import shutil

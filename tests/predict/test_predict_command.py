@@ -1,7 +1,5 @@
 """The verb `predict`: its CSV file, its messages, and how it resumes after an interruption."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os

@@ -1,7 +1,5 @@
 """The report: complete, harmless whatever names it contains, and correct."""
 
-from __future__ import annotations
-
 import html
 import io
 import json

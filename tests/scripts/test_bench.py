@@ -1,7 +1,5 @@
 """`make bench` measures what it reports; these tests do not depend on any speed."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

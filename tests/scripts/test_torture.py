@@ -1,7 +1,5 @@
 """The parts of the torture tests with reduced counts; each of them must notice a pipeline that breaks a promise."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Manifests, indices and shards of stores with a few rows."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path

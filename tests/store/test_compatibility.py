@@ -1,7 +1,5 @@
 """Stores, heads and exported models that version 0.1.0 wrote are still read; `tests/data/README.md` says how it did."""
 
-from __future__ import annotations
-
 import tarfile
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What was written to a store is read back, and damage is an error."""
 
-from __future__ import annotations
-
 import os
 import time
 import zlib

@@ -1,7 +1,5 @@
 """Manifests, indices and shards whose checksums agree and whose contents must not be read or followed."""
 
-from __future__ import annotations
-
 import io
 import tracemalloc
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Augmented views of a store: which copies are computed, cached, reused, dropped and stacked."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """What the writer of a store puts on disk, when it lists it, and what it leaves behind."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The train images that are held out to choose the epoch."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from pipeline.training.hold_out import hold_out

@@ -1,7 +1,5 @@
 """Stale heads, whose scores are of other images than the store holds, and the choice of a head."""
 
-from __future__ import annotations
-
 import json
 import logging
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Stage two on a store: which rows are read, how often, how much memory it takes, which heads are saved."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The leaderboard: one row per head, in the width of the window."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

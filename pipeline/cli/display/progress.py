@@ -1,7 +1,5 @@
 """`StepProgress`: how far a step is and how fast it goes."""
 
-from __future__ import annotations
-
 import sys
 import time
 
