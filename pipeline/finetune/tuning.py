@@ -14,9 +14,8 @@ from pipeline.files.durable import canonical_json, sha256_of
 from pipeline.finetune.frozen_features import compute_frozen_features
 from pipeline.finetune.plan import Maps, make_plan
 from pipeline.finetune.result import FinetunedResult
-from pipeline.heads.load_head import load_head
+from pipeline.heads.load_head import load_head, read_metrics
 from pipeline.heads.save_head import save_head
-from pipeline.heads.saved_metrics import read_metrics
 from pipeline.store import FeatureStore, open_views
 
 logger = logging.getLogger(__name__)

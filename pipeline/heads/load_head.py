@@ -1,4 +1,4 @@
-"""`load_head`: a head from its directory; no file in it can run code."""
+"""`load_head` and `read_metrics`: a head, or its scores alone, from its directory; no file in it can run code."""
 
 import math
 from pathlib import Path
@@ -9,9 +9,11 @@ import numpy as np
 from pipeline.errors import HeadError, StoreMismatch
 from pipeline.files.durable import read_json, sha256_of
 from pipeline.heads import make_head
-from pipeline.heads.saved_metrics import RECORD, TRAIN_IT
 
+RECORD = "head.json"
+METRICS = "metrics.json"
 FORMAT = 1  # of head.json; raised when the meaning of its fields or of the model file changes
+TRAIN_IT = "train it again with `python -m pipeline heads DIR`"
 
 
 def load_head(directory: str | Path, *, fingerprint: str | None = None) -> Any:
@@ -40,13 +42,13 @@ def load_head(directory: str | Path, *, fingerprint: str | None = None) -> Any:
     """
     directory = Path(directory)
     record = _read_record(directory / RECORD)
-    if fingerprint is not None and fingerprint != record["fingerprint"]:
-        raise StoreMismatch(
-            f"the head in {directory} was trained on features {record['fingerprint'][:12]}, these are "
-            f"{fingerprint[:12]}; train it on these with `python -m pipeline heads DIR`",
-            [("fingerprint", record["fingerprint"], fingerprint)],
-        )
     try:
+        if fingerprint is not None and fingerprint != record["fingerprint"]:
+            raise StoreMismatch(
+                f"the head in {directory} was trained on features {record['fingerprint'][:12]}, these are "
+                f"{fingerprint[:12]}; train it on these with `python -m pipeline heads DIR`",
+                [("fingerprint", record["fingerprint"], fingerprint)],
+            )
         head = make_head(record["head"], **lists_to_tuples(record["params"]))
         head.classes_ = np.array(record["label_classes"], np.int64)
         head.feature_shape_ = tuple(map(int, record["feature_shape"]))
@@ -60,6 +62,18 @@ def load_head(directory: str | Path, *, fingerprint: str | None = None) -> Any:
         raise HeadError(f"{directory / RECORD} does not describe a head ({error!r}); {TRAIN_IT}") from None
     _load_model(head, path)
     return head
+
+
+def read_metrics(directory: str | Path) -> dict[str, Any] | None:
+    """Read the scores saved with the head in `directory`, without loading it; None where this model has none."""
+    try:
+        record = read_json(Path(directory) / RECORD)
+        metrics = read_json(Path(directory) / METRICS)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise HeadError(f"{error}; {TRAIN_IT}") from None
+    return metrics if metrics.pop("model_sha256", None) == record.get("sha256") else None
 
 
 def model_name(head: Any, digest: str) -> str:

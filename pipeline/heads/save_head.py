@@ -21,8 +21,7 @@ from pipeline.errors import HeadError
 from pipeline.files.durable import canonical_json, remove_temporaries, sha256_of, write_durably, write_json
 from pipeline.files.lock import lock_directory
 from pipeline.heads import HEADS, TUNED_HEADS
-from pipeline.heads.load_head import FORMAT, lists_to_tuples, model_name
-from pipeline.heads.saved_metrics import METRICS, RECORD
+from pipeline.heads.load_head import FORMAT, METRICS, RECORD, lists_to_tuples, model_name
 
 LOCK_SECONDS = 30.0  # to wait for another process that saves the same head
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.errors import HeadError
 from pipeline.files.durable import read_json, sha256_of
-from pipeline.heads.saved_metrics import METRICS, RECORD, read_metrics
+from pipeline.heads.load_head import METRICS, RECORD, read_metrics
 from pipeline.store import FeatureStore
 from pipeline.training.trained_head import TrainedHead
 

@@ -84,7 +84,7 @@ def _try_flips(cache: Path, flips: list[Flip]) -> list[str]:
 
 def _digests(cache: Path) -> list[str]:
     """Return a digest of everything that can be read from a store and its heads."""
-    from pipeline.heads.saved_metrics import read_metrics
+    from pipeline.heads.load_head import read_metrics
 
     store = open_features(cache)
     X, y = store.load()

@@ -21,8 +21,8 @@ from pipeline.finetune.frozen_features import compute_frozen_features
 from pipeline.finetune.plan import open_maps
 from pipeline.finetune.tuning import Tuning
 from pipeline.heads import batches, compiled_network, dense_network, head_names, make_head
+from pipeline.heads.load_head import read_metrics
 from pipeline.heads.rows_on_demand import is_read_on_demand
-from pipeline.heads.saved_metrics import read_metrics
 from pipeline.training import hold_out
 from scripts.finetune_speed import Ways, compare, write_images
 from tests.fakes import Recorder, photo_folder

@@ -14,9 +14,8 @@ import skops.io
 from pipeline.errors import HeadError, StoreError, StoreMismatch
 from pipeline.files.durable import read_json, sha256_of, write_json
 from pipeline.heads import make_head
-from pipeline.heads.load_head import load_head
+from pipeline.heads.load_head import load_head, read_metrics
 from pipeline.heads.save_head import save_head
-from pipeline.heads.saved_metrics import read_metrics
 
 FINGERPRINT = "a" * 64
 OTHER = "b" * 64
@@ -291,13 +290,14 @@ class TestDamage:
             ({"head": "ridge", "params": {}}, "was changed or damaged"),
             ({"model": "../../model.keras"}, "cannot be read"),
             ({"model": 3}, r"head\.json does not describe a head"),
+            ({"fingerprint": None}, r"head\.json does not describe a head"),
         ],
     )
     def test_a_record_with_wrong_values_is_refused(self, change, message, tmp_path):
         save(trained("dense"), tmp_path)
         write_json(tmp_path / "head.json", read_json(tmp_path / "head.json") | change)
         with pytest.raises(HeadError, match=message):
-            load_head(tmp_path)
+            load_head(tmp_path, fingerprint=FINGERPRINT)
 
     def test_a_model_of_another_head_or_other_classes_is_refused(self, tmp_path):
         save(trained("ridge"), tmp_path)

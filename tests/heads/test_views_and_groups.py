@@ -8,7 +8,7 @@ from sklearn.neural_network import MLPClassifier
 from pipeline import ConvBaseSpec, StoreError, extract_features, load_head, make_head, scan_images, train_heads
 from pipeline.heads.batches import draw_views, shuffle_rows
 from pipeline.heads.folds import check_groups, make_folds
-from pipeline.heads.saved_metrics import read_metrics
+from pipeline.heads.load_head import read_metrics
 from pipeline.training.memory import memory_needed
 from tests.fakes import photo_folder
 

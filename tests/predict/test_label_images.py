@@ -27,7 +27,7 @@ from pipeline import (
 )
 from pipeline.extraction.run_conv_base import MAX_WAITING
 from pipeline.heads import head_names
-from pipeline.heads.saved_metrics import read_metrics
+from pipeline.heads.load_head import read_metrics
 from pipeline.images.unlabelled import check_sources, find_images
 from pipeline.predict import unknown_images
 from pipeline.predict.label_images import MAX_BLOCK_ROWS, Predictor

@@ -10,7 +10,7 @@ from pipeline.cli.main import main
 from pipeline.errors import HeadError, StoreDamaged
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.heads import batches
-from pipeline.heads.saved_metrics import read_metrics
+from pipeline.heads.load_head import read_metrics
 from pipeline.heads.shared_features import SharedFeatures
 from pipeline.store import read_rows
 from pipeline.training import hold_out
