@@ -1,4 +1,18 @@
-"""Text for messages: printable text, counts, sizes and durations."""
+"""Text for messages: printable text, counts, sizes and durations, and how the command line is called."""
+
+import contextlib
+import sys
+from pathlib import Path
+
+
+def _python() -> str:
+    """Return the Python that runs if it lies below the current folder, as `.venv` of a project does, else `python`."""
+    with contextlib.suppress(OSError, ValueError):  # the current folder is gone; Python lies elsewhere
+        return str(Path(sys.executable or "").relative_to(Path.cwd()))
+    return "python"
+
+
+COMMAND = f"{_python()} -m pipeline"  # to be typed in the current folder
 
 
 def printable(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from pipeline.cli import console
 from pipeline.cli.option_types import COUNT, PATIENCE, SETTINGS, head_key_value, names
 from pipeline.cli.shared_options import add_dense_options, add_max_bad, add_training_options, select_options
+from pipeline.text import COMMAND
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     print_leaderboard(title, [head.metrics() for head in trained])
     warn_of_leaks(store)
     console.say(f"saved in {store.heads_directory}")
-    console.say(f"a page to look at: `python -m pipeline report {store.directory}`")
+    console.say(f"a page to look at: `{COMMAND} report {store.directory}`")
     if failed := set(options.heads) - {head.name for head in trained}:
         console.warn(f"not trained: {', '.join(sorted(failed))}; the reasons stand above")
     return 1 if failed else 0

@@ -12,16 +12,17 @@ from pipeline import __version__
 from pipeline.cli import duplicates, export, features, finetune, heads, info, pack, predict, repair, report, verify
 from pipeline.cli.exit import one_line_errors
 from pipeline.cli.log import show_log
+from pipeline.text import COMMAND
 
 VERB_MODULES = (features, heads, finetune, predict, export, verify, repair, duplicates, info, report, pack)
 VERBS = {module.__name__.rpartition(".")[2]: module for module in VERB_MODULES}
 RESUMABLE = ("features", "heads", "finetune", "repair")  # verbs that continue after an error; also `predict --out`
 RESUME_HINT = "what was finished is kept; the same command continues from there"
-EXAMPLES = """examples:
-  python -m pipeline features photos --cache cache/photos
-  python -m pipeline features photos --cache cache/m --conv-base mobilenet_v2 --conv-base-arg alpha=0.35 --size 224
-  python -m pipeline heads cache/photos --heads dense,logistic
-  python -m pipeline info cache/photos
+EXAMPLES = f"""examples:
+  {COMMAND} features photos --cache cache/photos
+  {COMMAND} features photos --cache cache/m --conv-base mobilenet_v2 --conv-base-arg alpha=0.35 --size 224
+  {COMMAND} heads cache/photos --heads dense,logistic
+  {COMMAND} info cache/photos
 """
 
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser of `python -m pipeline`; only verbs named in the arguments get their options, to save time."""
     top = argparse.ArgumentParser(
-        prog="python -m pipeline",
+        prog=COMMAND,
         description="Run a frozen conv base once over every image, store its features, train heads on them in seconds.",
         epilog=EXAMPLES,
         formatter_class=_HelpFormatter,

@@ -16,6 +16,7 @@ from pipeline.extraction.conv_base_loading import load_stored_conv_base
 from pipeline.heads import KERAS_HEADS
 from pipeline.heads.load_head import load_head
 from pipeline.store import FeatureStore
+from pipeline.text import COMMAND
 from pipeline.training.best_head import choose_head
 
 
@@ -67,7 +68,7 @@ def assemble_model(store: FeatureStore, head: Any, *, form: str = "image", callb
         raise HeadError(f"the slides' model ends in a dense head, not {trained.name}; export it in the image form")
     if trained.name not in KERAS_HEADS:
         raise HeadError(
-            f"a {trained.name} head cannot be expressed as Keras layers; `python -m pipeline predict {store.directory} "
+            f"a {trained.name} head cannot be expressed as Keras layers; `{COMMAND} predict {store.directory} "
             f"IMAGES` works with it; of the others, {', '.join(KERAS_HEADS)}, Keras can"
         )
     conv_base = load_stored_conv_base(store, callbacks)
@@ -96,7 +97,7 @@ def find_head(store: FeatureStore, head: Any) -> Any:
         if of_head != of_store:
             raise StoreMismatch(
                 f"the {head.name} head was trained on {what} {of_head}, {store.directory} has {of_store}; train it "
-                f"again with `python -m pipeline heads {store.directory}`",
+                f"again with `{COMMAND} heads {store.directory}`",
                 [(what, of_store, of_head)],
             )
     return head

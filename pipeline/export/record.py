@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline.conv_base.keras_setup import one_line
 from pipeline.errors import ExportError
 from pipeline.files.check_untrusted import check_untrusted_keras
+from pipeline.text import COMMAND
 
 KEY = "cached_feature_pipeline"
 METADATA = "metadata.json"  # the file inside a .keras file that holds Keras' version
@@ -67,7 +68,7 @@ def read_record(path: Path) -> ExportRecord:
     except (KeyError, TypeError) as error:
         raise ExportError(
             f"{path} has no record of the store and head it was made of ({one_line(error)}); it was not written by "
-            "`python -m pipeline export`, or Keras has saved it again: export it again"
+            f"`{COMMAND} export`, or Keras has saved it again: export it again"
         ) from None
     except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise ExportError(f"{path} is refused: {one_line(error)}") from error

@@ -15,6 +15,7 @@ from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import sha256_of
 from pipeline.images.decode import DecodeError, decode_image
 from pipeline.store import FeatureStore
+from pipeline.text import COMMAND
 
 # Bounds of the largest difference by the store's precision. The model resizes images to within 1e-5 of a grey
 # level of stage one, which sometimes rounds to another bfloat16: the largest difference on 785 photos was 0.02
@@ -101,7 +102,7 @@ def compare_with_store(
 
 def check_record(store: FeatureStore, file: Path) -> ExportRecord:
     """Read the record of an exported `.keras` file and check that it is of this store, without loading the model."""
-    suffix, command = FORMATS["keras"], f"python -m pipeline export {store.directory}"
+    suffix, command = FORMATS["keras"], f"{COMMAND} export {store.directory}"
     if file.suffix != suffix:
         raise ExportError(
             f"{file}: only a {suffix} file can be verified; write one of the same head with `{command} FILE{suffix}`"
@@ -130,7 +131,7 @@ def _mismatch(file: Path, store: FeatureStore, what: str, of_file: Any, of_store
 def _model_input(store: FeatureStore, image_index: int, form: str) -> np.ndarray:
     """Return an image of the store as the model takes it, float32: at its own size, or preprocessed for slides."""
     path, spec = Path(store.images.root, store.images.ids[image_index]), store.spec
-    remedy = f"run `python -m pipeline features IMAGES --cache {store.directory}` again"
+    remedy = f"run `{COMMAND} features IMAGES --cache {store.directory}` again"
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -13,6 +13,7 @@ from pipeline.finetune.result import FinetunedResult
 from pipeline.finetune.tuning import CHECKPOINT, Tuning
 from pipeline.heads import make_head
 from pipeline.store import FeatureStore, count_views
+from pipeline.text import COMMAND
 from pipeline.training.save_with_scores import save_trained_head
 from pipeline.training.train_heads import check_ready
 
@@ -95,6 +96,6 @@ def check_cut(store: FeatureStore) -> None:
         source, conv_base = store.images.root, store.manifest.sources["conv_base"]
         raise StoreError(
             f"{store.directory} holds features from the end of the conv base, above which there are no layers to tune; "
-            f"make a store that is cut lower: `python -m pipeline features {source} --cache {store.directory}-top1 "
+            f"make a store that is cut lower: `{COMMAND} features {source} --cache {store.directory}-top1 "
             f"--conv-base {conv_base} --cut top1` with the other options unchanged"
         )

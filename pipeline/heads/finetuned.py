@@ -13,6 +13,7 @@ from pipeline.defaults import HEAD_BATCH, TUNING_EPOCHS, TUNING_PATIENCE, TUNING
 from pipeline.errors import HeadError
 from pipeline.heads.dense import DenseHead
 from pipeline.heads.head import OnEpoch
+from pipeline.text import COMMAND
 
 if TYPE_CHECKING:
     from pipeline.heads.epoch_loop import EpochLoop
@@ -115,7 +116,7 @@ class FinetunedHead(DenseHead):
         from pipeline.heads.checkpoint import read_checkpoint, write_checkpoint
 
         if dense is None:
-            raise HeadError("a finetuned head is trained by `python -m pipeline finetune`, not by `heads`")
+            raise HeadError(f"a finetuned head is trained by `{COMMAND} finetune`, not by `heads`")
         training, validation, held_out = self._check_data(X, y, validation_data, images, held_out)
         if not np.array_equal(dense.classes_, self.classes_):
             raise HeadError(f"the dense head has classes {dense.classes_}, the labels have {self.classes_}")

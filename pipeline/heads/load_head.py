@@ -9,11 +9,12 @@ import numpy as np
 from pipeline.errors import HeadError, StoreMismatch
 from pipeline.files.durable import read_json, sha256_of
 from pipeline.heads import make_head
+from pipeline.text import COMMAND
 
 RECORD = "head.json"
 METRICS = "metrics.json"
 FORMAT = 1  # of head.json; raised when the meaning of its fields or of the model file changes
-TRAIN_IT = "train it again with `python -m pipeline heads DIR`"
+TRAIN_IT = f"train it again with `{COMMAND} heads DIR`"
 
 
 def load_head(directory: str | Path, *, fingerprint: str | None = None) -> Any:
@@ -46,7 +47,7 @@ def load_head(directory: str | Path, *, fingerprint: str | None = None) -> Any:
         if fingerprint is not None and fingerprint != record["fingerprint"]:
             raise StoreMismatch(
                 f"the head in {directory} was trained on features {record['fingerprint'][:12]}, these are "
-                f"{fingerprint[:12]}; train it on these with `python -m pipeline heads DIR`",
+                f"{fingerprint[:12]}; train it on these with `{COMMAND} heads DIR`",
                 [("fingerprint", record["fingerprint"], fingerprint)],
             )
         head = make_head(record["head"], **lists_to_tuples(record["params"]))
@@ -92,7 +93,7 @@ def _read_record(path: Path) -> dict[str, Any]:
     try:
         record = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise HeadError(f"no trained head in {path.parent}; train one with `python -m pipeline heads DIR`") from None
+        raise HeadError(f"no trained head in {path.parent}; train one with `{COMMAND} heads DIR`") from None
     except ValueError as error:
         raise HeadError(f"{error}; {TRAIN_IT}") from None
     if record.get("format") != FORMAT:

@@ -26,6 +26,7 @@ from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.check_untrusted import check_untrusted_hdf5
 from pipeline.files.durable import canonical_json, is_replaceable, open_durably
 from pipeline.store import FeatureStore, open_features
+from pipeline.text import COMMAND
 
 FORMAT = 1
 MAX_BYTES = 64 << 20  # of features in memory
@@ -60,7 +61,7 @@ def pack_store(directory: str | Path, file: str | Path, *, callbacks: Callbacks 
     members = store.members()
     _check_path(store, path)
     if not len(members):
-        raise StoreError(f"{store.directory}: no image has features yet; run `python -m pipeline features` first")
+        raise StoreError(f"{store.directory}: no image has features yet; run `{COMMAND} features` first")
     with open_durably(path) as raw:
         sink = _Sink(raw, path)
         try:

@@ -24,18 +24,19 @@ from pipeline.store import (
     view_numbers,
 )
 from pipeline.store.file_names import SHARDS
+from pipeline.text import COMMAND
 
 # Maximum relative L2 error of a row that is computed again, perhaps on another machine. Between four ways
 # to compute on a CPU (oneDNN with three instruction sets, Eigen) the rows of VGG16, ResNet50 and MobileNetV2
 # differ by up to 2e-6 in float32, 0.015 in bfloat16, whose mantissa has 8 bits, and 0.0015 in float16.
 MAX_ERROR = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.01}
 
-REPAIR = "`python -m pipeline repair {}`"
-FEATURES = "run `python -m pipeline features IMAGES --cache {}` again"
-TOUCH = "`touch` the images that were edited, then run `python -m pipeline features IMAGES --cache {}` again"
-HEADS = "`python -m pipeline heads {}`"
-VIEWS = "drop the views with `python -m pipeline features IMAGES --cache {} --views 1` and make them again"
-SOURCES = "put the conv base back, or start over with `python -m pipeline features IMAGES --cache {} --rebuild`"
+REPAIR = f"`{COMMAND} repair {{}}`"
+FEATURES = f"run `{COMMAND} features IMAGES --cache {{}}` again"
+TOUCH = f"`touch` the images that were edited, then run `{COMMAND} features IMAGES --cache {{}}` again"
+HEADS = f"`{COMMAND} heads {{}}`"
+VIEWS = f"drop the views with `{COMMAND} features IMAGES --cache {{}} --views 1` and make them again"
+SOURCES = f"put the conv base back, or start over with `{COMMAND} features IMAGES --cache {{}} --rebuild`"
 
 
 class Finding(NamedTuple):

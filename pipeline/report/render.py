@@ -19,7 +19,7 @@ from pipeline.report.mistakes import frequent_confusions
 from pipeline.report.predictions import Predictions
 from pipeline.report.svg import N_COLOURS
 from pipeline.store import FeatureStore
-from pipeline.text import counted, printable
+from pipeline.text import COMMAND, counted, printable
 from pipeline.training.trained_head import TrainedHead
 
 
@@ -32,6 +32,7 @@ def render(data: ReportData) -> str:
         "store_name": store_facts.store_name(store),
         "facts": store_facts.feature_facts(store),
         "splits": SPLITS,
+        "command": COMMAND,
         "date_of_store": time.strftime("%d %B %Y", time.gmtime((store.directory / "manifest.json").stat().st_mtime)),
         "date_of_report": time.strftime("%d %B %Y, %H:%M UTC", time.gmtime()),
         "release": _release(),

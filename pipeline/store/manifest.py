@@ -13,6 +13,7 @@ from pipeline.errors import SpecError, StoreDamaged, StoreError
 from pipeline.files.durable import read_json, write_json
 from pipeline.images.augment import View
 from pipeline.store.file_names import INDEX, MANIFEST
+from pipeline.text import COMMAND
 
 FORMAT = 1
 
@@ -93,7 +94,7 @@ def read_manifest(directory: Path) -> Manifest:
         document = read_json(path)
     except FileNotFoundError:
         raise StoreError(
-            f"no store at {directory}: make one with `python -m pipeline features IMAGES --cache {directory}`"
+            f"no store at {directory}: make one with `{COMMAND} features IMAGES --cache {directory}`"
         ) from None
     except NotADirectoryError:
         raise StoreError(f"{directory} is a file, not a store") from None

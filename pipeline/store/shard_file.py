@@ -28,6 +28,7 @@ from pipeline.files.durable import sha256_of_file
 from pipeline.files.file_structure import check_hdf5_structure
 from pipeline.images.status import Status
 from pipeline.store.manifest import Manifest
+from pipeline.text import COMMAND
 
 FORMAT = 1
 MAX_MAPPED = 10_000  # shards of a store that stay memory-mapped; Linux allows a process 65,530 maps
@@ -38,7 +39,7 @@ class ShardDamaged(StoreDamaged):
     """A shard is missing, is not what was written, or is another shard; `problem` is a predicate: "is missing"."""
 
     def __init__(self, path: Path, problem: str):
-        super().__init__(f"{path} {problem}; run `python -m pipeline repair {path.parent.parent}`")
+        super().__init__(f"{path} {problem}; run `{COMMAND} repair {path.parent.parent}`")
         self.path, self.problem = path, problem
 
 

@@ -8,6 +8,7 @@ from pipeline.errors import HeadError
 from pipeline.files.durable import read_json, sha256_of
 from pipeline.heads.load_head import METRICS, RECORD, read_metrics
 from pipeline.store import FeatureStore
+from pipeline.text import COMMAND
 from pipeline.training.trained_head import TrainedHead
 
 OTHER_CLASSES = "trained on other classes than the store has now"
@@ -38,7 +39,7 @@ def _rank(head: SavedHead) -> tuple[Any, ...]:
 
 def advise_training(store: FeatureStore) -> str:
     """Return the advice of an error about a missing or stale head."""
-    return f"train it with `python -m pipeline heads {store.directory}`"
+    return f"train it with `{COMMAND} heads {store.directory}`"
 
 
 def hash_data(store: FeatureStore) -> str:

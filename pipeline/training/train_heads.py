@@ -15,6 +15,7 @@ from pipeline.heads.rows_on_demand import ArrayRows, Rows
 from pipeline.heads.shared_features import SharedFeatures
 from pipeline.images.table import SPLITS
 from pipeline.store import FeatureStore, count_views, stack_views
+from pipeline.text import COMMAND
 from pipeline.training.hold_out import group_train_rows, hold_out
 from pipeline.training.make_heads import Params, make_heads
 from pipeline.training.memory import check_memory, fits_in_memory
@@ -127,7 +128,7 @@ def check_ready(store: FeatureStore, max_bad: float) -> None:
     if store.pending:
         raise StoreError(
             f"{store.directory}: {store.pending} of {len(store.images)} images have no features yet; "
-            f"run `python -m pipeline features IMAGES --cache {store.directory}` again, it continues"
+            f"run `{COMMAND} features IMAGES --cache {store.directory}` again, it continues"
         )
     if len(store.bad) > max_bad * len(store.images):
         first = ", ".join(f"{bad.id} ({bad.reason})" for bad in store.bad[:3])

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import text
 from pipeline.cli.main import VERBS, main
+from pipeline.text import COMMAND
 from tests.fakes import FakeConvBase, photo, photo_folder
 
 ROOT = Path(__file__).parent.parent.parent
@@ -81,7 +83,7 @@ def one_line(err: str) -> str:
     """Return the last line of standard error, which must be the error."""
     assert "Traceback" not in err
     line = err.strip().splitlines()[-1]
-    assert line.startswith(("pipeline: ", "python -m pipeline"))
+    assert line.startswith(("pipeline: ", COMMAND))
     return line
 
 
@@ -280,3 +282,11 @@ def test_main_leaves_logging_and_warnings_as_they_were(run, monkeypatch):
     monkeypatch.setattr("pipeline.cli.info.run", log_and_warn)
     run("info", "store", "--verbose")
     assert state() == before
+
+
+def test_hints_call_the_python_below_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    assert text._python() == "python"
+    monkeypatch.setattr(sys, "executable", str(Path.cwd() / ".venv/bin/python"))
+    assert text._python() == str(Path(".venv/bin/python"))

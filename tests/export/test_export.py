@@ -18,6 +18,7 @@ from pipeline.export.record import KEY, read_record
 from pipeline.export.verify import compare_with_store, verify_model
 from pipeline.export.write import check_request
 from pipeline.images.decode import decode_image
+from pipeline.text import COMMAND
 from tests.exporting import KERAS_HEADS, tiny_store
 
 WITHOUT_PACKAGE = """
@@ -199,7 +200,7 @@ def test_the_command_ends_with_status_2_for_a_missing_head_or_file(store, tmp_pa
     gone = str(tmp_path / "gone.keras")
     assert main(["verify", str(store.directory), "--model", gone]) == 2
     out, err = capsys.readouterr()
-    assert f"is not a file; write it with `python -m pipeline export {store.directory} {gone}`" in err
+    assert f"is not a file; write it with `{COMMAND} export {store.directory} {gone}`" in err
     assert out == ""  # refused before the store is checked
 
 

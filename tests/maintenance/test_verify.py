@@ -20,6 +20,7 @@ from pipeline.maintenance.repair import repair_store
 from pipeline.maintenance.verify import Finding, relative_l2, verify_store
 from pipeline.store import open_for_writing
 from pipeline.store.manifest import read_manifest
+from pipeline.text import COMMAND
 from tests.fakes import FakeConvBase, Recorder, photo, photo_folder
 
 SPEC = ConvBaseSpec(size=(8, 8))
@@ -438,7 +439,7 @@ def test_verify_and_repair_print_what_is_wrong_and_what_to_do(cache, capsys):
     assert main(["verify", str(cache)]) == 1
     out = capsys.readouterr().out
     assert "checked names, sizes and fingerprints of 3 shards, 21 rows, 0 heads: 1 finding\n" in out
-    assert f"shards/{damaged.name}: has 0 bytes" in out and f"`python -m pipeline repair {cache}`" in out
+    assert f"shards/{damaged.name}: has 0 bytes" in out and f"`{COMMAND} repair {cache}`" in out
     assert main(["repair", str(cache)]) == 0
     out = capsys.readouterr().out
     assert f"{cache}/quarantine/{damaged.name}" in out and "computed 8 rows again" in out

@@ -27,6 +27,7 @@ from pipeline.report import collect, feature_map, figures, predictions, store_fa
 from pipeline.report.calibration import measure_calibration
 from pipeline.report.mistakes import choose_galleries, frequent_confusions
 from pipeline.report.thumbnails import MAX_SIDE, make_thumbnails, thumbnail_size
+from pipeline.text import COMMAND
 from pipeline.training.saved_heads import OTHER_IMAGES, hash_data, list_saved_heads
 from tests.fakes import FakeConvBase, Recorder, photo, photo_folder
 
@@ -168,7 +169,7 @@ class TestMissingParts:
 
     def test_a_page_without_heads_says_how_to_train_them(self, tmp_path, fake_conv_base, no_map):
         make_store(tmp_path)
-        assert "No head has been trained yet: python -m pipeline heads" in Page(page_of(tmp_path)).text
+        assert f"No head has been trained yet: {COMMAND} heads" in Page(page_of(tmp_path)).text
 
     def test_a_damaged_head_is_listed_and_the_others_are_shown(self, root, no_map):
         (model,) = (root / "cache/heads/knn").glob("model-*")
@@ -191,7 +192,7 @@ class TestMissingParts:
         assert OTHER_IMAGES not in page_of(root)
         write_json(path, {**read_json(path), "data_sha256": "of others"})
         text = Page(page_of(root)).text
-        assert f"forest: {OTHER_IMAGES}; train it with python -m pipeline heads .../cache" in text.replace("`", "")
+        assert f"forest: {OTHER_IMAGES}; train it with {COMMAND} heads .../cache" in text.replace("`", "")
         assert "forest see below" in text and "knn see below" not in text
         assert "There are no photos to look at, because" in Page(page_of(root, head="forest")).text
 
@@ -329,7 +330,7 @@ class TestDuplicates:
         assert "No two images show the same picture" in self.page(root, monkeypatch)
         monkeypatch.undo()
         monkeypatch.setattr(collect, "map_features", lambda store: None)
-        assert "python -m pipeline duplicates .../cache" in Page(page_of(root)).text
+        assert f"{COMMAND} duplicates .../cache" in Page(page_of(root)).text
 
     def test_of_many_pairs_the_first_have_pictures(self, root, no_map, monkeypatch):
         first, second = open_features(root / "cache").images.ids[:2]

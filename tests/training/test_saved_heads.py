@@ -14,6 +14,7 @@ from pipeline.errors import HeadError
 from pipeline.files.durable import read_json, write_json
 from pipeline.images.status import Status
 from pipeline.predict.label_images import Predictor
+from pipeline.text import COMMAND
 from pipeline.training.best_head import choose_head
 from pipeline.training.saved_heads import OTHER_IMAGES, hash_data, list_saved_heads
 from tests.fakes import photo, photo_folder
@@ -133,7 +134,7 @@ class TestCommands:
         assert main(["info", stale]) == 0
         shown = " ".join(capsys.readouterr().err.split())
         assert OTHER_IMAGES in shown
-        assert f"train again with `python -m pipeline heads {stale}`" in shown
+        assert f"train again with `{COMMAND} heads {stale}`" in shown
 
     def test_info_gives_the_problem_of_each_head_as_json(self, stale, capsys):
         assert main(["info", stale, "--json"]) == 0

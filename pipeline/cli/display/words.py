@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import console
-from pipeline.text import counted
+from pipeline.text import COMMAND, counted
 
 if TYPE_CHECKING:
     from pipeline.images.table import ImageTable
@@ -49,7 +49,7 @@ def warn_of_leaks(store: FeatureStore) -> None:
     if leaks := known_duplicates(store).across_splits:
         console.warn(
             f"{counted(len(leaks), 'pair')} of duplicates across splits, such as {' and '.join(leaks[0].ids)}: "
-            f"the scores are too high; see `python -m pipeline duplicates {store.directory}`"
+            f"the scores are too high; see `{COMMAND} duplicates {store.directory}`"
         )
 
 
@@ -58,7 +58,7 @@ def warn_of_heads(heads: Iterable[SavedHead], store: Path) -> None:
     problems = {head.name: head.problem for head in heads if head.problem}
     for problem in dict.fromkeys(problems.values()):
         names = ", ".join(name for name in problems if problems[name] == problem)
-        console.warn(f"{names}: {problem}; train again with `python -m pipeline heads {store}`")
+        console.warn(f"{names}: {problem}; train again with `{COMMAND} heads {store}`")
 
 
 def warn_of_random_weights(store: FeatureStore) -> None:
