@@ -71,6 +71,12 @@ class FinetunedHead(DenseHead):
         self.class_weight = class_weight
         self.random_state = random_state
 
+    def check_params(self) -> None:
+        """See `DenseHead`; `patience` is required, as without it no weights but the first would be kept."""
+        super().check_params()
+        if self.patience is None:
+            raise HeadError("finetuned cannot be trained without patience; to run all epochs, set it to their number")
+
     def fit(
         self,
         X: Any,

@@ -1,12 +1,14 @@
 """The heads on neighbours and trees: knn, forest."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
 from pipeline.heads.cross_validation import Choice
+from pipeline.heads.folds import RowGroups
 from pipeline.heads.head import ClassWeight
 from pipeline.heads.pipeline_head import PipelineHead
 
@@ -32,6 +34,11 @@ class KNNHead(PipelineHead):
 
     def _count(self, classifier: KNeighborsClassifier) -> int:
         return classifier._fit_X.size + classifier._y.size
+
+    def _fit(self, classifier: Any, scaled: np.ndarray, y: np.ndarray, rows: RowGroups) -> KNeighborsClassifier:
+        if classifier.n_neighbors > len(y):  # scikit-learn says it in `predict`
+            raise ValueError(f"k={classifier.n_neighbors} is more than the {len(y)} rows to train on")
+        return super()._fit(classifier, scaled, y, rows)
 
     def _grid(self, choice: Choice, training_images: int) -> list[float]:
         return [k for k in choice.grid if k <= training_images]

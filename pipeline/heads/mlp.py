@@ -1,12 +1,14 @@
 """The mlp head: scikit-learn's multi-layer perceptron with early stopping."""
 
 import logging
+import numbers
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
+from sklearn.utils import check_scalar
 
 from pipeline.heads.folds import RowGroups, hold_out
 from pipeline.heads.pipeline_head import PipelineHead
@@ -64,6 +66,7 @@ class MLPHead(PipelineHead):
 
     def _fit_groups(self, classifier: MLPClassifier, scaled: np.ndarray, y: np.ndarray, rows: RowGroups) -> None:
         """Train with the early stopping of scikit-learn, which knows no groups, on a tenth of the groups."""
+        check_scalar(self.epochs, "epochs", numbers.Integral, min_val=1)
         params = classifier.get_params()
         train, held_out = hold_out(classifier.validation_fraction, y, rows, self.random_state)
         X, labels = scaled[train], y[train]

@@ -452,7 +452,7 @@ class TestErrors:
         with pytest.raises(StoreMismatch, match="sha256"):
             load_top_layers(ConvBaseSpec(**{**vars(spec), "weights_sha256": "0" * 64}))
 
-    @pytest.mark.parametrize("wrong", [{"learning_rate": 0}, {"epochs": 0}, {"patience": 0}])
+    @pytest.mark.parametrize("wrong", [{"learning_rate": 0}, {"epochs": 0}, {"patience": 0}, {"patience": None}])
     def test_parameters_out_of_range(self, store, wrong):
         with pytest.raises(HeadError, match=next(iter(wrong))):
             tune(store, **wrong)

@@ -241,6 +241,7 @@ def test_mlp_trains_without_holding_out_where_rows_are_few(caplog):
         ("svm", {"C": 0.0}),
         ("ridge", {"alpha": -2.0}),
         ("knn", {"k": 0}),
+        ("knn", {"k": 500}),
         ("forest", {"n_estimators": "many"}),
         ("mlp", {"learning_rate": 0.0}),
         ("logistic", {"class_weight": {7: 2.0}}),

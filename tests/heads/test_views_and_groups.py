@@ -6,6 +6,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neural_network import MLPClassifier
 
 from pipeline import ConvBaseSpec, StoreError, extract_features, load_head, make_head, scan_images, train_heads
+from pipeline.errors import HeadError
 from pipeline.heads.batches import draw_views, shuffle_rows
 from pipeline.heads.folds import check_groups, make_folds
 from pipeline.heads.load_head import read_metrics
@@ -138,6 +139,12 @@ def test_the_perceptron_holds_out_groups_as_a_whole(keyword, monkeypatch):
     assert 10 < len(seen["score"]) < 200  # it stopped early
     classifier = head.pipeline_["classify"]
     assert classifier.early_stopping and classifier.random_state == 1
+
+
+def test_the_perceptron_refuses_no_epochs_with_groups_too():
+    X, y, images = views_of_images()
+    with pytest.raises(HeadError, match="epochs == 0, must be >= 1"):
+        make_head("mlp", epochs=0).fit(X, y, images=images)
 
 
 def test_the_perceptron_goes_back_to_its_best_epoch(monkeypatch):
