@@ -1,6 +1,7 @@
 """Load the frozen conv base that a spec describes: RGB images in, features out."""
 
 import difflib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -52,10 +53,16 @@ class ConvBase:
         return self._forward(tf.constant(images, tf.float32)).numpy()
 
     def error_against_float32(self, images: np.ndarray) -> float:
-        """Return the relative L2 error of `compute(images)` against the features of the same weights in float32."""
+        """Return the relative L2 error of `compute(images)` against the features of the same weights in float32.
+
+        It is infinite if features are not finite, as after an overflow in float16.
+        """
         in_float32 = run_isolated(with_precision, self.model, "float32")
         exact = replace(self, model=in_float32).compute(images)
-        return float(np.linalg.norm(self.compute(images) - exact) / max(np.linalg.norm(exact), np.finfo(float).tiny))
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
+            difference = np.linalg.norm(self.compute(images) - exact)
+        error = float(difference / max(np.linalg.norm(exact), np.finfo(float).tiny))
+        return error if math.isfinite(error) else math.inf
 
     @cached_property
     def _forward(self) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """Fill or update a store and its views: decide what is missing, write it down, compute it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,7 +89,7 @@ class StoreFiller:
             rows_per_shard=rows_per_shard(bytes_per_row),
             made_with=library_versions(),
             compression=self.compression,
-            precision_error=error,
+            precision_error=error if math.isfinite(error.get("relative_l2", 0)) else {},
         )
         return manifest, plan
 

@@ -1,6 +1,7 @@
 """Loading a conv base: names, cut, preprocessing, precision, and Keras' global state."""
 
 import logging
+import math
 import random
 import subprocess
 import sys
@@ -163,6 +164,13 @@ class TestPrecision:
         assert short.error_against_float32(images()) == pytest.approx(float(error), rel=1e-3)
         assert 0 < error < 0.05
         assert exact.error_against_float32(images()) == 0
+
+    def test_the_error_of_features_that_overflow_is_infinite(self) -> None:
+        inputs = keras.Input((4, 4, 3))
+        large = keras.layers.Rescaling(1e4, dtype="mixed_float16")(inputs)
+        model = keras.Model(inputs, keras.layers.Subtract(dtype="mixed_float16")([large, large]))  # NaN, not 0
+        conv_base = ConvBase(ConvBaseSpec(), model, (4, 4, 3), {})
+        assert conv_base.error_against_float32(images(size=4)) == math.inf
 
     @pytest.mark.parametrize("name", ["vgg16", "mobilenet_v2", "convnext_tiny"])
     def test_bfloat16_computes_nearly_the_same(self, name: str) -> None:

@@ -1,5 +1,6 @@
 """Stage one on a fake conv base: what it computes, what it keeps, and which requests are errors."""
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -300,7 +301,13 @@ def test_the_error_of_bfloat16_on_the_first_images_is_in_the_manifest(photos, ca
 
 @pytest.mark.parametrize(
     ("error", "asked", "settled"),
-    [(0.04, "auto", "bfloat16"), (0.06, "auto", "float32"), (0.06, "bfloat16", "bfloat16")],
+    [
+        (0.04, "auto", "bfloat16"),
+        (0.06, "auto", "float32"),
+        (0.06, "bfloat16", "bfloat16"),
+        (math.inf, "auto", "float32"),
+        (math.inf, "bfloat16", "bfloat16"),
+    ],
 )
 def test_auto_takes_float32_if_the_error_of_bfloat16_is_too_large(error, asked, settled, photos, cache, monkeypatch):
     monkeypatch.setattr(FakeConvBase, "auto", "bfloat16")
@@ -308,7 +315,7 @@ def test_auto_takes_float32_if_the_error_of_bfloat16_is_too_large(error, asked, 
     store = extract_features(scan_images(photos), cache, replace(SPEC, precision=asked))
     assert store.spec.precision == settled
     assert store.manifest.precision_error == (
-        {} if settled == "float32" else {"relative_l2": error, "images": COMPARED}
+        {} if settled == "float32" or error == math.inf else {"relative_l2": error, "images": COMPARED}
     )
     loads = FakeConvBase.loads
     extract_features(scan_images(photos), cache, replace(SPEC, precision=asked))
