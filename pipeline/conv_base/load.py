@@ -86,7 +86,6 @@ class FullModel(NamedTuple):
 
     spec: ConvBaseSpec
     model: Model
-    own_preprocessing: Callable[..., Any] | None
     sources: dict[str, str]
 
 
@@ -98,16 +97,11 @@ def load_full_model(spec: ConvBaseSpec) -> FullModel:
 
 
 def _load(spec: ConvBaseSpec) -> ConvBase:
-    asked_cut = spec.cut
-    spec, model, own_preprocessing, sources = load_full_model(spec)
-    if asked_cut is not None:
-        spec = replace(spec, cut=find_cut(model, asked_cut, spec.conv_base))
-    if spec.cut != asked_cut:
-        sources = {**sources, "cut": str(asked_cut)}
-    model, spec = _cut(model, spec)
+    full = load_full_model(spec)
+    spec, model, sources = full if spec.cut is None else _cut(full, spec.cut)
     if spec.precision == "auto":
         spec = replace(spec, precision=settle_precision(model, spec.height_width))
-    model = _add_preprocessing(with_precision(model, spec.precision), spec, own_preprocessing)
+    model = _add_preprocessing(with_precision(model, spec.precision), spec)
     return ConvBase(spec, model, tuple(model.output_shape[1:]), sources)
 
 
@@ -116,7 +110,7 @@ def _load_user_model(spec: ConvBaseSpec) -> FullModel:
     path = Path(spec.conv_base).absolute()
     sha256 = sha256_of_file(path)
     sources = {"conv_base": str(path), "weights": str(path), "weights_file_sha256": sha256}
-    return FullModel(replace(spec, conv_base_sha256=sha256), model, None, sources)
+    return FullModel(replace(spec, conv_base_sha256=sha256), model, sources)
 
 
 def _load_zoo_model(spec: ConvBaseSpec) -> FullModel:
@@ -127,8 +121,7 @@ def _load_zoo_model(spec: ConvBaseSpec) -> FullModel:
         model = build(zoo_model, spec, "imagenet")
     elif spec.weights == "random":
         model = build(zoo_model, spec)
-        images = _preprocess(random_patches(spec.height_width), spec.preprocessing, zoo_model.preprocess_input)
-        draw_weights(model, images)
+        draw_weights(model, _preprocess(random_patches(spec.height_width), spec))
         if spec.weights_sha256 not in (None, weights_sha256(model)):  # of a store of version 0.1, perhaps
             draw_weights_of_0_1(model)
     else:
@@ -139,26 +132,27 @@ def _load_zoo_model(spec: ConvBaseSpec) -> FullModel:
         load_weights_file(model, path, zoo_model.name)
         model = with_imagenet_rescaling(model)
         sources |= {"weights": str(path), "weights_file_sha256": sha256_of_file(path)}
-    return FullModel(spec, model, zoo_model.preprocess_input, sources)
+    return FullModel(spec, model, sources)
 
 
-def _cut(model: Model, spec: ConvBaseSpec) -> tuple[Model, ConvBaseSpec]:
-    """Return the model up to the layer `spec.cut`; the spec has no cut if that is the model's last layer."""
-    if spec.cut is None:
-        return model, spec
+def _cut(full: FullModel, cut: str) -> FullModel:
+    """Return the model up to the layer that `cut` means; the spec has no cut if that is the model's last layer."""
+    spec, model, sources = full
+    name = find_cut(model, cut, spec.conv_base)
     keras = import_keras()
     layers = {layer.name: layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}
-    if spec.cut not in layers:
-        names = _closest_names(spec.cut, list(layers))
-        raise SpecError(f"{spec.conv_base} has no layer {spec.cut!r} to cut at; it has {names}")
+    if name not in layers:
+        names = _closest_names(name, list(layers))
+        raise SpecError(f"{spec.conv_base} has no layer {name!r} to cut at; it has {names}")
     # `layers[name].output` of a nested model is a tensor of its inner graph; Operation.output is its output here.
-    output = keras.Operation.output.fget(layers[spec.cut])
+    output = keras.Operation.output.fget(layers[name])
     if output is model.outputs[0]:
-        return model, replace(spec, cut=None)
+        return full._replace(spec=replace(spec, cut=None))
     try:
-        return keras.Model(model.inputs[0], output, name=model.name), spec
+        model = keras.Model(model.inputs[0], output, name=model.name)
     except (ValueError, AttributeError) as error:
-        raise SpecError(f"{spec.conv_base} cannot be cut at {spec.cut!r}: {one_line(error)}") from error
+        raise SpecError(f"{spec.conv_base} cannot be cut at {name!r}: {one_line(error)}") from error
+    return FullModel(replace(spec, cut=name), model, sources if name == cut else {**sources, "cut": cut})
 
 
 def _closest_names(name: str, names: list[str]) -> str:
@@ -169,11 +163,11 @@ def _closest_names(name: str, names: list[str]) -> str:
     return f"{', '.join(shown)} and {len(names) - len(shown)} more"
 
 
-def _add_preprocessing(base: Model, spec: ConvBaseSpec, own: Callable[..., Any] | None) -> Model:
+def _add_preprocessing(base: Model, spec: ConvBaseSpec) -> Model:
     keras = import_keras()
     images = keras.Input((*spec.height_width, 3), dtype="float32", name="images")
     try:
-        features = base(_preprocess(images, spec.preprocessing, own))
+        features = base(_preprocess(images, spec))
     except ValueError as error:  # a user's model that takes any size, but not one as small as this
         height, width = spec.height_width
         raise SpecError(f"{spec.conv_base} does not take images of {height}x{width}: {one_line(error)}") from error
@@ -189,15 +183,14 @@ def _add_preprocessing(base: Model, spec: ConvBaseSpec, own: Callable[..., Any] 
 
 def preprocess(spec: ConvBaseSpec, images: np.ndarray) -> np.ndarray:
     """Preprocess images, (..., height, width, 3) float32 in 0..255, as `ConvBase.model` does inside."""
-    own = None if spec.is_file else find_zoo_model(spec.conv_base).preprocess_input
-    return np.asarray(_preprocess(images.copy(), spec.preprocessing, own))  # Keras changes its argument
+    return np.asarray(_preprocess(images.copy(), spec))  # Keras changes its argument
 
 
-def _preprocess(images: Any, mode: str, own: Callable[..., Any] | None) -> Any:
-    if mode == "own" and own is not None:
-        return own(images)
-    if mode == "rescale":
+def _preprocess(images: Any, spec: ConvBaseSpec) -> Any:
+    if spec.preprocessing == "own":
+        return find_zoo_model(spec.conv_base).preprocess_input(images)
+    if spec.preprocessing == "rescale":
         return images / 255.0
-    if mode == "none":
+    if spec.preprocessing == "none":
         return images
-    return import_keras().applications.imagenet_utils.preprocess_input(images, mode=mode)
+    return import_keras().applications.imagenet_utils.preprocess_input(images, mode=spec.preprocessing)

@@ -20,11 +20,10 @@ def load_user_file(spec: ConvBaseSpec) -> Model:
         raise SpecError(f"{path} contains its weights and takes no arguments: omit --weights and --conv-base-arg")
     if not path.is_file():
         raise SpecError(f"conv base {path} is not a file; give the path of a .keras file")
+    keras = import_keras()
     try:
         check_untrusted_keras(path)
-        model = import_keras().models.load_model(path, compile=False, safe_mode=True)
-    except SpecError:
-        raise
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises errors of any type for a malformed file
         raise SpecError(f"conv base {path} is refused: {one_line(error)}") from error
     return _check_shapes(model, path, spec.height_width)
