@@ -76,7 +76,7 @@ def rows_to_retry(store: FeatureStore) -> set[int]:
 
 def finished_shards(store: FeatureStore) -> tuple[ShardEntry, ...]:
     """Return the shards of a store whose files are in place."""
-    missing = store.missing_shards()
+    missing = set(store.missing_shards())  # perhaps all of thousands
     return tuple(shard for shard in store.manifest.shards if shard not in missing)
 
 

@@ -11,7 +11,7 @@ from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.images.status import Status
 from pipeline.images.table import NO_GROUP, SPLITS
 from pipeline.store.file_names import FINETUNING, HEADS
-from pipeline.store.index import NO_ROW, Index
+from pipeline.store.index import Index
 from pipeline.store.manifest import Manifest, ShardEntry
 from pipeline.store.read_rows import FeatureRows
 from pipeline.store.rows_by_content import RowsByContent
@@ -87,15 +87,15 @@ class FeatureStore:
     @cached_property
     def status(self) -> np.ndarray:
         """The status of each image, ndarray of shape (n,), uint8."""
-        return np.where(self.index.rows == NO_ROW, np.uint8(Status.UNREADABLE), self._of_rows(self.row_status))
+        return np.append(self.row_status, np.uint8(Status.UNREADABLE))[self.index.rows]  # `NO_ROW` is the last
 
     @cached_property
     def _is_pending(self) -> np.ndarray:
         """Whether each image has a row in a shard that is not finished, ndarray of shape (n,), bool."""
-        finished = np.zeros(len(self.index.contents), bool)
+        pending = np.ones(len(self.index.contents), bool)
         for shard in self.manifest.shards:
-            finished[shard.start : shard.stop] = True
-        return (self.index.rows != NO_ROW) & ~self._of_rows(finished)
+            pending[shard.start : shard.stop] = False
+        return np.append(pending, False)[self.index.rows]  # `NO_ROW` is the last
 
     @property
     def pending(self) -> int:
@@ -110,10 +110,6 @@ class FeatureStore:
             BadImage(self.images.ids[i], Status(self.status[i]), reasons.get(int(self.index.rows[i]), "cannot be read"))
             for i in np.flatnonzero((self.status != Status.OK) & ~self._is_pending).tolist()
         ]
-
-    def _of_rows(self, values: np.ndarray) -> np.ndarray:
-        """Return the value of each image's row, of values of shape (m,); any value for an image without a row."""
-        return values[self.index.rows] if len(values) else np.zeros(len(self.images), values.dtype)
 
     def missing_shards(self) -> list[ShardEntry]:
         """Return the finished shards whose files are missing or have another size; no file is opened."""
