@@ -157,7 +157,7 @@ def canonical_json(value: Any) -> str:
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Write a JSON document together with its sha256, under the key `checksum`."""
-    write_durably(path, _json_bytes({**document, "checksum": sha256_of(canonical_json(document).encode())}))
+    write_durably(path, _with_checksum(document))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -165,9 +165,9 @@ def read_json(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     try:
         document = json.loads(data)
-        # The bytes are compared, too: some changes, as of white space, leave the values as they were.
-        intact = data == _json_bytes(document)
-        intact &= document.pop("checksum") == sha256_of(canonical_json(document).encode())
+        document.pop("checksum")
+        # All bytes are compared: some changes, as of white space, leave the values as they were.
+        intact = data == _with_checksum(document)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a document of this package ({error})") from None
     if not intact:
@@ -175,5 +175,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _json_bytes(document: dict[str, Any]) -> bytes:
+def _with_checksum(document: dict[str, Any]) -> bytes:
+    document = {**document, "checksum": sha256_of(canonical_json(document).encode())}
     return (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()

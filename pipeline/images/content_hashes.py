@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipeline.images.formats import may_be_image
+from pipeline.images.formats import FIRST_BYTES, may_be_image
 
 READERS = 8  # threads; more than cores, as they wait for disks
 FILES_PER_TASK = 64
-BLOCK_BYTES = 1 << 20
 UNREADABLE = b""  # in place of the sha256 of a file that cannot be read
 
 
@@ -35,12 +34,9 @@ def read_contents(root: Path, ids: Sequence[str], on_read: Callable[[int, int], 
 def _read_content(path: Path) -> bytes | None:
     try:
         with open(path, "rb", buffering=0) as file:
-            block = file.read(BLOCK_BYTES)
-            if not may_be_image(path, block):
+            if not may_be_image(path, file.read(FIRST_BYTES)):
                 return None
-            digest = hashlib.sha256(block)
-            while block := file.read(BLOCK_BYTES):
-                digest.update(block)
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").digest()
     except OSError:
         return UNREADABLE
-    return digest.digest()
