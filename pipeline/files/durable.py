@@ -7,7 +7,6 @@ final name still holds what it held before.
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import re
@@ -15,7 +14,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 TEMPORARY = ".tmp-"
 
@@ -37,13 +36,14 @@ def write_durably(path: Path, data: bytes | memoryview) -> None:
 
 
 @contextlib.contextmanager
-def open_durably(path: Path) -> Iterator[io.FileIO]:
-    """Open an unbuffered file to write, read and seek in, which gets the name `path` when the block ends.
+def open_durably(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write, which gets the name `path` when the block ends.
 
     After an error inside the block `path` is unchanged and no temporary file is left.
     """
-    with _renamed_at_end(path) as temporary, open(temporary, "x+b", buffering=0) as file:
+    with _renamed_at_end(path) as temporary, open(temporary, "xb") as file:
         yield file
+        file.flush()
         os.fsync(file.fileno())
 
 

@@ -16,7 +16,6 @@ names as Python has them.
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -62,72 +61,19 @@ def pack_store(directory: str | Path, file: str | Path, *, callbacks: Callbacks 
     _check_path(store, path)
     if not len(members):
         raise StoreError(f"{store.directory}: no image has features yet; run `{COMMAND} features` first")
-    with open_durably(path) as raw:
-        sink = _Sink(raw, path)
-        try:
-            with h5py.File(sink, "w") as packed:
-                _write_metadata(packed, store, members)
-                _write_features(packed, store, members, sink, callbacks)
-        except (OSError, RuntimeError, ValueError, KeyError):
-            sink.check()  # a failed write is the reason, whatever error HDF5 made of it
-            raise
-        sink.check()
+    metadata, start = _make_metadata(store, members)
+    try:
+        with open_durably(path) as packed:
+            packed.write(metadata[:start])
+            step = max(1, MAX_BYTES // store.bytes_per_row)
+            for first in range(0, len(members), step):
+                part = members[first : first + step]
+                packed.write(store.read_rows(store.index.rows[part]).data)
+                callbacks.progress("packing", first + len(part), len(members), "images")
+            packed.write(metadata[start + len(members) * store.bytes_per_row :])
+    except OSError as error:  # a failed write, which does not name its file
+        raise OSError(error.errno, error.strerror, str(path)) from None
     return len(members)
-
-
-class _Sink:
-    """A file for HDF5 to write to, which reports no failed write to HDF5.
-
-    HDF5 does not survive a write that fails: its caches stay dirty and the process may crash at
-    exit. So every write seems to succeed, what could not be written is kept in memory for HDF5 to
-    read again, and `check` raises the first error.
-    """
-
-    def __init__(self, file: io.FileIO, path: Path):
-        self._file, self._path = file, path
-        self._error: OSError | None = None
-        self._unwritten: list[tuple[int, bytes]] = []  # positions and data
-
-    def __getattr__(self, name: str) -> Any:  # seeking
-        return getattr(self._file, name)
-
-    def write(self, data: Any) -> int:
-        """Write all of `data` to the file, or to memory after the first error."""
-        position, left = self._file.tell(), memoryview(data)
-        try:
-            while left and self._error is None:
-                left = left[self._file.write(left) :]
-        except OSError as error:
-            self._error = error
-        if left:
-            self._unwritten.append((position, bytes(data)))
-            self._file.seek(position + len(data))
-        return len(data)
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill the buffer with what was written at this position, and with zeros where nothing was."""
-        view, position = memoryview(buffer), self._file.tell()
-        size = self._file.readinto(view)
-        view[size:] = bytes(len(view) - size)
-        for start, data in self._unwritten:
-            first, last = max(start, position), min(start + len(data), position + len(view))
-            if first < last:
-                view[first - position : last - position] = data[first - start : last - start]
-        self._file.seek(position + len(view))
-        return len(view)
-
-    def truncate(self, size: int | None = None) -> int:
-        """Change the size of the file."""
-        try:
-            return self._file.truncate(size)
-        except OSError as error:
-            self._error = self._error or error
-            return size or 0
-
-    def check(self) -> None:
-        """Raise the first error of a write, with the path of the packed file."""
-        if self._error is not None:
-            raise OSError(self._error.errno, self._error.strerror, str(self._path)) from None
 
 
 def _check_path(store: FeatureStore, path: Path) -> None:
@@ -152,27 +98,25 @@ def _is_packed(path: Path) -> bool:
         return not path.stat().st_size
 
 
-def _write_metadata(packed: h5py.File, store: FeatureStore, members: np.ndarray) -> None:
-    packed.attrs["format"] = FORMAT
-    packed.attrs["spec"] = canonical_json(store.manifest.spec)
-    packed.attrs["made_with"] = json.dumps(store.manifest.made_with, sort_keys=True)
-    packed.attrs["fingerprint"] = store.fingerprint
-    packed.attrs["random_weights"] = store.random_weights
-    images, text = store.images, h5py.string_dtype()
-    packed["labels"] = images.labels[members].astype(np.int32)
-    packed["splits"] = images.splits[members].astype("S")
-    for name, strings in (("ids", store.ids()), ("classes", images.classes)):
-        packed.create_dataset(name, data=[s.encode("utf-8", "surrogateescape") for s in strings], dtype=text)
+def _make_metadata(store: FeatureStore, members: np.ndarray) -> tuple[memoryview, int]:
+    """Make the file without its features; return its bytes and the position of the features in it.
 
-
-def _write_features(
-    packed: h5py.File, store: FeatureStore, members: np.ndarray, sink: _Sink, callbacks: Callbacks
-) -> None:
-    shape = (len(members), *store.feature_shape)
-    features = packed.create_dataset("features", shape, store.dtype, fill_time="never")
-    step = max(1, MAX_BYTES // store.bytes_per_row)
-    for start in range(0, len(members), step):
-        part = members[start : start + step]
-        features[start : start + len(part)] = store.read_rows(store.index.rows[part])
-        sink.check()
-        callbacks.progress("packing", start + len(part), len(members), "images")
+    HDF5 writes to memory only, as it does not survive a write that fails: the process may crash at exit.
+    """
+    file, images, text = io.BytesIO(), store.images, h5py.string_dtype()
+    with h5py.File(file, "w") as packed:
+        packed.attrs["format"] = FORMAT
+        packed.attrs["spec"] = canonical_json(store.manifest.spec)
+        packed.attrs["made_with"] = json.dumps(store.manifest.made_with, sort_keys=True)
+        packed.attrs["fingerprint"] = store.fingerprint
+        packed.attrs["random_weights"] = store.random_weights
+        packed["labels"] = images.labels[members].astype(np.int32)
+        packed["splits"] = images.splits[members].astype("S")
+        for name, strings in (("ids", store.ids()), ("classes", images.classes)):
+            packed.create_dataset(name, data=[s.encode("utf-8", "surrogateescape") for s in strings], dtype=text)
+        early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # gives the features their place in the file
+        shape = (len(members), *store.feature_shape)
+        features = packed.create_dataset("features", shape, store.dtype, dcpl=early, fill_time="never")
+        start = features.id.get_offset()
+    return file.getbuffer(), start

@@ -137,10 +137,7 @@ class PredictionsFile:
     def finish(self) -> None:
         """Write the complete file durably, without the sha256 column, and remove all partial files of it."""
         with open_durably(self.path) as file:
-            buffer = io.BufferedWriter(file)
-            buffer.writelines(csv_line(cells[:-1]) for cells, _ in self._read_lines())
-            buffer.flush()
-            buffer.detach()  # `open_durably` closes the file
+            file.writelines(csv_line(cells[:-1]) for cells, _ in self._read_lines())
         pattern = re.compile(re.escape(f"{self.path.name}.partial-") + "[0-9a-f]{12}")
         self._file.close()
         for partial in [path for path in self.path.parent.iterdir() if pattern.fullmatch(path.name)]:

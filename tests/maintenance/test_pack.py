@@ -157,19 +157,10 @@ def test_fault_03_a_packed_file_is_synced_then_named_then_its_directory_synced(c
 
 
 FULL_DISK = """
-import io, resource, sys
+import resource, sys
 import h5py
-import pipeline.files.durable
 from pathlib import Path
 from pipeline.maintenance.pack import pack_store
-class Poisoned(io.FileIO):
-    def readinto(self, buffer):  # what is not in the file is garbage, as in memory that was just allocated
-        size = super().readinto(buffer)
-        buffer[size:] = memoryview(b"\\xfe" * (len(buffer) - size))
-        return size
-def open_poisoned(path, mode, **options):
-    return Poisoned(path, mode) if mode == "x+b" else open(path, mode, **options)
-pipeline.files.durable.open = open_poisoned
 cache, file = Path(sys.argv[1]), Path(sys.argv[2])
 pack_store(cache, file)
 whole = file.read_bytes()
