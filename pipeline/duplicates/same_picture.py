@@ -1,7 +1,6 @@
 """Whether two images show the same picture: their small grey versions are compared, also mirrored."""
 
 import contextlib
-import os
 from typing import IO
 
 import numpy as np
@@ -43,8 +42,7 @@ class GreyPictures:
         unread = pictures[self._state[pictures] == UNREAD]
         rows = self._rows[unread]
         tasks = list_tasks(self._store.index, np.stack([rows, rows + 1], axis=1))
-        workers = os.cpu_count() or 1
-        with contextlib.closing(decode_ahead(tasks, (SIDE, SIDE), "antialias", workers=workers, ahead=64)) as decoded:
+        with contextlib.closing(decode_ahead(tasks, (SIDE, SIDE), "antialias", workers=None, ahead=64)) as decoded:
             for picture, row in zip(unread.tolist(), decoded, strict=True):
                 self._state[picture] = UNREADABLE if row.pixels is None else READ
                 if row.pixels is not None:  # not through a memory map: a full disk would kill the process

@@ -3,13 +3,13 @@
 import math
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pipeline import __version__
 from pipeline.images.table import SPLITS
 from pipeline.report import figures, store_facts
 from pipeline.report.calibration import measure_calibration
@@ -35,7 +35,7 @@ def render(data: ReportData) -> str:
         "command": COMMAND,
         "date_of_store": time.strftime("%d %B %Y", time.gmtime((store.directory / "manifest.json").stat().st_mtime)),
         "date_of_report": time.strftime("%d %B %Y, %H:%M UTC", time.gmtime()),
-        "release": _release(),
+        "release": __version__,
         "pairs": data.duplicates.pairs[:MAX_PAIRS],
         "map": _map(data),
         # Names of heads need not be valid ids.
@@ -60,13 +60,6 @@ def _environment() -> Environment:
     )
     environment.filters |= {"counted": counted, "frequent_confusions": frequent_confusions}
     return environment
-
-
-def _release() -> str:
-    try:
-        return version("cached-feature-pipeline")
-    except PackageNotFoundError:  # a checkout that is not installed
-        return ""
 
 
 def _sections(data: ReportData, anchors: dict[str, str]) -> list[tuple[str, str, str]]:

@@ -33,15 +33,14 @@ def make_thumbnails(store: FeatureStore, images: Iterable[int], callbacks: Callb
     `images` are indices into `store.images`. An image whose file was changed after the scan gets no picture:
     its features are not those of the file.
     """
-    ids, contents, root, workers = store.images.ids, store.images.contents, store.images.root, os.cpu_count() or 1
+    ids, contents, root = store.images.ids, store.images.contents, store.images.root
     # Paths are joined as stage one joins them.
     tasks = [
         Task(i, contents[i].tobytes(), ids[i], os.path.join(root, ids[i]))  # noqa: PTH118
         for i in dict.fromkeys(images)
     ]
     thumbnails = {}
-    pictures = decode_ahead(tasks, thumbnail_size, "antialias", workers=workers, ahead=4 * workers)
-    with contextlib.closing(pictures):
+    with contextlib.closing(decode_ahead(tasks, thumbnail_size, "antialias", workers=None, ahead=64)) as pictures:
         for done, item in enumerate(pictures, 1):
             thumbnail = Thumbnail(reason=item.reason) if item.pixels is None else _compress(item.pixels)
             thumbnails[ids[item.task.row]] = thumbnail
