@@ -64,7 +64,8 @@ def _walk(model: Model) -> Iterator[tuple[Any, bool]]:
     """Yield each operation in the order of computing, and whether later operations need its output alone.
 
     A tensor is alive from the operation that computes it to the last operation that uses it. If the
-    output of the layer computed last is the only tensor alive, no connection skips that layer.
+    output of the layer computed last is the only tensor alive, no connection skips that layer. Only the first
+    use of a shared layer counts, so that a skip by a later use is not seen; building the layers above finds it.
     """
     keras = import_keras()
     edges = [(operation, *_tensor_ids(operation)) for operation in model.operations]
@@ -81,9 +82,6 @@ def _tensor_ids(operation: Any) -> tuple[list[int], list[int]]:
     """Return the ids of an operation's input tensors and of its output tensors."""
     # `input` and `output` of a nested model are tensors of its inner graph; Operation's are those of this graph.
     keras = import_keras()
-    try:
-        pair = keras.Operation.input.fget(operation), keras.Operation.output.fget(operation)
-    except (ValueError, AttributeError):
-        raise SpecError(f"layer {operation.name!r} is used more than once, so its model cannot be cut in two") from None
+    pair = keras.Operation.input.fget(operation), keras.Operation.output.fget(operation)
     inputs, outputs = ([id(tensor) for tensor in keras.tree.flatten(side)] for side in pair)
     return inputs, outputs

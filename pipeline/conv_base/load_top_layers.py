@@ -42,7 +42,7 @@ def _load_top_layers(spec: ConvBaseSpec) -> Model:
     cut = keras.Operation.output.fget(full.model.get_layer(spec.cut))
     try:
         top_layers = keras.Model(cut, full.model.outputs[0], name="upper")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError) as error:  # a skip that `single_cuts` does not see
         raise SpecError(f"{spec.conv_base} cannot be cut at {spec.cut!r}: {one_line(error)}") from error
     top_layers = with_precision(top_layers, "float32" if spec.precision == "float16" else spec.precision)
     for layer in all_layers(top_layers):

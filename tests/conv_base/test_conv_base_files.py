@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline.conv_base.load import ConvBase, load_conv_base
+from pipeline.conv_base.load_top_layers import load_top_layers
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, WeightsUnavailable
 
@@ -191,6 +192,16 @@ class TestUserFile:
     def test_a_cut_at_its_last_layer_is_the_same_as_no_cut(self, path: Path) -> None:
         self.write(path)
         assert self.load(path, cut="top").spec == self.load(path).spec
+
+    def test_a_skip_by_a_shared_layer_is_found_when_the_layers_above_are_loaded(self, path: Path) -> None:
+        shared, inputs = keras.layers.Conv2D(4, 1), keras.Input((16, 16, 3))
+        below = keras.layers.Conv2D(3, 1)(shared(inputs))
+        skip = shared(below)
+        above = keras.layers.Conv2D(4, 1, name="cut")(below)
+        keras.Model(inputs, keras.layers.Add()([above, skip])).save(path)
+        assert self.load(path, cut="cut").feature_shape == (16, 16, 4)
+        with pytest.raises(SpecError, match="cannot be cut at 'cut'"):
+            load_top_layers(ConvBaseSpec(str(path), size=16, preprocessing="rescale", precision="float32", cut="cut"))
 
     def test_a_model_without_a_fixed_size_takes_any_size(self, path: Path) -> None:
         self.write(path, size=None)
