@@ -15,7 +15,7 @@ from pipeline.conv_base.keras_applications import build, find_zoo_model
 from pipeline.conv_base.keras_setup import Model, import_keras, one_line, run_isolated
 from pipeline.conv_base.precision import disable_tensor_float_32, settle_precision, with_precision
 from pipeline.conv_base.random_weights import draw_weights, draw_weights_of_0_1, random_patches
-from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
 from pipeline.conv_base.user_keras_file import load_user_file
 from pipeline.conv_base.weights import weights_sha256
 from pipeline.conv_base.weights_file import load_weights_file, with_imagenet_rescaling
@@ -115,20 +115,16 @@ def _load_user_model(spec: ConvBaseSpec) -> FullModel:
 
 def _load_zoo_model(spec: ConvBaseSpec) -> FullModel:
     zoo_model = find_zoo_model(spec.conv_base)
-    spec = replace(spec, conv_base=zoo_model.name)
+    spec, path = replace(spec, conv_base=zoo_model.name), Path(spec.weights).absolute()
+    if spec.weights not in WEIGHTS_WORDS and not path.is_file():
+        raise SpecError(f"weights {spec.weights!r} are neither imagenet, nor random, nor a file")
     sources = {"conv_base": zoo_model.name, "weights": spec.weights}
-    if spec.weights == "imagenet":
-        model = build(zoo_model, spec, "imagenet")
-    elif spec.weights == "random":
-        model = build(zoo_model, spec)
+    model = build(zoo_model, spec, "imagenet" if spec.weights == "imagenet" else None)
+    if spec.weights == "random":
         draw_weights(model, _preprocess(random_patches(spec.height_width), spec))
         if spec.weights_sha256 not in (None, weights_sha256(model)):  # of a store of version 0.1, perhaps
             draw_weights_of_0_1(model)
-    else:
-        path = Path(spec.weights).absolute()
-        if not path.is_file():
-            raise SpecError(f"weights {spec.weights!r} are neither imagenet, nor random, nor a file")
-        model = build(zoo_model, spec)
+    elif spec.weights != "imagenet":
         load_weights_file(model, path, zoo_model.name)
         model = with_imagenet_rescaling(model)
         sources |= {"weights": str(path), "weights_file_sha256": sha256_of_file(path)}
