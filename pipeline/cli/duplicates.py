@@ -71,6 +71,8 @@ def _check_outputs(csv: str | None, groups: str | None) -> None:
     from pipeline.duplicates.csv_files import PAIRS_START
     from pipeline.files.durable import is_replaceable
 
+    if csv and groups and Path(csv).resolve() == Path(groups).resolve():
+        raise PipelineError(f"--csv and --groups are both {csv}; give each a name of its own")
     for file in map(Path, filter(None, (csv, groups))):
         if not file.absolute().parent.is_dir():
             raise PipelineError(f"{file} cannot be written: there is no folder {file.parent}; make it first")

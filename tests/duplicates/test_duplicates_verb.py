@@ -138,6 +138,8 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_search(cache, capsy
     monkeypatch.setattr("pipeline.duplicates.find_duplicates", lambda *args, **kwargs: pytest.fail("searched"))
     assert main(["duplicates", str(cache), "--groups", "nowhere/groups.csv"]) == 2
     assert "there is no folder nowhere" in capsys.readouterr().err
+    assert main(["duplicates", str(cache), "--csv", "a.csv", "--groups", "./a.csv"]) == 2
+    assert "--csv and --groups are both a.csv" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
