@@ -1,10 +1,13 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from pipeline.cli.main import main
 from tests.fakes import FakeConvBase, check_here, photo_folder
 
 
@@ -29,8 +32,29 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fake_conv_base(monkeypatch: pytest.MonkeyPatch) -> type[FakeConvBase]:
-    """Let stage one run on the fake, whose class counts loads and images."""
+    """Let stage one run on the fake, whose class counts loads and images, and verbs start without TensorFlow."""
     monkeypatch.setattr("pipeline.conv_base.load.load_conv_base", FakeConvBase)
+    monkeypatch.setattr("pipeline.cli.console.start_tensorflow_quietly", lambda: None)
     monkeypatch.setattr(FakeConvBase, "seen", 0)
     monkeypatch.setattr(FakeConvBase, "loads", 0)
     return FakeConvBase
+
+
+@pytest.fixture
+def small_shards(fake_conv_base: type[FakeConvBase], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let stage one run on the fake and write shards of eight rows."""
+    monkeypatch.setattr("pipeline.extraction.plan.MAX_ROWS", 8)
+
+
+@pytest.fixture
+def run(fake_conv_base: type[FakeConvBase], capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str, str]]:
+    """Run a command on the fake conv base: exit status, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[Any, str, str]:
+        try:
+            status: Any = main([str(argument) for argument in arguments])
+        except SystemExit as exit:
+            status = exit.code
+        return status, *capsys.readouterr()
+
+    return call

@@ -11,10 +11,14 @@ from PIL import Image
 
 from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
 from pipeline.errors import SpecError
+from pipeline.extraction import extract
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.files.durable import sha256_of_file
+from pipeline.images.table import ImageTable
+from pipeline.store import FeatureStore
 
 FEATURE_SHAPE = (2, 2, 3)
+SPEC = ConvBaseSpec(size=(8, 8), store_dtype="float32")
 
 
 class FakeConvBase:
@@ -49,6 +53,13 @@ class FakeConvBase:
     def error_against_float32(self, images: np.ndarray) -> float:
         """Return `error` if it is set, else the mean of the images."""
         return self.error or float(images.mean())
+
+
+def extract_features(
+    images: ImageTable, directory: Path, spec: ConvBaseSpec = SPEC, *, batch_size: int = 4, **options: Any
+) -> FeatureStore:
+    """Run stage one with small images, batches and, by default, float32."""
+    return extract.extract_features(images, directory, spec, batch_size=batch_size, **options)
 
 
 def photo(seed: int, *, size: tuple[int, int] = (24, 18), format: str = "PNG") -> bytes:

@@ -13,27 +13,11 @@ from pathlib import Path
 import pytest
 
 from pipeline import text
-from pipeline.cli.main import VERBS, main
+from pipeline.cli.main import VERBS
 from pipeline.text import COMMAND
 from tests.fakes import FakeConvBase, photo, photo_folder
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.fixture
-def run(capsys, fake_conv_base, monkeypatch):
-    """Run a command on the fake conv base: exit status, standard output, standard error."""
-    monkeypatch.setattr("pipeline.cli.console.start_tensorflow_quietly", lambda: None)
-
-    def call(*arguments) -> tuple[int, str, str]:
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as exit:
-            status = exit.code
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 def test_features_then_heads_then_info(run, photos, tmp_path):

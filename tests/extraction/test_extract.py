@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline import ConvBaseSpec, open_features, scan_images
+from pipeline import open_features, scan_images
 from pipeline.cli.main import main
 from pipeline.errors import SpecError, StoreBusy, StoreDamaged, StoreError, StoreMismatch
 from pipeline.extraction.callbacks import Callbacks
@@ -21,13 +21,9 @@ from pipeline.images.augment import Augmentation
 from pipeline.images.decode import decode_image
 from pipeline.images.status import Status
 from pipeline.store import open_for_writing, open_views
-from tests.fakes import FEATURE_SHAPE, FakeConvBase, photo, photo_folder
+from tests.fakes import FEATURE_SHAPE, SPEC, FakeConvBase, extract_features, photo, photo_folder
 
-SPEC = ConvBaseSpec(size=(8, 8), store_dtype="float32")
-
-
-def extract_features(images, directory, spec=SPEC, **options):
-    return pipeline.extract_features(images, directory, spec, batch_size=4, **options)
+pytestmark = pytest.mark.usefixtures("small_shards")
 
 
 def expected(path: Path) -> np.ndarray:
@@ -41,11 +37,6 @@ def check_rows(store, photos: Path) -> None:
     for row, label, id in zip(X, y, store.ids(), strict=True):
         assert row == pytest.approx(expected(photos / id), abs=1e-4)
         assert store.classes[label] == id.split("/")[0]
-
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch, fake_conv_base):
-    monkeypatch.setattr("pipeline.extraction.plan.MAX_ROWS", 8)
 
 
 @pytest.fixture
@@ -529,7 +520,7 @@ def test_a_bad_image_changes_no_batch_and_no_byte_of_later_shards(photos, cache,
 @pytest.mark.parametrize(("batch_size", "shape"), [(3, 3), (5, 4), (32, 8)])
 def test_the_images_of_a_shard_fill_its_batches(photos, cache, batches, batch_size, shape):
     """A batch ends with its shard: of eight rows, five and three would cost as much as five and five."""
-    store = pipeline.extract_features(scan_images(photos), cache, SPEC, batch_size=batch_size)
+    store = extract_features(scan_images(photos), cache, batch_size=batch_size)
     assert {len(batch) for batch in batches} == {shape}
     check_rows(store, photos)
 

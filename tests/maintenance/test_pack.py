@@ -20,13 +20,9 @@ from pipeline.maintenance.pack import pack_store
 from pipeline.store.manifest import read_manifest
 from tests.fakes import FEATURE_SHAPE, Recorder, photo, photo_folder
 
+pytestmark = pytest.mark.usefixtures("small_shards")
 ROOT = Path(__file__).parent.parent.parent
 ODD = [b"new\nline.png", "émoji 🐈.png".encode(), b"latin\xe9.png", b"a, b.png"]
-
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch, fake_conv_base):
-    monkeypatch.setattr("pipeline.extraction.plan.MAX_ROWS", 8)
 
 
 @pytest.fixture

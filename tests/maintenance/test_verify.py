@@ -23,13 +23,8 @@ from pipeline.store.manifest import read_manifest
 from pipeline.text import COMMAND
 from tests.fakes import FakeConvBase, Recorder, photo, photo_folder
 
+pytestmark = pytest.mark.usefixtures("small_shards")
 SPEC = ConvBaseSpec(size=(8, 8))
-
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch, fake_conv_base):
-    monkeypatch.setattr("pipeline.extraction.plan.MAX_ROWS", 8)
-    monkeypatch.setattr("pipeline.cli.console.start_tensorflow_quietly", lambda: None)
 
 
 @pytest.fixture

@@ -42,9 +42,8 @@ def new(tmp_path):
 
 
 @pytest.fixture
-def run(capfdbinary, monkeypatch):
+def run(capfdbinary, fake_conv_base):
     """Run `predict`; return the exit status, the bytes of standard output, and standard error."""
-    monkeypatch.setattr("pipeline.cli.console.start_tensorflow_quietly", lambda: None)
 
     def call(*arguments) -> tuple[int, bytes, str]:
         try:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import pipeline
 from pipeline import (
     ConvBaseSpec,
     StoreDamaged,
@@ -21,25 +20,15 @@ from pipeline import (
     scan_images,
     train_heads,
 )
-from pipeline.cli.main import main
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.images.augment import Augmentation, View, augment
 from pipeline.images.decode import decode_image
 from pipeline.maintenance.repair import repair_store
 from pipeline.maintenance.verify import verify_store
 from pipeline.store import NO_ROW, open_view, open_views, stack_views
-from tests.fakes import FakeConvBase, photo, photo_folder
+from tests.fakes import FakeConvBase, extract_features, photo, photo_folder
 
-SPEC = ConvBaseSpec(size=(8, 8), store_dtype="float32")
-
-
-def extract_features(images, directory, spec=SPEC, *, batch_size=4, **options):
-    return pipeline.extract_features(images, directory, spec, batch_size=batch_size, **options)
-
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch, fake_conv_base):
-    monkeypatch.setattr("pipeline.extraction.plan.MAX_ROWS", 8)
+pytestmark = pytest.mark.usefixtures("small_shards")
 
 
 @pytest.fixture
@@ -459,41 +448,33 @@ def test_predicting_averages_over_views_on_request(photos, cache, tmp_path):
     ]
 
 
-def run(*arguments: object) -> int:
-    return main([str(argument) for argument in arguments])
-
-
-def test_verbs_make_show_use_and_drop_views(photos, cache, capsys, monkeypatch):
-    monkeypatch.setattr("pipeline.cli.console.start_tensorflow_quietly", lambda: None)
+def test_verbs_make_show_use_and_drop_views(photos, cache, run):
     n = n_train(photos)
     fill = ("features", photos, "--cache", cache, "--size", "8", "--store-dtype", "float32")
-    assert run(*fill, "--views", 3, "--augment", "rotation=10", "--augment", "brightness=0.2", "--augment-seed", 4) == 0
-    said = capsys.readouterr().out
+    augment = ("--augment", "rotation=10", "--augment", "brightness=0.2", "--augment-seed", 4)
+    status, said, _ = run(*fill, "--views", 3, *augment)
+    assert status == 0
     assert f"2 augmented copies of {n} train images (rotation 10, " in said and "brightness 0.2" in said
     assert f"{2 * n} forward passes to make" in said and f"{20 + 2 * n} forward passes made" in said
     assert "train images in 3 views" in said
-    assert run(*fill) == 0
-    assert "nothing to compute" in capsys.readouterr().out
-    assert run(*fill, "--views", 3, "--augment", "rotation=20") == 2
-    assert "view.rotation: 10.0 in the store, 20.0 asked for" in capsys.readouterr().err
-    assert run(*fill, "--augment", "blur=3") == 2
-    assert "augmentation has no setting 'blur'" in capsys.readouterr().err
-    assert run("info", cache) == 0
-    assert "2 augmented copies of each train image: rotation 10" in capsys.readouterr().out
-    assert run("info", cache, "--json") == 0
-    described = json.loads(capsys.readouterr().out)["views"]
+    status, said, _ = run(*fill)
+    assert status == 0 and "nothing to compute" in said
+    status, _, complaint = run(*fill, "--views", 3, "--augment", "rotation=20")
+    assert status == 2 and "view.rotation: 10.0 in the store, 20.0 asked for" in complaint
+    status, _, complaint = run(*fill, "--augment", "blur=3")
+    assert status == 2 and "augmentation has no setting 'blur'" in complaint
+    assert "2 augmented copies of each train image: rotation 10" in run("info", cache)[1]
+    described = json.loads(run("info", cache, "--json")[1])["views"]
     assert [view["with_features"] for view in described] == [n, n] and described[0]["view"]["seed"] == 4
-    assert run("verify", cache) == 0
-    assert "2 views: nothing wrong" in capsys.readouterr().out
-    assert run("heads", cache, "--heads", "ridge") == 0
-    said = capsys.readouterr().out
-    assert f"{n} train (in 3 views)" in said and "3 views of each train image" in said
-    assert run("heads", cache, "--heads", "ridge", "--views", 1) == 0
-    assert "views" not in capsys.readouterr().out
-    assert run(*fill, "--views", 1) == 0
-    assert (
-        "2 augmented copies of each image deleted" in capsys.readouterr().out and open_views(open_features(cache)) == []
-    )
+    status, said, _ = run("verify", cache)
+    assert status == 0 and "2 views: nothing wrong" in said
+    status, said, _ = run("heads", cache, "--heads", "ridge")
+    assert status == 0 and f"{n} train (in 3 views)" in said and "3 views of each train image" in said
+    status, said, _ = run("heads", cache, "--heads", "ridge", "--views", 1)
+    assert status == 0 and "views" not in said
+    status, said, _ = run(*fill, "--views", 1)
+    assert status == 0 and "2 augmented copies of each image deleted" in said
+    assert open_views(open_features(cache)) == []
 
 
 def test_rows_of_a_view_are_those_of_the_shards(photos, cache):
