@@ -131,12 +131,10 @@ def is_replaceable(path: Path, start: bytes) -> bool:
     return not head or re.match(start, head, re.DOTALL) is not None
 
 
-def remove_temporaries(directory: Path) -> int:
-    """Delete the temporary files of a killed writer and return their number; the caller must hold the lock."""
-    temporaries = [path for path in directory.glob(f"{TEMPORARY}*") if path.is_file()]
-    for path in temporaries:
+def remove_temporaries(directory: Path) -> None:
+    """Delete the temporary files of a killed writer; the caller must hold the lock."""
+    for path in filter(Path.is_file, directory.glob(f"{TEMPORARY}*")):
         path.unlink(missing_ok=True)
-    return len(temporaries)
 
 
 def sha256_of(data: bytes | memoryview) -> str:
