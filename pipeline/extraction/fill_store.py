@@ -13,14 +13,7 @@ from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.compute_shards import ImageCounter, check_free_space, compute_shards, library_versions
 from pipeline.extraction.conv_base_loading import MAX_ERROR, load_with_callbacks, measure_precision_error
-from pipeline.extraction.plan import (
-    ExtractionPlan,
-    finished_shards,
-    make_plan,
-    plan_update,
-    rows_per_shard,
-    rows_to_retry,
-)
+from pipeline.extraction.plan import ExtractionPlan, make_plan, plan_update, rows_per_shard, rows_to_retry
 from pipeline.extraction.spec_check import check_same_spec, is_surely_same_spec
 from pipeline.files.durable import sha256_of
 from pipeline.images.augment import View
@@ -69,7 +62,7 @@ class StoreFiller:
             stored = store.spec  # its sha256 tells which drawing the random weights are of
             conv_base = self._load(replace(spec, precision=stored.precision, weights_sha256=stored.weights_sha256))
             check_same_spec(compare(store.manifest.spec, replace(conv_base.spec, view=spec.view).identity()))
-        return replace(store.manifest, shards=finished_shards(store)), plan
+        return replace(store.manifest, shards=store.shards_in_place()), plan
 
     def _plan_new_store(self, images: ImageTable, spec: ConvBaseSpec) -> tuple[Manifest, ExtractionPlan]:
         conv_base = self._load(spec)
@@ -130,5 +123,5 @@ def _find_up_to_date(images: ImageTable, directory: Path, spec: ConvBaseSpec) ->
         return None
     # A plan would tell the same, in seconds for a million images.
     unchanged = sha256_of(replace(store.index, images=images).to_bytes()) == store.manifest.index_sha256
-    finished = not store.pending and not store.missing_shards()
+    finished = not store.pending and store.shards_in_place() == store.manifest.shards
     return store if unchanged and finished and rows_to_retry(store).isdisjoint(store.index.rows.tolist()) else None

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.images.status import Status
 from pipeline.images.table import ImageTable
-from pipeline.store import NO_ROW, FeatureStore, Index, ShardEntry
+from pipeline.store import NO_ROW, FeatureStore, Index
 
 MAX_ROWS = 512  # in a shard
 MAX_BYTES = 64 << 20  # of the features of a shard, which is built in memory
@@ -31,7 +31,7 @@ class Changes:
         return " ".join(words)
 
     def __bool__(self) -> bool:
-        return any((self.added, self.changed, self.removed, self.moved, self.relabelled))
+        return self != Changes()
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ExtractionPlan:
     @property
     def rows_pending(self) -> int:
         """Number of forward passes to make."""
-        return int((self.pending[:, 1] - self.pending[:, 0]).sum())
+        return int(np.diff(self.pending).sum())
 
     @property
     def images_cached(self) -> int:
@@ -63,7 +63,7 @@ def rows_per_shard(bytes_per_row: int) -> int:
 
 def plan_update(images: ImageTable, store: FeatureStore) -> ExtractionPlan:
     """Plan what a store needs to hold the features of these images; files that could not be read are tried again."""
-    finished = {(shard.start, shard.stop) for shard in finished_shards(store)}
+    finished = {(shard.start, shard.stop) for shard in store.shards_in_place()}
     retry = rows_to_retry(store)
     return make_plan(images, store.index, finished, rows_per_shard=store.manifest.rows_per_shard, retry=retry)
 
@@ -72,12 +72,6 @@ def rows_to_retry(store: FeatureStore) -> set[int]:
     """Return the rows whose image was gone or could not be read when they were computed."""
     unread = (Status.UNREADABLE, Status.NEVER_WRITTEN)
     return {bad.row for shard in store.manifest.shards for bad in shard.bad if bad.status in unread}
-
-
-def finished_shards(store: FeatureStore) -> tuple[ShardEntry, ...]:
-    """Return the shards of a store whose files are in place."""
-    missing = set(store.missing_shards())  # perhaps all of thousands
-    return tuple(shard for shard in store.manifest.shards if shard not in missing)
 
 
 def make_plan(

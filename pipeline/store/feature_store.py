@@ -111,9 +111,9 @@ class FeatureStore:
             for i in np.flatnonzero((self.status != Status.OK) & ~self._is_pending).tolist()
         ]
 
-    def missing_shards(self) -> list[ShardEntry]:
-        """Return the finished shards whose files are missing or have another size; no file is opened."""
-        return [entry for entry in self.manifest.shards if _file_size(self.shards.path(entry)) != entry.bytes]
+    def shards_in_place(self) -> tuple[ShardEntry, ...]:
+        """Return the finished shards whose files exist and have the size that they should; no file is opened."""
+        return tuple(entry for entry in self.manifest.shards if _file_size(self.shards.path(entry)) == entry.bytes)
 
     def members(self, split: str | None = None) -> np.ndarray:
         """Return the images of a split, or all, that have features: indices into `images`, ndarray of int64.
