@@ -12,15 +12,7 @@ from pipeline.extraction.compute_shards import compute_shards
 from pipeline.extraction.conv_base_loading import load_stored_conv_base
 from pipeline.extraction.plan import Changes, ExtractionPlan
 from pipeline.maintenance.verify import shard_problems
-from pipeline.store import (
-    BadImage,
-    FeatureStore,
-    ShardEntry,
-    open_features,
-    open_for_writing,
-    view_directory,
-    view_numbers,
-)
+from pipeline.store import BadImage, open_features, open_for_writing, view_directory, view_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -81,12 +73,6 @@ def repair_store(
             plan = ExtractionPlan(before.index, pending, Changes())
             compute_shards(writer, plan, conv_base, batch_size=batch_size, workers=workers, callbacks=callbacks)
             result.rows += plan.rows_pending
-            result.lost += _list_lost_images(before, writer.commit(), list(problems))
+            known_bad = {bad.id for bad in before.bad}
+            result.lost += [bad for bad in writer.commit().bad if bad.id not in known_bad]
     return result
-
-
-def _list_lost_images(before: FeatureStore, after: FeatureStore, entries: list[ShardEntry]) -> list[BadImage]:
-    known_bad = {bad.row for entry in entries for bad in entry.bad}
-    row_of = dict(zip(after.images.ids, after.index.rows.tolist(), strict=True))
-    rows = {row for entry in entries for row in range(entry.start, entry.stop)} - known_bad
-    return [bad for bad in after.bad if row_of[bad.id] in rows]

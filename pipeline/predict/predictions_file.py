@@ -7,8 +7,8 @@ front, which names the same file. Labels are never changed.
 
 import contextlib
 import csv
+import glob
 import io
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -138,9 +138,8 @@ class PredictionsFile:
         """Write the complete file durably, without the sha256 column, and remove all partial files of it."""
         with open_durably(self.path) as file:
             file.writelines(csv_line(cells[:-1]) for cells, _ in self._read_lines())
-        pattern = re.compile(re.escape(f"{self.path.name}.partial-") + "[0-9a-f]{12}")
         self._file.close()
-        for partial in [path for path in self.path.parent.iterdir() if pattern.fullmatch(path.name)]:
+        for partial in list(self.path.parent.glob(f"{glob.escape(self.path.name)}.partial-{'[0-9a-f]' * 12}")):
             partial.unlink()
         self.close()
 

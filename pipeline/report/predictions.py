@@ -40,9 +40,7 @@ def predict_validation(store: FeatureStore, names: list[str], callbacks: Callbac
             continue
         if hasattr(head, "predict_proba"):
             predictions.probabilities[name] = np.zeros((n, len(store.classes)), np.float32)
-        if len(store.classes) == len(head.classes_) == 2 and (
-            hasattr(head, "decision_function") or hasattr(head, "predict_proba")
-        ):
+        if len(store.classes) == len(head.classes_) == 2:
             predictions.rankings[name] = np.zeros(n, np.float32)
     step = max(1, MAX_BLOCK_BYTES // store.bytes_per_row)
     for start in range(0, n if heads else 0, step):
