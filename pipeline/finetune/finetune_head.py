@@ -8,12 +8,12 @@ from pipeline.errors import StoreError
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import remove_temporaries
 from pipeline.files.lock import lock_directory
-from pipeline.finetune.plan import open_maps
 from pipeline.finetune.result import FinetunedResult
 from pipeline.finetune.tuning import CHECKPOINT, Tuning
 from pipeline.heads import make_head
 from pipeline.store import FeatureStore, count_views
 from pipeline.text import COMMAND
+from pipeline.training.fit_and_score import open_splits
 from pipeline.training.save_with_scores import save_trained_head
 from pipeline.training.train_heads import check_ready
 
@@ -79,8 +79,8 @@ def finetune_head(
     dense_head.check_params()
     from pipeline.conv_base.load_top_layers import load_top_layers  # imports TensorFlow
 
-    maps = open_maps(store, count_views(store.directory) if views is None else views)
-    tuning = Tuning(store, maps, load_top_layers(store.spec), callbacks)
+    views = count_views(store.directory) if views is None else views
+    tuning = Tuning(store, open_splits(store, views), views, load_top_layers(store.spec), callbacks)
     callbacks.finetune_planned(tuning.plan, store)
     with lock_directory(store.finetuning_directory):
         remove_temporaries(store.finetuning_directory)

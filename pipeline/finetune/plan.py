@@ -1,35 +1,13 @@
 """`FinetunePlan`: what fine-tuning will train on, and the memory it takes."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.heads.memory import available_memory
-from pipeline.images.table import SPLITS
-from pipeline.store import FeatureStore, stack_views
-from pipeline.training.hold_out import group_train_rows, hold_out
-
-
-class Maps(NamedTuple):
-    """The feature maps of a store, read from disk on demand."""
-
-    splits: dict[str, tuple[Any, np.ndarray]]  # maps and labels of each split that has images
-    images: np.ndarray | None  # (n,), int64: equal where train rows are views of one image; None without views
-    held_out: np.ndarray | None  # (n,), bool: train rows that are held out to choose the epoch; see `hold_out`
-    views: int  # of each train image
-
-
-def open_maps(store: FeatureStore, views: int) -> Maps:
-    """Open the maps of a store, those of its train images in `views` views."""
-    splits: dict[str, tuple[Any, np.ndarray]] = {
-        split: store.on_demand(split) for split in SPLITS if len(store.members(split))
-    }
-    images = None
-    if views > 1:
-        X, y, images = stack_views(store, "train", views)
-        splits["train"] = X, y
-    held_out = hold_out(splits["train"][1], group_train_rows(store, images), images)
-    return Maps(splits, images, held_out, views)
+from pipeline.store import FeatureStore
+from pipeline.training.fit_and_score import Split
 
 
 class FinetunePlan(NamedTuple):
@@ -43,18 +21,19 @@ class FinetunePlan(NamedTuple):
     on_disk: bool  # whether they are written to a temporary file because memory is short
 
 
-def make_plan(store: FeatureStore, maps: Maps, top_layers: Any) -> FinetunePlan:
+def make_plan(store: FeatureStore, splits: Mapping[str, Split], views: int, top_layers: Any) -> FinetunePlan:
     """Plan the fine-tuning of `top_layers`, a model of `load_top_layers`."""
     shape = tuple(top_layers.output_shape[1:])
-    rows = sum(len(maps.splits[split][1]) for split in ("train", "validation"))
+    rows = sum(len(splits[split].y) for split in ("train", "validation"))
     feature_bytes = rows * int(np.prod(shape)) * store.dtype.itemsize
-    images = np.arange(len(maps.splits["train"][1])) if maps.images is None else maps.images
-    trained = images if maps.held_out is None else images[~maps.held_out]
+    train, held_out = splits["train"], splits["train"].hold_out()
+    images = np.arange(len(train.y)) if train.images is None else train.images
+    trained = images if held_out is None else images[~held_out]
     free = available_memory()
     return FinetunePlan(
         parameters=sum(int(np.prod(weight.shape)) for weight in top_layers.trainable_weights),
         images=len(np.unique(trained)),
-        views=maps.views,
+        views=views,
         feature_shape=shape,
         feature_bytes=feature_bytes,
         on_disk=free is not None and feature_bytes > free / 2,

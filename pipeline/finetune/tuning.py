@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import HeadError
-from pipeline.evaluation import Evaluation, evaluate
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.files.durable import canonical_json, sha256_of
 from pipeline.finetune.frozen_features import compute_frozen_features
-from pipeline.finetune.plan import Maps, make_plan
+from pipeline.finetune.plan import make_plan
 from pipeline.finetune.result import FinetunedResult
 from pipeline.heads.load_head import load_head, read_metrics
 from pipeline.heads.save_head import save_head
 from pipeline.store import FeatureStore, open_views
+from pipeline.training.fit_and_score import Split, fit_head, score_head
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +26,12 @@ FROZEN, CHECKPOINT = "frozen", "checkpoint.npz"
 class Tuning:
     """The two steps on one store; `top_layers` are the layers above its cut, see `load_top_layers`."""
 
-    def __init__(self, store: FeatureStore, maps: Maps, top_layers: Any, callbacks: Callbacks):
-        self.store, self.maps, self.top_layers, self.callbacks = store, maps, top_layers, callbacks
-        self.plan = make_plan(store, maps, top_layers)
+    def __init__(
+        self, store: FeatureStore, splits: dict[str, Split], views: int, top_layers: Any, callbacks: Callbacks
+    ):
+        self.store, self.splits, self.views = store, splits, views
+        self.top_layers, self.callbacks = top_layers, callbacks
+        self.plan = make_plan(store, splits, views, top_layers)
 
     def train_frozen_head(self, head: Any) -> tuple[Any, dict[str, Any]]:
         """Train a dense head on the features of the untrained top layers; return it with its scores.
@@ -44,13 +47,13 @@ class Tuning:
         with compute_frozen_features(
             self.top_layers,
             self.store,
-            {split: self.maps.splits[split] for split in ("train", "validation")},
+            {split: self.splits[split] for split in ("train", "validation")},
             on_disk=self.plan.on_disk,
             on_rows=lambda done, total: self.callbacks.progress("frozen features", done, total, "images"),
         ) as features:
-            self._fit(head, features)
+            fit_head(head, features, self.callbacks)
             seconds = time.perf_counter() - start
-            evaluation = self._evaluate(head, "validation", features["validation"])
+            evaluation = score_head(head, features, self.store)["validation"]
         metrics = {**evaluation.to_json(), "fit_seconds": round(seconds, 3), "identity": identity}
         save_head(head, directory, classes=self.store.classes, fingerprint=self.store.fingerprint, metrics=metrics)
         self.callbacks.frozen_head_trained(metrics["accuracy"], reused=False)
@@ -60,9 +63,10 @@ class Tuning:
         """Train top layers and head together, starting from `frozen_head`, and score them."""
         identity = f"{frozen_metrics['identity']} {self.hash_training(head)}"
         progress = _Progress(head.epochs, self.plan.images, self.callbacks)
-        self._fit(
+        fit_head(
             head,
-            self.maps.splits,
+            self.splits,
+            self.callbacks,
             top_layers=self.top_layers,
             dense=frozen_head,
             checkpoint=self.store.finetuning_directory / CHECKPOINT,
@@ -70,9 +74,7 @@ class Tuning:
             on_resume=progress.resume,
             on_rows=progress.advance,
         )
-        evaluations = {
-            split: self._evaluate(head, split, data) for split, data in self.maps.splits.items() if split != "train"
-        }
+        evaluations = score_head(head, self.splits, self.store)
         return FinetunedResult(
             name=head.name,
             head=head,
@@ -80,26 +82,13 @@ class Tuning:
             test_evaluation=evaluations.get("test"),
             fit_seconds=frozen_metrics["fit_seconds"] + sum(head.seconds_),
             parameters=head.count_parameters(),
-            views=self.maps.views,
+            views=self.views,
             history=head.history_,
             cut=str(self.store.spec.cut),
             frozen={name: value for name, value in frozen_metrics.items() if name != "identity"},
             seconds_per_epoch=float(np.median(head.seconds_)),
             kept_epoch=head.kept_epoch_,
         )
-
-    def _fit(self, head: Any, splits: dict[str, tuple[Any, np.ndarray]], **options: Any) -> None:
-        head.fit(
-            *splits["train"],
-            validation_data=splits["validation"],
-            on_epoch=lambda epoch, scores: self.callbacks.epoch_done(head.name, epoch, head.epochs, scores),
-            images=self.maps.images,
-            held_out=self.maps.held_out if head.patience is not None else None,
-            **options,
-        )
-
-    def _evaluate(self, head: Any, split: str, data: tuple[Any, np.ndarray]) -> Evaluation:
-        return evaluate(head, *data, classes=self.store.classes, groups=self.store.resampling_groups(split))
 
     def hash_training(self, head: Any) -> str:
         """Return the sha256 of everything that the training of `head` depends on, but for where it starts."""
@@ -111,8 +100,9 @@ class Tuning:
         }
         params = {name: value for name, value in head.get_params().items() if name != "epochs" or head.name == "dense"}
         document = {"fingerprint": store.fingerprint, "classes": list(store.classes), "params": params, "data": data}
-        document["held_out"] = [] if self.maps.held_out is None else np.flatnonzero(self.maps.held_out).tolist()
-        document["views"] = [view.fingerprint for view in open_views(store)[: self.maps.views - 1]]
+        held_out = self.splits["train"].hold_out()
+        document["held_out"] = [] if held_out is None else np.flatnonzero(held_out).tolist()
+        document["views"] = [view.fingerprint for view in open_views(store)[: self.views - 1]]
         return sha256_of(canonical_json(document).encode())
 
 

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from pipeline.store import FeatureStore
-
 FRACTION = 0.1
 MIN_IMAGES = 20  # the loss on fewer images is too noisy to choose an epoch
 SEED = 0
@@ -25,12 +23,3 @@ def hold_out(y: np.ndarray, groups: np.ndarray, images: np.ndarray | None = None
     n = len(np.unique((np.arange(len(y)) if images is None else images)[held_out]))
     has_all_classes = np.array_equal(np.unique(y[~held_out]), np.unique(y))
     return held_out if n >= MIN_IMAGES and has_all_classes else None
-
-
-def group_train_rows(store: FeatureStore, images: np.ndarray | None) -> np.ndarray:
-    """Return the groups of train rows that must not be separated, (n,) int64; `images` is that of `stack_views`."""
-    groups = store.resampling_groups("train")
-    if images is None:
-        return groups
-    first = np.unique(images, return_index=True)[1]  # the images themselves are the first rows
-    return np.concatenate([groups, groups[first][images[len(groups) :]]])

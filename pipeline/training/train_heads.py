@@ -1,37 +1,24 @@
 """Stage two: train heads on the features of a store, score them and save them."""
 
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from pipeline.defaults import MAX_BAD
 from pipeline.errors import HeadError, StoreError, TooManyBadImages
-from pipeline.evaluation import Repeats, evaluate, seeds_of
+from pipeline.evaluation import Repeats, seeds_of
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.heads import make_head
-from pipeline.heads.rows_on_demand import ArrayRows, Rows
+from pipeline.heads.rows_on_demand import ArrayRows
 from pipeline.heads.shared_features import SharedFeatures
-from pipeline.images.table import SPLITS
-from pipeline.store import FeatureStore, count_views, stack_views
+from pipeline.store import FeatureStore, count_views
 from pipeline.text import COMMAND
-from pipeline.training.hold_out import group_train_rows, hold_out
+from pipeline.training.fit_and_score import Split, fit_head, open_splits, score_head
 from pipeline.training.make_heads import Params, make_heads
 from pipeline.training.memory import check_memory, fits_in_memory
 from pipeline.training.save_with_scores import save_trained_head
 from pipeline.training.trained_head import TrainedHead
-
-
-class Split(NamedTuple):
-    """The images of a split that have features."""
-
-    X: SharedFeatures  # (n, *feature_shape)
-    y: np.ndarray  # (n,), int32: labels
-    # (n,), int64: equal where rows belong together: images of one of the user's groups, equal images, and
-    # views of them. They are resampled together, and no fold separates them.
-    groups: np.ndarray
-    images: np.ndarray | None = None  # (n,), int64: equal where rows are views of one image; None without views
 
 
 def train_heads(
@@ -70,7 +57,7 @@ def train_heads(
     Returns
     -------
     list of TrainedHead
-        The heads that were trained, the best first; see `pipeline.evaluation.rank`. Each is saved under
+        The heads that were trained, the best first; see `TrainedHead.rank`. Each is saved under
         `store.heads_directory / name`.
 
     Raises
@@ -94,7 +81,10 @@ def train_heads(
     views = count_views(store.directory) if views is None else views
     check_memory(store, estimators, views)
     in_memory = "dense" in estimators and fits_in_memory(store, views)
-    splits = {split: _read_split(store, split, views, in_memory) for split in SPLITS if len(store.members(split))}
+    splits = {
+        name: split._replace(X=SharedFeatures(ArrayRows(split.X[:]) if in_memory else split.X))
+        for name, split in open_splits(store, views).items()
+    }
     trained, failures = [], []
     for name, head in estimators.items():
         callbacks.head_started(name)
@@ -110,17 +100,6 @@ def train_heads(
     if not trained:
         raise HeadError("; ".join(failures))
     return sorted(trained, key=TrainedHead.rank)
-
-
-def _read_split(store: FeatureStore, split: str, views: int, in_memory: bool) -> Split:
-    features: Rows
-    images: np.ndarray | None
-    if split == "train" and views > 1:
-        features, y, images = stack_views(store, "train", views)
-    else:
-        (features, y), images = store.on_demand(split), None
-    groups = group_train_rows(store, images) if split == "train" else store.resampling_groups(split)
-    return Split(SharedFeatures(ArrayRows(features[:]) if in_memory else features), y, groups, images)
 
 
 def check_ready(store: FeatureStore, max_bad: float) -> None:
@@ -146,18 +125,14 @@ def check_ready(store: FeatureStore, max_bad: float) -> None:
 def _train(
     head: Any, store: FeatureStore, splits: Mapping[str, Split], repeats: int, views: int, callbacks: Callbacks
 ) -> TrainedHead:
-    seconds = _fit(head, splits, callbacks)
-    evaluations = {
-        split: evaluate(head, data.X, data.y, classes=store.classes, groups=data.groups)
-        for split, data in splits.items()
-        if split != "train"
-    }
+    seconds = fit_head(head, splits, callbacks)
+    evaluations = score_head(head, splits, store)
     accuracies = [evaluations["validation"].accuracy]
     seeds = seeds_of(head, repeats)
     for seed in seeds[1:]:
         callbacks.head_started(f"{head.name} with seed {seed}")
         repeated = make_head(head.name, **{**head.get_params(), "random_state": seed})
-        _fit(repeated, splits, callbacks)
+        fit_head(repeated, splits, callbacks)
         accuracies.append(float(np.mean(repeated.predict(splits["validation"].X) == splits["validation"].y)))
     return TrainedHead(
         name=head.name,
@@ -170,17 +145,3 @@ def _train(
         views=views,
         history=getattr(head, "history_", {}),
     )
-
-
-def _fit(head: Any, splits: Mapping[str, Split], callbacks: Callbacks) -> float:
-    """Train a head and return the seconds it took."""
-    train, validation = splits["train"], splits["validation"]
-    options: dict[str, Any] = {}
-    if head.name == "dense":
-        options["validation_data"] = validation.X, validation.y
-        if head.patience is not None:
-            options["held_out"] = hold_out(train.y, train.groups, train.images)
-        options["on_epoch"] = lambda epoch, scores: callbacks.epoch_done(head.name, epoch, head.epochs, scores)
-    start = time.perf_counter()
-    head.fit(train.X, train.y, groups=train.groups, images=train.images, **options)
-    return time.perf_counter() - start

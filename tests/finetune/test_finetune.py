@@ -18,12 +18,12 @@ from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.lock import lock_directory
 from pipeline.finetune import finetune_head
 from pipeline.finetune.frozen_features import compute_frozen_features
-from pipeline.finetune.plan import open_maps
 from pipeline.finetune.tuning import Tuning
 from pipeline.heads import batches, compiled_network, dense_network, head_names, make_head
 from pipeline.heads.load_head import read_metrics
 from pipeline.heads.rows_on_demand import is_read_on_demand
 from pipeline.training import hold_out
+from pipeline.training.fit_and_score import open_splits
 from scripts.finetune_speed import Ways, compare, write_images
 from tests.fakes import Recorder, photo_folder
 from tests.heads.test_saving import plant
@@ -111,7 +111,8 @@ def tune(store, *, callbacks=SILENT, views=None, **changes):
 
 
 def tune_identity(store) -> str:
-    return Tuning(store, open_maps(store, 1), load_top_layers(store.spec), SILENT).hash_training(make_head("dense"))
+    tuning = Tuning(store, open_splits(store, 1), 1, load_top_layers(store.spec), SILENT)
+    return tuning.hash_training(make_head("dense"))
 
 
 class Interrupting(Callbacks):
@@ -236,7 +237,7 @@ class TestTraining:
         assert result.evaluation.accuracy == result.frozen["accuracy"]
 
     def test_frozen_features_are_the_same_on_disk_as_in_memory(self, store, tmp_path):
-        top_layers, maps = load_top_layers(store.spec), {"train": store.on_demand("train")}
+        top_layers, maps = load_top_layers(store.spec), {"train": open_splits(store, 1)["train"]}
         counts = []
         store.finetuning_directory.mkdir()
 
@@ -246,7 +247,7 @@ class TestTraining:
             )
 
         with features(False) as in_memory, features(True) as on_disk:
-            X, y = on_disk["train"]
+            X, y, *_ = on_disk["train"]
             assert is_read_on_demand(X)
             np.testing.assert_array_equal(X[np.arange(len(y))[::-1]], in_memory["train"][0][::-1])
         assert counts == 2 * [(len(y), len(y))]
@@ -266,7 +267,7 @@ class TestTraining:
             np.testing.assert_array_equal(one, two)
 
     def test_maps_go_through_the_top_layers_in_small_batches(self, store, monkeypatch):
-        top_layers, maps = load_top_layers(store.spec), {"train": store.on_demand("train")}
+        top_layers, maps = load_top_layers(store.spec), {"train": open_splits(store, 1)["train"]}
         with compute_frozen_features(top_layers, store, maps, on_disk=False, on_rows=lambda *done: None) as features:
             expected = features["train"][0][:]
         monkeypatch.setattr(dense_network, "MAX_BYTES", 5 * 4 * np.prod(store.feature_shape))
@@ -280,7 +281,7 @@ class TestTraining:
     def test_features_that_are_not_finite_are_an_error_that_names_the_store(self, store):
         top_layers = load_top_layers(store.spec)
         top_layers.get_layer("block_3_conv").kernel.assign(np.full((3, 3, 4, 4), np.inf))
-        maps = {"train": store.on_demand("train")}
+        maps = {"train": open_splits(store, 1)["train"]}
         with (
             pytest.raises(
                 StoreError, match=r"store: above block_1_add, features of 15 of 15 consecutive train images are not"
