@@ -7,10 +7,9 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
-from pipeline.heads.cross_validation import Choice
 from pipeline.heads.folds import RowGroups
 from pipeline.heads.head import ClassWeight
-from pipeline.heads.pipeline_head import PipelineHead
+from pipeline.heads.pipeline_head import Choice, PipelineHead
 
 
 @dataclass(eq=False, repr=False)

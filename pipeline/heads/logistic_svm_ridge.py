@@ -11,10 +11,9 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.class_weight import compute_sample_weight
 
 from pipeline.heads.calibration import CalibratedHead
-from pipeline.heads.cross_validation import Choice
 from pipeline.heads.folds import Split
 from pipeline.heads.head import ClassWeight
-from pipeline.heads.pipeline_head import PipelineHead
+from pipeline.heads.pipeline_head import Choice, PipelineHead
 
 C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 SVM_C_GRID = (1e-5, 1e-4, 1e-3, 1e-2)  # above, standardised features are separable: slower and no better

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+import joblib
 import numpy as np
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 
-from pipeline.heads.cross_validation import Choice, one_core_per_thread
 from pipeline.heads.folds import RowGroups, Split, check_groups, make_folds
 from pipeline.heads.head import ClassWeight, Head, parameter_errors
 from pipeline.heads.pooling import Pool
 
 logger = logging.getLogger(__name__)
+
+
+class Choice(NamedTuple):
+    """A parameter that is chosen by cross-validation where it is None."""
+
+    param: str  # its name in the head
+    classifier_param: str  # its name in the scikit-learn classifier
+    grid: tuple[float, ...]  # the values to try, the smoothest classifier first, which therefore wins a tie
+    fallback: float  # the value where no folds can be drawn
 
 
 def _classifier_has(method: str) -> Callable[[PipelineHead], bool]:
@@ -79,7 +89,10 @@ class PipelineHead(Head):
         features, y = self._check_training_set(X, y)
         rows = check_groups(groups, images, y)
         scaler, scaled = features.scaled(self.pool)
-        with parameter_errors(self.name), one_core_per_thread():
+        # Classifiers run compiled code without the interpreter's lock: threads are as fast as processes and need no
+        # copy of the features. Numeric libraries with threads of their own in each are ten times slower on a busy
+        # machine.
+        with parameter_errors(self.name), joblib.parallel_config("threading"), threadpool_limits(1):
             classifier = self._train(self.make_classifier(), scaled, y, rows)
         self.pipeline_ = Pipeline([("pool", Pool(self.pool)), ("scale", scaler), ("classify", classifier)])
         return self
