@@ -13,6 +13,7 @@ from pipeline.files.durable import canonical_json, sha256_of
 from pipeline.finetune.frozen_features import compute_frozen_features
 from pipeline.finetune.plan import make_plan
 from pipeline.finetune.result import FinetunedResult
+from pipeline.heads.finetuned import TuningSetup
 from pipeline.heads.load_head import load_head, read_metrics
 from pipeline.heads.save_head import save_head
 from pipeline.store import FeatureStore, open_views
@@ -63,17 +64,9 @@ class Tuning:
         """Train top layers and head together, starting from `frozen_head`, and score them."""
         identity = f"{frozen_metrics['identity']} {self.hash_training(head)}"
         progress = _Progress(head.epochs, self.plan.images, self.callbacks)
-        fit_head(
-            head,
-            self.splits,
-            self.callbacks,
-            top_layers=self.top_layers,
-            dense=frozen_head,
-            checkpoint=self.store.finetuning_directory / CHECKPOINT,
-            identity=identity,
-            on_resume=progress.resume,
-            on_rows=progress.advance,
-        )
+        checkpoint = self.store.finetuning_directory / CHECKPOINT
+        setup = TuningSetup(self.top_layers, frozen_head, checkpoint, identity, progress.resume, progress.advance)
+        fit_head(head, self.splits, self.callbacks, setup=setup)
         evaluations = score_head(head, self.splits, self.store)
         return FinetunedResult(
             name=head.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from pipeline.heads.epoch_loop import EpochLoop
 
 logger = logging.getLogger(__name__)
+
+
+class TuningSetup(NamedTuple):
+    """What a fine-tuning starts from, where it is kept, and what it calls."""
+
+    top_layers: Any  # keras.Model: the layers above the cut, trained in place; see `load_top_layers`
+    dense: DenseHead  # trained on the features that `top_layers` makes of the training maps
+    # A file to write after each epoch, and to continue from if it exists. A training that is interrupted and
+    # called again ends with the same weights as one without interruption.
+    checkpoint: Path | None = None
+    identity: str = ""  # see `pipeline.heads.checkpoint.write_checkpoint`
+    on_resume: Callable[[int], None] = lambda epochs: None  # called with the number of epochs in the checkpoint
+    on_rows: Callable[[int], None] | None = None  # called with the number of rows trained on since the last call
 
 
 class FinetunedHead(DenseHead):
@@ -86,13 +99,7 @@ class FinetunedHead(DenseHead):
         groups: Any = None,
         images: Any = None,
         held_out: Any = None,
-        *,
-        top_layers: Any = None,
-        dense: DenseHead | None = None,
-        checkpoint: Path | None = None,
-        identity: str = "",
-        on_resume: Callable[[int], None] = lambda epochs: None,
-        on_rows: Callable[[int], None] | None = None,
+        setup: TuningSetup | None = None,
     ) -> FinetunedHead:
         """Train the top layers and the head.
 
@@ -104,26 +111,15 @@ class FinetunedHead(DenseHead):
             Labels, of the classes of `dense`.
         validation_data, on_epoch, groups, images, held_out
             See `DenseHead.fit`.
-        top_layers : keras.Model
-            The layers above the cut, from maps to features, trained in place; see
-            `pipeline.conv_base.load_top_layers.load_top_layers`.
-        dense : DenseHead
-            A head trained on the features that `top_layers` makes of the training maps.
-        checkpoint : Path, optional
-            A file to write after each epoch, and to continue from if it exists. A training that is
-            interrupted and called again ends with the same weights as one without interruption.
-        identity : str
-            See `pipeline.heads.checkpoint.write_checkpoint`.
-        on_resume : callable
-            Called with the number of epochs that the checkpoint holds, if it holds any.
-        on_rows : callable, optional
-            Called during an epoch with the number of rows that were trained on since the last call.
+        setup : TuningSetup
+            What the training starts from.
         """
         from pipeline.heads.checkpoint import read_checkpoint, write_checkpoint
 
-        if dense is None:
+        if setup is None:
             raise HeadError(f"a finetuned head is trained by `{COMMAND} finetune`, not by `heads`")
         training, validation, held_out = self._check_data(X, y, validation_data, images, held_out)
+        top_layers, dense, checkpoint, identity, on_resume, on_rows = setup
         if not np.array_equal(dense.classes_, self.classes_):
             raise HeadError(f"the dense head has classes {dense.classes_}, the labels have {self.classes_}")
         loop = self._make_loop(top_layers, dense.model_)

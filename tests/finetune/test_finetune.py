@@ -20,6 +20,7 @@ from pipeline.finetune import finetune_head
 from pipeline.finetune.frozen_features import compute_frozen_features
 from pipeline.finetune.tuning import Tuning
 from pipeline.heads import batches, compiled_network, dense_network, head_names, make_head
+from pipeline.heads.finetuned import TuningSetup
 from pipeline.heads.load_head import read_metrics
 from pipeline.heads.rows_on_demand import is_read_on_demand
 from pipeline.training import hold_out
@@ -168,7 +169,7 @@ class TestEqualToTrainingEndToEnd:
         before = [weight.numpy() for weight in reference.trainable_weights]
 
         head = make_head("finetuned", learning_rate=rate, epochs=1, batch_size=4)
-        head.fit(maps, y, top_layers=top_layers, dense=dense)
+        head.fit(maps, y, setup=TuningSetup(top_layers, dense))
 
         reference.compile(keras.optimizers.SGD(rate), "binary_crossentropy")
         seed = np.random.RandomState(0).randint(2**31 - 1)
@@ -218,7 +219,7 @@ class TestTraining:
             top_layers.get_layer("block_2_drop").rate = rate
             dense = make_head("dense", units=(3,), epochs=1).fit(dense_network.predict_outputs(top_layers, X), y)
             head = make_head("finetuned", epochs=2, learning_rate=0.1)
-            losses.append(head.fit(X, y, top_layers=top_layers, dense=dense).history_["loss"])
+            losses.append(head.fit(X, y, setup=TuningSetup(top_layers, dense)).history_["loss"])
         assert losses[0] == losses[1]
 
     def test_the_best_weights_are_kept(self, store):
