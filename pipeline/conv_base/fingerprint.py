@@ -5,6 +5,10 @@ from typing import Any, NamedTuple
 
 from pipeline.files.durable import canonical_json, sha256_of
 
+# Fields that `ConvBaseSpec.identity` omits where they have these values, so that the fingerprints of stores that
+# were made before there was such a field have not changed.
+OMITTED: Mapping[str, Any] = {"view": None, "decode": "exact"}
+
 
 class Difference(NamedTuple):
     """A field in which two specs differ."""
@@ -31,13 +35,13 @@ def compare(stored: Mapping[str, Any], asked: Mapping[str, Any], *, settled: boo
     """
     if stored.get("view") and asked.get("view"):
         stored, asked = _flatten_view(stored), _flatten_view(asked)
-    unknown = set() if settled else {"cut", *(name for name in {**asked, **stored} if asked.get(name) is None)}
-    fields = [name for name in {**asked, **stored} if name == "view" or name not in unknown]
+    names = {**asked, **stored}
+    known = [name for name in names if settled or name in OMITTED or (name != "cut" and asked.get(name) is not None)]
     missing = object()
     return [
-        Difference(name, stored.get(name), asked.get(name))
-        for name in fields
-        if stored.get(name, missing) != asked.get(name, missing)
+        Difference(name, stored.get(name, OMITTED.get(name)), asked.get(name, OMITTED.get(name)))
+        for name in known
+        if stored.get(name, OMITTED.get(name, missing)) != asked.get(name, OMITTED.get(name, missing))
     ]
 
 

@@ -1,11 +1,13 @@
 """Whether two images show the same picture: their small grey versions are compared, also mirrored."""
 
 import contextlib
+from functools import partial
 from typing import IO
 
 import numpy as np
 
 from pipeline.extraction.decode_ahead import decode_ahead, list_tasks
+from pipeline.images.decode import decode_image
 from pipeline.store import FeatureStore
 
 SIDE = 32  # pixels
@@ -42,7 +44,8 @@ class GreyPictures:
         unread = pictures[self._state[pictures] == UNREAD]
         rows = self._rows[unread]
         tasks = list_tasks(self._store.index, np.stack([rows, rows + 1], axis=1))
-        with contextlib.closing(decode_ahead(tasks, (SIDE, SIDE), "antialias", workers=None, ahead=64)) as decoded:
+        decode = partial(decode_image, size=(SIDE, SIDE), resize="antialias")
+        with contextlib.closing(decode_ahead(tasks, decode, workers=None, ahead=64)) as decoded:
             for picture, row in zip(unread.tolist(), decoded, strict=True):
                 self._state[picture] = UNREADABLE if row.pixels is None else READ
                 if row.pixels is not None:  # not through a memory map: a full disk would kill the process

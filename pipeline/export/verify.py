@@ -13,7 +13,7 @@ from pipeline.export.load import Predict, load_exported
 from pipeline.export.record import ExportRecord, read_record
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import sha256_of
-from pipeline.images.decode import DecodeError, decode_image
+from pipeline.images.decode import DecodeError
 from pipeline.store import FeatureStore
 from pipeline.text import COMMAND
 
@@ -46,7 +46,7 @@ def verify_model(
 
     The file is not trusted: it is checked, and loaded in safe mode. `images` is the number of validation
     images to compare, evenly spaced over all of them, or over all images if none is for validation. Each is
-    decoded at its own size and resized by the model.
+    decoded as the store's spec says, not resized, and resized by the model.
     A file that cannot be verified raises ExportError, one of another store or head StoreMismatch, and an image
     that is missing or was changed ImagesError.
     """
@@ -140,7 +140,7 @@ def _model_input(store: FeatureStore, image_index: int, form: str) -> np.ndarray
         raise ImagesError(f"{path} is not the image that its features were made from; {remedy}")
     try:
         if form == "slides":
-            return preprocess(spec, decode_image(data, spec.height_width, spec.resize))
-        return decode_image(data, lambda height, width: (height, width))
+            return preprocess(spec, spec.decode_image(data))
+        return spec.decode_image(data, lambda height, width: (height, width))
     except DecodeError as error:
         raise ImagesError(f"{path} cannot be decoded: {error}") from None

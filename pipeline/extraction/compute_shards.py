@@ -61,7 +61,7 @@ def compute_shards(
     batches = -(-store.manifest.rows_per_shard // batch_size)  # of a full shard, which they fill evenly
     batch_shape = (-(-store.manifest.rows_per_shard // batches), height, width, 3)
     tasks = list_tasks(plan.index, plan.pending, store.spec.view)
-    decoded = decode_ahead(tasks, (height, width), conv_base.spec.resize, workers=workers, ahead=2 * batch_size)
+    decoded = decode_ahead(tasks, store.spec.decode_image, workers=workers, ahead=2 * batch_size)
     with contextlib.closing(decoded):
         for start, stop in plan.pending.tolist():
             images = islice(decoded, stop - start)

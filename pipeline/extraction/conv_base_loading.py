@@ -44,7 +44,7 @@ def measure_precision_error(conv_base: load.ConvBase, plan: ExtractionPlan, work
     if spec.precision == "float32":
         return {}
     tasks = list_tasks(plan.index, plan.pending)
-    decoded = decode_ahead(tasks, spec.height_width, spec.resize, workers=workers, ahead=COMPARED)
+    decoded = decode_ahead(tasks, spec.decode_image, workers=workers, ahead=COMPARED)
     with contextlib.closing(decoded):
         pixels = list(islice((image.pixels for image in decoded if image.pixels is not None), COMPARED))
     return {"relative_l2": conv_base.error_against_float32(np.stack(pixels)), "images": len(pixels)} if pixels else {}

@@ -11,12 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.images.augment import View, augment
-from pipeline.images.decode import DecodeError, Size, decode_image
+from pipeline.images.decode import DecodeError
 from pipeline.images.status import Status
 from pipeline.store import NO_ROW, Index
 
 MAX_BYTES = 512 << 20  # of a file; the largest image that is decoded is smaller in any format
 
+Decode = Callable[[bytes], np.ndarray]  # from an image file to its pixels, (height, width, 3) float32
 RowOf = Callable[[bytes], int]  # from an image's sha256, 32 bytes, to its row in a store or NO_ROW
 
 
@@ -57,8 +58,7 @@ def list_tasks(index: Index, ranges: np.ndarray, view: View | None = None) -> It
 
 def decode_ahead(
     tasks: Iterable[Task],
-    size: Size,
-    resize: str,
+    decode: Decode,
     *,
     workers: int | None,
     ahead: int,
@@ -74,7 +74,7 @@ def decode_ahead(
     waiting: deque[Future[Decoded]] = deque()
     try:
         for task in tasks:
-            waiting.append(pool.submit(_decode, task, size, resize, row_of))
+            waiting.append(pool.submit(_decode, task, decode, row_of))
             if len(waiting) >= ahead:
                 yield waiting.popleft().result()
         while waiting:
@@ -83,7 +83,7 @@ def decode_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def _decode(task: Task, size: Size, resize: str, row_of: RowOf) -> Decoded:
+def _decode(task: Task, decode: Decode, row_of: RowOf) -> Decoded:
     try:
         data = read_image(task.path)
         content = hashlib.sha256(data).digest()
@@ -93,7 +93,7 @@ def _decode(task: Task, size: Size, resize: str, row_of: RowOf) -> Decoded:
                 return Decoded(task, None, Status.OK)
         elif content != task.content:
             raise DecodeError(Status.UNREADABLE, "was changed after it was scanned")
-        pixels = decode_image(data, size, resize)
+        pixels = decode(data)
     except DecodeError as error:
         return Decoded(task, None, error.status, str(error))
     return Decoded(task, augment(pixels, content, task.view) if task.view else pixels, Status.OK)

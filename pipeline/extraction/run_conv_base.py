@@ -35,10 +35,10 @@ def compute_tasks(
 
     `compute` is that of `compute_rows`, `row_of` that of `decode_ahead`.
     """
-    size, resize = store.spec.height_width, store.spec.resize
-    decoded = decode_ahead(tasks, size, resize, workers=workers, ahead=2 * batch_size, row_of=row_of)
+    spec = store.spec
+    decoded = decode_ahead(tasks, spec.decode_image, workers=workers, ahead=2 * batch_size, row_of=row_of)
     with contextlib.closing(decoded):
-        yield from compute_rows(decoded, compute, batch_shape=(batch_size, *size, 3), dtype=store.dtype)
+        yield from compute_rows(decoded, compute, batch_shape=(batch_size, *spec.height_width, 3), dtype=store.dtype)
 
 
 def compute_rows(

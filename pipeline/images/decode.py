@@ -9,6 +9,7 @@
 - Alpha and transparent colours are dropped, not blended, as TensorFlow and Keras do; so are colour
   profiles and gamma.
 - JPEG is decoded with the slow integer DCT, TensorFlow's `dct_method="INTEGER_ACCURATE"`.
+- A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size if the caller says how large it must stay.
 - 16-bit grey is divided by 257 without rounding. Of 16-bit colour Pillow gives the high byte, which
   differs from that by less than one level.
 - The image is then stretched to the size asked for, to the values of `tf.image.resize`.
@@ -64,12 +65,17 @@ class DecodeError(PipelineError):
         self.status = status
 
 
-def decode_image(data: bytes, size: Size, resize: str = "bilinear") -> np.ndarray:
+def decode_image(
+    data: bytes, size: Size, resize: str = "bilinear", *, at_least: tuple[int, int] | None = None
+) -> np.ndarray:
     """Decode an image file and stretch it to `size`; return RGB in 0..255, (height, width, 3), float32.
 
     `size` is the height and width of the result, or a function that returns them given height and width of the
     upright image. `resize` says how the image is resampled where it shrinks; see `stretch`. A DecodeError says that
     the data are damaged, are no image, are of a kind that Pillow would decode wrongly, or are too large.
+
+    With `at_least`, a height and width, a large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, the smallest at which
+    the upright image has at least these sides. This is several times faster, and `size` gets the sides so decoded.
 
     Several threads may call this function at the same time. Besides the result and a few copies of `data` it takes
     less than 200 MiB, whatever size the header claims; compressed texts in an untrusted PNG can add Pillow's own
@@ -77,7 +83,12 @@ def decode_image(data: bytes, size: Size, resize: str = "bilinear") -> np.ndarra
     """
     if resize not in RESIZES:
         raise SpecError(f"resize {resize!r} is not one of {', '.join(RESIZES)}")
-    image, orientation = _load(data)
+    image = _open(data)
+    _shrink(image, at_least)
+    with _as_decode_errors(image.format):
+        image.load()
+    image.info.pop("transparency", None)  # otherwise convert() warns that it drops the transparency
+    orientation = read_orientation(image)
     swapped, source = swaps_sides(orientation), (image.height, image.width)
     if callable(size):
         size = size(*(source[::-1] if swapped else source))
@@ -86,8 +97,13 @@ def decode_image(data: bytes, size: Size, resize: str = "bilinear") -> np.ndarra
     return turn_upright(pixels, orientation)
 
 
-def _load(data: bytes) -> tuple[ImageFile, int]:
-    """Return the image with its pixels, and its EXIF orientation."""
+def is_shrunk(data: bytes, at_least: tuple[int, int] | None) -> bool:
+    """Return whether `at_least` lets `decode_image` decode an image at a smaller size; only its headers are read."""
+    return _shrink(_open(data), at_least)
+
+
+def _open(data: bytes) -> ImageFile:
+    """Return the image before its pixels are decoded, after all checks that need only its headers."""
     format = image_format(data)
     if format is None:
         reason = f"not an image this package reads ({foreign_format(data)})" if data else "an empty file"
@@ -102,10 +118,17 @@ def _load(data: bytes) -> tuple[ImageFile, int]:
         raise DecodeError(Status.TOO_LARGE, f"{size}, more than {MAX_SIDE} on a side")
     if problem := _unsupported_feature(image, data):
         raise DecodeError(Status.UNDECODABLE, f"{image.format} {problem}")
-    with _as_decode_errors(image.format):
-        image.load()
-    image.info.pop("transparency", None)  # otherwise convert() warns that it drops the transparency
-    return image, read_orientation(image)
+    return image
+
+
+def _shrink(image: ImageFile, at_least: tuple[int, int] | None) -> bool:
+    """Let a large JPEG be decoded at a smaller size, from the first terms of its DCT; return whether it will be."""
+    if at_least is None or not isinstance(image, JpegImageFile):
+        return False
+    height, width = at_least[::-1] if swaps_sides(read_orientation(image)) else at_least
+    stored_width = image.width
+    image.draft(None, (width, height))  # without a mode, colours stay as they are
+    return image.width < stored_width
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.decode_ahead import Task, decode_ahead
+from pipeline.images.decode import decode_image
 from pipeline.store import FeatureStore
 
 MAX_SIDE = 160  # pixels
@@ -40,7 +42,8 @@ def make_thumbnails(store: FeatureStore, images: Iterable[int], callbacks: Callb
         for i in dict.fromkeys(images)
     ]
     thumbnails = {}
-    with contextlib.closing(decode_ahead(tasks, thumbnail_size, "antialias", workers=None, ahead=64)) as pictures:
+    decode = partial(decode_image, size=thumbnail_size, resize="antialias")
+    with contextlib.closing(decode_ahead(tasks, decode, workers=None, ahead=64)) as pictures:
         for done, item in enumerate(pictures, 1):
             thumbnail = Thumbnail(reason=item.reason) if item.pixels is None else _compress(item.pixels)
             thumbnails[ids[item.task.row]] = thumbnail

@@ -44,6 +44,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "cut": (_asking(cut="inner"), "cut"),
     "preprocessing": (_asking(preprocessing="rescale"), "preprocessing"),
     "resize": (_asking(resize="antialias"), "resize"),
+    "decode": (_asking(decode="scaled"), "decode"),
     "precision": (_asking(precision="bfloat16"), "precision"),
     "store_dtype": (_asking(store_dtype="float16"), "store_dtype"),
     "view": (_asking(view=View(1)), "view"),

@@ -23,7 +23,8 @@ def test_without_options_the_spec_has_its_defaults():
 def test_every_option_sets_its_field():
     words = "--conv-base mobilenet_v2 --conv-base-arg alpha=0.35 --conv-base-arg include_top=false --weights random"
     words += (
-        " --size 96x128 --cut top2 --preprocessing tf --resize antialias --precision bfloat16 --store-dtype float32"
+        " --size 96x128 --cut top2 --preprocessing tf --resize antialias --decode scaled --precision bfloat16 "
+        "--store-dtype float32"
     )
     assert spec_of(words.split()) == ConvBaseSpec(
         conv_base="mobilenet_v2",
@@ -33,6 +34,7 @@ def test_every_option_sets_its_field():
         cut="top2",
         preprocessing="tf",
         resize="antialias",
+        decode="scaled",
         precision="bfloat16",
         store_dtype="float32",
     )

@@ -18,6 +18,7 @@ OTHER = {
     "cut": "block4_pool",
     "preprocessing": "rescale",
     "resize": "antialias",
+    "decode": "scaled",
     "precision": "bfloat16",
     "store_dtype": "float32",
     "view": View(1),
@@ -51,6 +52,16 @@ def test_two_views_are_compared_setting_by_setting():
 def test_a_missing_view_is_not_a_value_that_is_not_known_yet():
     view = replace(RESOLVED, view=View(1)).identity()
     assert [difference.field for difference in compare(view, ConvBaseSpec().identity(), settled=False)][-1:] == ["view"]
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_a_spec_without_decode_is_an_exact_one_and_has_the_fingerprint_from_before_there_was_decode(settled):
+    exact, scaled = RESOLVED.identity(), replace(RESOLVED, decode="scaled").identity()
+    assert "decode" not in exact and scaled == {**exact, "decode": "scaled"}
+    (made_scaled,) = compare(scaled, exact, settled=settled)
+    assert str(made_scaled) == "decode: scaled in the store, exact asked for"
+    (made_exact,) = compare(exact, scaled, settled=settled)
+    assert str(made_exact) == "decode: exact in the store, scaled asked for"
 
 
 def test_the_fingerprint_is_stable_across_versions():

@@ -246,6 +246,7 @@ OTHER_SPECS = {
     "cut": "inner",
     "preprocessing": "rescale",
     "resize": "antialias",
+    "decode": "scaled",
     "precision": "bfloat16",
     "store_dtype": "float16",
 }

@@ -107,9 +107,9 @@ fill_store.compare = spec_check.compare
 PAINTS_BAD_IMAGES_GREY = """
 import numpy as np, pipeline.extraction.decode_ahead as decoding
 real = decoding._decode
-def decode(task, size, resize, row_of):
-    done = real(task, size, resize, row_of)
-    grey = np.full((*size, 3), 127, np.float32)
+def decode(task, read, row_of):
+    done = real(task, read, row_of)
+    grey = np.full((16, 16, 3), 127, np.float32)
     return done if done.pixels is not None else decoding.Decoded(task, grey, decoding.Status.OK)
 decoding._decode = decode
 """
