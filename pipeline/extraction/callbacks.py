@@ -40,6 +40,12 @@ class Callbacks:
         `error` holds `relative_l2` and the number of `images` that it was measured on.
         """
 
+    def decoding_measured(self, exact: float, scaled: float) -> None:
+        """Many large photos are pending: decoding one takes `exact` seconds, and `scaled` with `decode="scaled"`.
+
+        Only called if that would be much faster.
+        """
+
     def extraction_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
         """Everything is checked; the computation begins when this returns. Also called for each view."""
 

@@ -13,6 +13,7 @@ from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.compute_shards import ImageCounter, check_free_space, compute_shards, library_versions
 from pipeline.extraction.conv_base_loading import MAX_ERROR, load_with_callbacks, measure_precision_error
+from pipeline.extraction.decode_speed import measure_scaled_decoding
 from pipeline.extraction.plan import ExtractionPlan, make_plan, plan_update, rows_per_shard, rows_to_retry
 from pipeline.extraction.spec_check import check_same_spec, is_surely_same_spec
 from pipeline.files.durable import sha256_of
@@ -48,6 +49,8 @@ class StoreFiller:
                 plan = plan_update(images, writer.current)
             if plan.rows_pending:
                 conv_base = self._load(spec)
+                if spec.view is None and (seconds := measure_scaled_decoding(plan, conv_base.spec)):
+                    self.callbacks.decoding_measured(*seconds)
                 compute_shards(writer, plan, conv_base, self.batch_size, self.workers, self.callbacks, self.counter)
             return writer.commit()
 

@@ -76,6 +76,12 @@ class ConsoleCallbacks(Callbacks):
             f"--precision {precision} insists"
         )
 
+    def decoding_measured(self, exact: float, scaled: float) -> None:
+        self.say(
+            f"decode     exact, about {exact * 1000:.0f} ms a photo; --decode scaled --rebuild would take "
+            f"{scaled * 1000:.0f} ms"
+        )
+
     def extraction_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
         self.passes += plan.rows_pending
         if self._views_announced:  # `views_planned` has described all views
