@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from pipeline.files.native_stderr import native_stderr_hidden
 from pipeline.text import printable
 
 if TYPE_CHECKING:
@@ -76,17 +77,10 @@ def start_tensorflow_quietly() -> None:
     """Import TensorFlow and Keras without the lines that their native code prints; Python's errors are not hidden."""
     if "tensorflow" in sys.modules:
         return
-    sys.stderr.flush()
-    stderr_copy, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(devnull, 2)
+    with native_stderr_hidden():
         import keras  # noqa: F401
         import tensorflow as tf
 
         tf.zeros(1)  # the first operation prints the last of these lines
-    finally:
-        os.dup2(stderr_copy, 2)
-        os.close(stderr_copy)
-        os.close(devnull)
     # TensorFlow takes several models, each traced once, for one model that is traced again and again, and warns.
     tf.get_logger().setLevel("ERROR")

@@ -49,15 +49,16 @@ class ConvBaseSpec:
         How images are resized to `size`; `antialias` averages over all pixels of a larger image.
     decode : {"exact", "scaled"}
         How JPEGs are decoded; `scaled` decodes large ones at 1/2, 1/4 or 1/8, but to no less than twice `size`.
-    precision : {"auto", "float32", "bfloat16", "float16"}
-        The number format in which the conv base computes; `auto` is decided when a store is created.
+    precision : {"auto", "float32", "bfloat16", "float16", "int8"}
+        The number format in which the conv base computes; `auto` is decided when a store is created,
+        among the floats. `int8` is a conv base quantised to 8-bit integers, a file of the store.
     store_dtype : {"float16", "float32"}
         The number format of the stored features.
     view : View, optional
         The augmented copies that the conv base takes instead of the images; by default, the images.
-    decoder, conv_base_sha256, weights_sha256 : str, optional
-        The version of the image decoder, and the sha256 of the `.keras` file and of the weights. They
-        are filled in when a conv base is loaded; see `is_resolved`.
+    decoder, conv_base_sha256, weights_sha256, int8_sha256 : str, optional
+        The version of the image decoder, and the sha256 of the `.keras` file, of the weights and of the
+        quantised conv base. They are filled in when a conv base is loaded; see `is_resolved`.
 
     Raises
     ------
@@ -101,14 +102,16 @@ class ConvBaseSpec:
     )
     precision: str = _setting(
         "auto",
-        "number format in which the conv base computes; auto measures the speeds once, when the store is created",
-        choices=("auto", "float32", "bfloat16", "float16"),
+        "number format in which the conv base computes; auto measures the speeds of the floats once, when the store is "
+        "created; int8 quantises the conv base, calibrated on train images",
+        choices=("auto", "float32", "bfloat16", "float16", "int8"),
     )
     store_dtype: str = _setting("float16", "number format of the stored features", choices=("float16", "float32"))
     view: View | None = None
     decoder: str | None = None
     conv_base_sha256: str | None = None
     weights_sha256: str | None = None
+    int8_sha256: str | None = None
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -138,14 +141,15 @@ class ConvBaseSpec:
     @property
     def is_resolved(self) -> bool:
         """Whether every field that changes the values of features is known."""
-        return bool(self.weights_sha256 and self.decoder and self.precision != "auto")
+        is_quantised = self.precision != "int8" or self.int8_sha256
+        return bool(self.weights_sha256 and self.decoder and self.precision != "auto" and is_quantised)
 
     def identity(self) -> dict[str, Any]:
         """Return what the features depend on, without paths and library versions.
 
         Weights are identified by their sha256, so the file that they came from does not matter. A
         field that is not known yet is None. The fields in `OMITTED` are left out where they have the
-        values given there.
+        values given there, and `int8_sha256` where the precision is another one.
         """
         identity = {
             "format": FORMAT,
@@ -161,6 +165,7 @@ class ConvBaseSpec:
             "decoder": self.decoder,
             "precision": None if self.precision == "auto" else self.precision,
             "store_dtype": self.store_dtype,
+            **({"int8_sha256": self.int8_sha256} if self.precision == "int8" else {}),
             "view": self.view.identity() if self.view else None,
         }
         return {name: value for name, value in identity.items() if name not in OMITTED or value != OMITTED[name]}

@@ -12,7 +12,7 @@ from pipeline.conv_base.load import ConvBase
 from pipeline.defaults import FORMS
 from pipeline.errors import HeadError, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.conv_base_loading import load_stored_conv_base
+from pipeline.extraction.conv_base_loading import load_float_conv_base
 from pipeline.heads import KERAS_HEADS
 from pipeline.heads.load_head import load_head
 from pipeline.store import FeatureStore
@@ -51,9 +51,9 @@ def assemble_model(store: FeatureStore, head: Any, *, form: str = "image", callb
         for a head other than dense.
     StoreMismatch
         The head was trained on other features or classes, or the conv base has changed; see
-        `load_stored_conv_base`.
+        `load_float_conv_base`.
     SpecError
-        See `load_stored_conv_base`.
+        See `load_float_conv_base`.
 
     Notes
     -----
@@ -71,7 +71,7 @@ def assemble_model(store: FeatureStore, head: Any, *, form: str = "image", callb
             f"a {trained.name} head cannot be expressed as Keras layers; `{COMMAND} predict {store.directory} "
             f"IMAGES` works with it; of the others, {', '.join(KERAS_HEADS)}, Keras can"
         )
-    conv_base = load_stored_conv_base(store, callbacks)
+    conv_base = load_float_conv_base(store, callbacks)
     return run_isolated(_build_model, store, conv_base, trained, form)
 
 

@@ -46,6 +46,12 @@ class Callbacks:
         Only called if that would be much faster.
         """
 
+    def quantizing(self, images: int) -> None:
+        """The conv base is about to be quantised, calibrated on `images` images, which takes seconds."""
+
+    def int8_recommended(self, seconds: float, float_seconds: float) -> None:
+        """Stage one would take `seconds` in int8, much less than the `float_seconds` that it is going to take."""
+
     def extraction_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
         """Everything is checked; the computation begins when this returns. Also called for each view."""
 

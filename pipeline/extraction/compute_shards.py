@@ -14,12 +14,12 @@ from itertools import islice
 
 import numpy as np
 
-from pipeline.conv_base.load import ConvBase
 from pipeline.errors import StoreError
 from pipeline.extraction.callbacks import Callbacks
-from pipeline.extraction.decode_ahead import decode_ahead, list_tasks
+from pipeline.extraction.conv_base_loading import AnyConvBase
+from pipeline.extraction.decode_ahead import list_tasks
 from pipeline.extraction.plan import ExtractionPlan
-from pipeline.extraction.run_conv_base import Row, compute_rows
+from pipeline.extraction.run_conv_base import Row, compute_tasks
 from pipeline.store import BadRow, FeatureStore, ShardContent, StoreWriter
 
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "pillow")
@@ -43,7 +43,7 @@ class ImageCounter:
 def compute_shards(
     writer: StoreWriter,
     plan: ExtractionPlan,
-    conv_base: ConvBase,
+    conv_base: AnyConvBase,
     batch_size: int,
     workers: int | None,
     callbacks: Callbacks,
@@ -53,21 +53,24 @@ def compute_shards(
 
     `counter` counts the images of several stores, for example of all views.
     """
-    store, (height, width) = writer.current, conv_base.spec.height_width
+    store = writer.current
     check_free_space(store, plan.rows_pending)
     callbacks.extraction_planned(plan, store)
     writer.set_maker(library_versions())
     counter = counter or ImageCounter("features", plan.rows_pending, callbacks)
     batches = -(-store.manifest.rows_per_shard // batch_size)  # of a full shard, which they fill evenly
-    batch_shape = (-(-store.manifest.rows_per_shard // batches), height, width, 3)
-    tasks = list_tasks(plan.index, plan.pending, store.spec.view)
-    decoded = decode_ahead(tasks, store.spec.decode_image, workers=workers, ahead=2 * batch_size)
-    with contextlib.closing(decoded):
+    rows = compute_tasks(
+        list_tasks(plan.index, plan.pending, store.spec.view),
+        store,
+        conv_base.compute,
+        batch_size=-(-store.manifest.rows_per_shard // batches),
+        workers=workers,
+        stops=set(plan.pending[:, 1].tolist()),
+    )
+    with contextlib.closing(rows):
         for start, stop in plan.pending.tolist():
-            images = islice(decoded, stop - start)
-            rows = compute_rows(images, conv_base.compute, batch_shape=batch_shape, dtype=store.dtype)
             # Not written in a thread: a kill would cost two shards, the one being written and the next one.
-            writer.put_shard(*_collect_rows(rows, start, stop, store, counter))
+            writer.put_shard(*_collect_rows(islice(rows, stop - start), start, stop, store, counter))
 
 
 def _collect_rows(

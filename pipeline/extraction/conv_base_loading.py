@@ -1,6 +1,7 @@
-"""Load a conv base, and measure what its precision costs."""
+"""Load the conv base of a store, and measure what its precision costs."""
 
 import contextlib
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from pipeline.conv_base import load
 from pipeline.conv_base.fingerprint import compare
+from pipeline.conv_base.int8 import Int8ConvBase, load_int8
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.decode_ahead import decode_ahead, list_tasks
@@ -18,6 +20,8 @@ from pipeline.store import FeatureStore
 MAX_ERROR = 0.05  # Maximum relative L2 error accepted by precision='auto'. That of VGG16 in bfloat16 is 0.007.
 COMPARED = 8  # images that are computed in float32 too: a second or so, once in the life of a store
 
+AnyConvBase = load.ConvBase | Int8ConvBase
+
 
 def load_with_callbacks(spec: ConvBaseSpec, callbacks: Callbacks) -> load.ConvBase:
     """Load the conv base of a spec and report it; see `load_conv_base` for the errors."""
@@ -25,12 +29,25 @@ def load_with_callbacks(spec: ConvBaseSpec, callbacks: Callbacks) -> load.ConvBa
     return load.load_conv_base(spec)
 
 
-def load_stored_conv_base(store: FeatureStore, callbacks: Callbacks) -> load.ConvBase:
-    """Load the conv base that a store was made with, from where it came from; it must not have changed since."""
-    conv_base = load_with_callbacks(store.spec, callbacks)
+def load_stored_conv_base(store: FeatureStore, callbacks: Callbacks) -> AnyConvBase:
+    """Load the conv base that a store was made with; it must not have changed since.
+
+    One in int8 is loaded from the store, one in floats from where it came from.
+    """
+    if store.spec.precision == "int8":
+        return load_int8(store.int8_model, store.spec, store.feature_shape, store.manifest.sources)
+    return load_float_conv_base(store, callbacks)
+
+
+def load_float_conv_base(store: FeatureStore, callbacks: Callbacks) -> load.ConvBase:
+    """Load the conv base of a store from where it came from; in float32 if the store's precision is int8."""
+    stored = store.spec
+    if stored.precision == "int8":
+        stored = replace(stored, precision="float32", int8_sha256=None)
+    conv_base = load_with_callbacks(stored, callbacks)
     sources = ", ".join(dict.fromkeys(store.manifest.sources[name] for name in ("conv_base", "weights")))
     remedy = f"put back what {sources} was when {store.directory} was made"
-    check_same_spec(compare(store.manifest.spec, conv_base.spec.identity()), remedy)
+    check_same_spec(compare(stored.identity(), conv_base.spec.identity()), remedy)
     return conv_base
 
 

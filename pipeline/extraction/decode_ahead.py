@@ -6,7 +6,7 @@ import stat
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,18 +63,20 @@ def decode_ahead(
     workers: int | None,
     ahead: int,
     row_of: RowOf = lambda content: NO_ROW,
-) -> Generator[Decoded]:
+    then: Callable[[Decoded], Any] = lambda image: image,
+) -> Generator[Any]:
     """Decode images in `workers` threads, at most `ahead` of them before they are asked for, in order.
 
     A task without a content gets that of its file, and the row that `row_of` finds for it; an image
     that has a row is not decoded. `row_of` is called from the threads, and not for augmented copies.
-    Close the generator to stop the threads.
+    `then` is called with each decoded image in the thread that decoded it, and its result is yielded. Close
+    the generator to stop the threads.
     """
     pool = ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="decode")
-    waiting: deque[Future[Decoded]] = deque()
+    waiting: deque[Future[Any]] = deque()
     try:
         for task in tasks:
-            waiting.append(pool.submit(_decode, task, decode, row_of))
+            waiting.append(pool.submit(lambda task: then(_decode(task, decode, row_of)), task))
             if len(waiting) >= ahead:
                 yield waiting.popleft().result()
         while waiting:

@@ -29,13 +29,14 @@ from pipeline.text import COMMAND
 # Maximum relative L2 error of a row that is computed again, perhaps on another machine. Between four ways
 # to compute on a CPU (oneDNN with three instruction sets, Eigen) the rows of VGG16, ResNet50 and MobileNetV2
 # differ by up to 2e-6 in float32, 0.015 in bfloat16, whose mantissa has 8 bits, and 0.0015 in float16.
-MAX_ERROR = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.01}
+MAX_ERROR = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.01, "int8": 0.01}
 
 REPAIR = f"`{COMMAND} repair {{}}`"
 FEATURES = f"run `{COMMAND} features IMAGES --cache {{}}` again"
 TOUCH = f"`touch` the images that were edited, then run `{COMMAND} features IMAGES --cache {{}}` again"
 HEADS = f"`{COMMAND} heads {{}}`"
 VIEWS = f"drop the views with `{COMMAND} features IMAGES --cache {{}} --views 1` and make them again"
+COPY = f"restore it from a copy of the store, or start over with `{COMMAND} features IMAGES --cache {{}} --rebuild`"
 SOURCES = f"put the conv base back, or start over with `{COMMAND} features IMAGES --cache {{}} --rebuild`"
 
 
@@ -114,6 +115,8 @@ def _check_features(store: FeatureStore, full: bool, recompute: int, seed: int, 
             findings.append(Finding(_name(store, path), "is a temporary file of a run that was killed", FEATURES))
         elif path not in listed:
             findings.append(Finding(_name(store, path), "is not listed in the manifest", FEATURES))
+    if store.spec.precision == "int8" and store.spec.view is None:
+        findings += [Finding(store.int8_model.name, problem, COPY) for problem in _int8_problems(store)]
     if store.pending:
         findings.append(Finding("index", f"{store.pending} of {len(store.images)} images wait for features", FEATURES))
     if recompute:
@@ -146,6 +149,13 @@ def _shard_problem(store: FeatureStore, entry: ShardEntry, full: bool) -> str | 
     except ShardDamaged as error:
         return error.problem
     return None
+
+
+def _int8_problems(store: FeatureStore) -> Iterator[str]:
+    if not store.int8_model.is_file():
+        yield "is missing"
+    elif sha256_of_file(store.int8_model) != store.spec.int8_sha256:
+        yield "is not what was written (its sha256 differs)"
 
 
 def _recompute_rows(store: FeatureStore, rows: np.ndarray, callbacks: Callbacks) -> Iterator[Finding]:

@@ -5,15 +5,15 @@ import os
 from collections.abc import Generator, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.conv_base.load import ConvBase
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import HeadError
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.conv_base_loading import load_stored_conv_base
+from pipeline.extraction.conv_base_loading import AnyConvBase, load_stored_conv_base
 from pipeline.extraction.decode_ahead import Task
 from pipeline.extraction.run_conv_base import Row, compute_tasks
 from pipeline.extraction.view_plan import plan_views
@@ -152,6 +152,7 @@ class Predictor:
         # The classes of the store and of the head, sorted by name.
         self.classes = tuple(sorted({*store.classes, *self.head.class_names_}))
         self._columns = [self.classes.index(self.head.class_names_[label]) for label in self.head.classes_]
+        self._loading = Lock()
         self._detector = None if unknown is None else UnknownDetector(store, unknown)
         self.threshold = float("inf") if self._detector is None else self._detector.threshold
         copies = plan_views(store.directory, views, None)
@@ -165,7 +166,7 @@ class Predictor:
         rows = compute_tasks(
             (Task(NO_ROW, None, path, path, view) for path in paths for view in self.views),
             self.store,
-            lambda batch: self._conv_base.compute(batch),  # loads the conv base only if an image is computed
+            self._compute,
             batch_size=self.batch_size,
             workers=self.workers,
             row_of=self.store.rows_by_content(),
@@ -174,8 +175,14 @@ class Predictor:
             for block in self._collect_blocks(rows):
                 yield from self._label_block(block)
 
+    def _compute(self, images: np.ndarray) -> np.ndarray:
+        with self._loading:  # several threads compute in int8
+            conv_base = self._conv_base
+        return conv_base.compute(images)
+
     @cached_property
-    def _conv_base(self) -> ConvBase:
+    def _conv_base(self) -> AnyConvBase:
+        """The conv base, which is loaded when the first image is computed."""
         return load_stored_conv_base(self.store, self.callbacks)
 
     def _collect_blocks(self, rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.images.status import Status
 from pipeline.images.table import NO_GROUP, SPLITS
-from pipeline.store.file_names import FINETUNING, HEADS
+from pipeline.store.file_names import FINETUNING, HEADS, INT8_MODEL
 from pipeline.store.index import Index
 from pipeline.store.manifest import Manifest, ShardEntry
 from pipeline.store.read_rows import FeatureRows
@@ -68,6 +68,11 @@ class FeatureStore:
     def spec(self) -> ConvBaseSpec:
         """The resolved spec that the features were made with."""
         return self.manifest.conv_base_spec
+
+    @property
+    def int8_model(self) -> Path:
+        """The file of the conv base, if its precision is int8; views use that of their store."""
+        return (self.directory.parents[1] if self.manifest.spec.get("view") else self.directory) / INT8_MODEL
 
     @property
     def random_weights(self) -> bool:

@@ -3,6 +3,7 @@
 manifest.json               the spec, the index in use and the finished shards
 index-SHA256.h5             the images, and the row of each
 shards/START-STOP.h5        the features of a range of rows
+conv_base.tflite            the conv base of a store whose precision is int8, which its views use as well
 views/NNN/                  augmented copies: a store each
 heads/NAME/                 saved heads
 finetuning/                 the state of a fine-tuning that was interrupted
@@ -19,6 +20,7 @@ from pipeline.files.lock import HOLDER, LOCK
 
 MANIFEST = "manifest.json"
 SHARDS = "shards"
+INT8_MODEL = "conv_base.tflite"
 VIEWS = "views"
 HEADS = "heads"
 FINETUNING = "finetuning"
@@ -26,7 +28,9 @@ QUARANTINE = "quarantine"
 DUPLICATES = "duplicates.json"
 REPORT = "report.html"
 INDEX = re.compile(r"index-[0-9a-f]+\.h5")
-NAMES = frozenset({MANIFEST, SHARDS, VIEWS, HEADS, FINETUNING, QUARANTINE, DUPLICATES, REPORT, LOCK, HOLDER})
+NAMES = frozenset(
+    {MANIFEST, SHARDS, INT8_MODEL, VIEWS, HEADS, FINETUNING, QUARANTINE, DUPLICATES, REPORT, LOCK, HOLDER}
+)
 
 
 def index_name(sha256: str) -> str:

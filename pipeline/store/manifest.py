@@ -55,7 +55,9 @@ class Manifest:
     made_with: Mapping[str, Any] = field(default_factory=dict)  # versions and machine of the first run; not compared
     later_makers: tuple[Mapping[str, Any], ...] = ()  # those of each later run in which they changed
     # For a conv base that does not compute in float32: `relative_l2`, the error of its features against float32
-    # on the first `images` of the store. Empty otherwise, and if these features are not finite.
+    # on `images` of the store. For int8 also the `cosine` of the pooled features, the number of images that it was
+    # `calibrated` on, `images_per_second` and `float32_images_per_second`. Empty otherwise, and if these features
+    # are not finite.
     precision_error: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -19,7 +19,7 @@ from pipeline.files.durable import make_directory, remove_temporaries, sha256_of
 from pipeline.files.lock import HOLDER, LOCK, lock_directory
 from pipeline.images.status import Status
 from pipeline.store.feature_store import FeatureStore
-from pipeline.store.file_names import MANIFEST, NAMES, QUARANTINE, SHARDS, index_name, shard_name
+from pipeline.store.file_names import INT8_MODEL, MANIFEST, NAMES, QUARANTINE, SHARDS, index_name, shard_name
 from pipeline.store.index import Index
 from pipeline.store.manifest import BadRow, Manifest, ShardEntry
 from pipeline.store.open_store import open_features
@@ -108,18 +108,21 @@ class StoreWriter:
         self.store = store
         self._entries = {entry.start: entry for entry in store.manifest.shards}
 
-    def begin(self, manifest: Manifest, index: Index) -> None:
-        """Put a new plan in place: first the index, then the manifest that names it."""
+    def begin(self, manifest: Manifest, index: Index, int8_model: bytes | None = None) -> None:
+        """Put a new plan in place: first a new quantised conv base and the index, then the manifest that names them."""
         if self.rebuild:  # without a manifest it is no store any more, then indices and shards can go
             (self.directory / MANIFEST).unlink(missing_ok=True)
             sync_directory(self.directory)
             for path in [*self.directory.glob("index-*.h5"), *(self.directory / SHARDS).glob("*.h5")]:
                 path.unlink()
+            (self.directory / INT8_MODEL).unlink(missing_ok=True)
             self.rebuild = False
         data = index.to_bytes()
         sha256 = sha256_of(data)
         manifest = replace(manifest, index=index_name(sha256), index_sha256=sha256)
         make_directory(self.directory / SHARDS)
+        if int8_model is not None:
+            write_durably(self.directory / INT8_MODEL, int8_model)
         if self.store is None or self.store.manifest.index_sha256 != sha256:
             write_durably(self.directory / manifest.index, data)
         manifest.write(self.directory)

@@ -36,7 +36,15 @@ def test_fault_12_13_a_change_of_any_field_changes_the_fingerprint_and_is_report
 
 
 def test_every_field_except_the_path_of_the_weights_is_tested():
-    assert {field.name for field in fields(ConvBaseSpec)} - {"weights"} == set(OTHER)
+    assert {field.name for field in fields(ConvBaseSpec)} - {"weights", "int8_sha256"} == set(OTHER)
+
+
+def test_another_quantised_conv_base_has_another_fingerprint():
+    one, other = (replace(RESOLVED, precision="int8", int8_sha256=digit * 64) for digit in "12")
+    assert one.fingerprint != other.fingerprint
+    assert [difference.field for difference in compare(one.identity(), other.identity())] == ["int8_sha256"]
+    assert compare(one.identity(), ConvBaseSpec(precision="int8").identity(), settled=False) == []
+    assert not replace(one, int8_sha256=None).is_resolved
 
 
 def test_the_path_of_the_weights_does_not_change_the_fingerprint():
@@ -87,7 +95,7 @@ def test_a_difference_shows_both_values():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"size": 0}, {"size": (1, 2, 3)}, {"size": "150"}, {"size": True}, {"precision": "int8"}, {"resize": "cubic"}],
+    [{"size": 0}, {"size": (1, 2, 3)}, {"size": "150"}, {"size": True}, {"precision": "int4"}, {"resize": "cubic"}],
 )
 def test_values_out_of_range_are_errors(wrong):
     with pytest.raises(SpecError, match=next(iter(wrong))):
@@ -95,6 +103,6 @@ def test_values_out_of_range_are_errors(wrong):
 
 
 def test_each_field_that_a_user_sets_has_a_help_text_beside_it():
-    computed = {"view", "decoder", "conv_base_sha256", "weights_sha256"}
+    computed = {"view", "decoder", "conv_base_sha256", "weights_sha256", "int8_sha256"}
     assert {field.name for field in fields(ConvBaseSpec) if not field.metadata.get("help")} == computed
     assert all(field.metadata["help"] for field in fields(Augmentation))

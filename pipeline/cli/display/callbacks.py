@@ -82,6 +82,14 @@ class ConsoleCallbacks(Callbacks):
             f"{scaled * 1000:.0f} ms"
         )
 
+    def quantizing(self, images: int) -> None:
+        self.close()
+        console.note(f"quantising the conv base, calibrated on {images} train images ...")
+
+    def int8_recommended(self, seconds: float, float_seconds: float) -> None:
+        shorter, longer = format_duration(seconds), format_duration(float_seconds)
+        self.say(f"int8       about {shorter} instead of {longer}; see --precision int8")
+
     def extraction_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
         self.passes += plan.rows_pending
         if self._views_announced:  # `views_planned` has described all views

@@ -26,7 +26,14 @@ def describe_duplicates(counts: Mapping[str, int | None]) -> str:
 
 def describe_precision(precision: str, error: Mapping[str, Any]) -> str:
     """Describe the measured error of a precision."""
-    return f"{precision}: relative L2 error {error['relative_l2']:.1e} against float32 on {error['images']} images"
+    text = f"{precision}: relative L2 error {error['relative_l2']:.1e} against float32 on {error['images']} images"
+    if precision != "int8":
+        return text
+    rates = error["images_per_second"], error["float32_images_per_second"]
+    return (
+        f"{text}, cosine of pooled features {error['cosine']:.3f}; conv base alone {rates[0]:.0f} images/s, "
+        f"{rates[1]:.0f} in float32; calibrated on {error['calibrated']} images"
+    )
 
 
 def print_classes(images: ImageTable) -> None:

@@ -1,0 +1,111 @@
+"""`Int8ConvBase`: a conv base quantised to 8-bit integers, which LiteRT runs without TensorFlow."""
+
+import os
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from pipeline.conv_base.keras_setup import one_line
+from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.errors import SpecError
+from pipeline.files.check_untrusted import check_in_child
+from pipeline.files.durable import sha256_of
+from pipeline.files.native_stderr import native_stderr_hidden
+
+MIN_SECONDS = 0.5  # of a measurement of speed
+
+
+@dataclass(frozen=True, eq=False)
+class Int8ConvBase:
+    """A frozen conv base that computes features in 8-bit integers.
+
+    Each thread that calls `compute` has an interpreter of its own, which uses one core and takes one image at a
+    time: of the combinations of threads and batches that `make bench` measures, the fastest. The features of an
+    image depend on no other image, nor on the number of threads.
+    """
+
+    spec: ConvBaseSpec  # with everything filled in
+    feature_shape: tuple[int, ...]  # of one image, such as (4, 4, 512)
+    sources: Mapping[str, Any]  # see `ConvBase`
+    model: bytes  # of TensorFlow Lite
+    _thread: threading.local = field(default_factory=threading.local, repr=False)
+
+    def compute(self, images: np.ndarray) -> np.ndarray:
+        """Compute the features, (b, *feature_shape) float32, of images, (b, height, width, 3) float32 in 0..255."""
+        if not hasattr(self._thread, "interpreter"):
+            self._thread.interpreter = Interpreter(self.model)
+        return np.concatenate([self._thread.interpreter.run(image[None]) for image in images])
+
+    def images_per_second(self, image: np.ndarray) -> float:
+        """Measure the speed on all cores with one image, (height, width, 3) float32, again and again."""
+        cores = os.cpu_count() or 1
+        with ThreadPoolExecutor(cores) as pool:
+            list(pool.map(self.compute, [image[None]] * cores * 2))  # makes the interpreters
+            rounds, start = 0, perf_counter()
+            while (seconds := perf_counter() - start) < MIN_SECONDS:
+                list(pool.map(self.compute, [image[None]] * cores * 4))
+                rounds += 1
+        return rounds * cores * 4 / seconds
+
+
+class Interpreter:
+    """Runs a model of TensorFlow Lite with one input and one output."""
+
+    def __init__(self, model: bytes, threads: int = 1, batch: int = 1):
+        from ai_edge_litert.interpreter import Interpreter as LiteRTInterpreter
+
+        with native_stderr_hidden():  # it announces its delegate
+            self._interpreter = LiteRTInterpreter(model_content=model, num_threads=threads)
+            (image,), (features,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+            self._input, self._output = image["index"], features["index"]
+            self.input_shape = (batch, *image["shape"][1:].tolist())
+            self._interpreter.resize_tensor_input(self._input, self.input_shape)
+            self._interpreter.allocate_tensors()
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Return the output, (batch, ...) float32, for an input of `input_shape`, float32."""
+        self._interpreter.set_tensor(self._input, images)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._output)
+
+
+def load_int8(
+    path: Path, spec: ConvBaseSpec, feature_shape: tuple[int, ...], sources: Mapping[str, Any]
+) -> Int8ConvBase:
+    """Load the quantised conv base of a store; SpecError says that it is not what `spec.int8_sha256` describes."""
+    remedy = "restore it from a copy of the store, or start over with --rebuild"
+    try:
+        model = path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{path}, the int8 conv base, cannot be read: {error.strerror}; {remedy}") from None
+    if sha256_of(model) != spec.int8_sha256:
+        raise SpecError(f"{path}, the int8 conv base, is not what was written (its sha256 differs); {remedy}")
+    try:
+        check_in_child(check_int8_model, path)  # the store may be someone else's
+    except ValueError as error:
+        raise SpecError(f"{path}, the int8 conv base, cannot be used: {error}") from None
+    return Int8ConvBase(spec, feature_shape, sources, model)
+
+
+def check_int8_model(path: Path) -> None:
+    """Run the model of a file once; call it by `check_in_child`."""
+    interpreter = Interpreter(path.read_bytes())
+    interpreter.run(np.zeros(interpreter.input_shape, np.float32))
+
+
+def make_int8(
+    spec: ConvBaseSpec, feature_shape: tuple[int, ...], sources: Mapping[str, Any], model: bytes
+) -> Int8ConvBase:
+    """Return a conv base that was just quantised; SpecError says that LiteRT cannot run it."""
+    conv_base = Int8ConvBase(spec, feature_shape, sources, model)
+    try:
+        conv_base.compute(np.zeros((1, *spec.height_width, 3), np.float32))
+    except (RuntimeError, ValueError) as error:
+        raise SpecError(f"{spec.conv_base} cannot be computed in int8: {one_line(error)}") from None
+    return conv_base

@@ -1,0 +1,116 @@
+"""Quantise the conv base of a new store, calibrated on train images, and measure what this costs and gains."""
+
+import contextlib
+from dataclasses import replace
+from itertools import islice
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from pipeline.conv_base.int8 import Int8ConvBase, make_int8
+from pipeline.conv_base.keras_setup import run_isolated
+from pipeline.conv_base.load import ConvBase
+from pipeline.conv_base.precision import with_precision
+from pipeline.conv_base.quantize import quantize
+from pipeline.errors import SpecError
+from pipeline.extraction.callbacks import Callbacks
+from pipeline.extraction.decode_ahead import Task, decode_ahead, list_tasks
+from pipeline.extraction.plan import ExtractionPlan
+from pipeline.files.durable import sha256_of
+from pipeline.images.table import SPLITS, ImageTable
+from pipeline.store import NO_ROW
+
+CALIBRATED = 100  # images; the guide of TensorFlow Lite recommends 100 to 500
+COMPARED = 8  # of them, whose features are computed in float32 too
+MIN_SPEEDUP = 1.5  # over the floats, for int8 to be recommended
+MIN_IMAGES, MIN_SECONDS = 1000, 120  # of stage one, for the speed of int8 to be measured
+
+
+def quantize_conv_base(
+    conv_base: ConvBase, images: ImageTable, workers: int | None, callbacks: Callbacks
+) -> tuple[Int8ConvBase, dict[str, Any]]:
+    """Return a float32 conv base in int8, and what was measured; see `Manifest.precision_error`.
+
+    It is calibrated on train images, those with the smallest sha256, so that the same images give the same conv base.
+    """
+    pixels = _read_calibration_images(images, conv_base, workers, callbacks)
+    if not len(pixels):
+        raise SpecError("int8 is calibrated on train images, and none of them can be decoded")
+    callbacks.quantizing(len(pixels))
+    int8 = _to_int8(conv_base, pixels)
+    exact, compared = conv_base.compute(pixels[:COMPARED]), int8.compute(pixels[:COMPARED])
+    pooled = [features.reshape(len(features), -1, features.shape[-1]).mean(axis=1) for features in (exact, compared)]
+    measured = {
+        "relative_l2": float(np.linalg.norm(compared - exact) / max(np.linalg.norm(exact), np.finfo(float).tiny)),
+        "images": len(exact),
+        "cosine": float(np.vdot(*pooled) / max(np.prod([np.linalg.norm(p) for p in pooled]), np.finfo(float).tiny)),
+        "calibrated": len(pixels),
+        "images_per_second": int8.images_per_second(pixels[0]),
+        "float32_images_per_second": float_images_per_second(conv_base),
+    }
+    return int8, measured
+
+
+def _read_calibration_images(
+    images: ImageTable, conv_base: ConvBase, workers: int | None, callbacks: Callbacks
+) -> np.ndarray:
+    contents, spec = images.content_keys(), conv_base.spec
+    is_train = (images.split_codes == SPLITS.index("train")) & images.readable
+    members = np.flatnonzero(is_train if is_train.any() else images.readable).tolist()
+    distinct = {contents[i]: str(images.root / images.ids[i]) for i in members}
+    tasks = (Task(NO_ROW, content, path, path) for content, path in sorted(distinct.items()))
+    decoded = decode_ahead(tasks, spec.decode_image, workers=workers, ahead=CALIBRATED)
+    with contextlib.closing(decoded):
+        pixels = list(islice((image.pixels for image in decoded if image.pixels is not None), CALIBRATED))
+    return np.stack(pixels) if pixels else np.empty(0)
+
+
+def _to_int8(conv_base: ConvBase, pixels: np.ndarray) -> Int8ConvBase:
+    model = quantize(conv_base.model, pixels)
+    spec = replace(conv_base.spec, precision="int8", int8_sha256=sha256_of(model))
+    return make_int8(spec, conv_base.feature_shape, conv_base.sources, model)
+
+
+def float_images_per_second(conv_base: ConvBase) -> float:
+    """Measure the speed of a conv base that computes in floats."""
+    pixels = _random_images(conv_base, COMPARED)
+    conv_base.compute(pixels)  # traces the model
+    seconds = []
+    for _ in range(3):
+        start = perf_counter()
+        conv_base.compute(pixels)
+        seconds.append(perf_counter() - start)
+    return len(pixels) / min(seconds)
+
+
+def _random_images(conv_base: ConvBase, count: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 255, (count, *conv_base.spec.height_width, 3)).astype(np.float32)
+
+
+def estimate_int8(conv_base: ConvBase, plan: ExtractionPlan) -> tuple[float, float] | None:
+    """Return the seconds that a plan takes in int8 and as it is; None if int8 is not much faster, or the plan short.
+
+    The speed in int8 does not depend on the values of the calibration, which therefore takes random images here.
+    """
+    if plan.rows_pending < MIN_IMAGES:
+        return None
+    decode_seconds = _seconds_to_decode(conv_base, plan)
+    seconds = plan.rows_pending * (decode_seconds + 1 / float_images_per_second(conv_base))
+    if seconds < MIN_SECONDS:
+        return None
+    pixels = _random_images(conv_base, 2)
+    try:
+        int8 = _to_int8(replace(conv_base, model=run_isolated(with_precision, conv_base.model, "float32")), pixels)
+    except SpecError:
+        return None
+    int8_seconds = plan.rows_pending * (decode_seconds + 1 / int8.images_per_second(pixels[0]))
+    return (int8_seconds, seconds) if seconds >= MIN_SPEEDUP * int8_seconds else None
+
+
+def _seconds_to_decode(conv_base: ConvBase, plan: ExtractionPlan) -> float:
+    """Measure the seconds to decode an image on all cores, with a few images of a plan."""
+    tasks, spec = islice(list_tasks(plan.index, plan.pending), COMPARED), conv_base.spec
+    start = perf_counter()
+    decoded = list(decode_ahead(tasks, spec.decode_image, workers=None, ahead=COMPARED))
+    return (perf_counter() - start) / max(len(decoded), 1)

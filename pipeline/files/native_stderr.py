@@ -1,0 +1,20 @@
+"""Hide what native libraries write to standard error."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def native_stderr_hidden() -> Iterator[None]:
+    """Hide lines of native libraries that no setting switches off; Python's errors are raised all the same."""
+    sys.stderr.flush()
+    stderr_copy, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(devnull, 2)
+        yield
+    finally:
+        os.dup2(stderr_copy, 2)
+        os.close(stderr_copy)
+        os.close(devnull)
