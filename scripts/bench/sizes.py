@@ -18,6 +18,10 @@ class Sizes:
         Number of photos, synthetic or the user's own.
     subset : int
         Number of these photos that the whole job is measured on.
+    large_photos : int
+        Number of these photos that are enlarged to measure decoding.
+    large_photo : (int, int)
+        Their width and height in pixels.
     side : int
         Height and width of the conv base's input in pixels.
     seconds : float
@@ -40,6 +44,8 @@ class Sizes:
 
     photos: int = 640
     subset: int = 320
+    large_photos: int = 8
+    large_photo: tuple[int, int] = (4000, 3000)
     side: int = 150
     seconds: float = 4.0
     rounds: int = 3

@@ -26,6 +26,8 @@ ROOT = Path(__file__).parent.parent.parent
 TINY = Sizes(
     photos=40,
     subset=20,
+    large_photos=2,
+    large_photo=(1200, 900),
     side=32,
     seconds=0.0,
     rounds=2,
@@ -57,6 +59,7 @@ def measure(part: str, photos_folder: Path, work: Path) -> list[Figure]:
     ("part", "keys"),
     [
         ("limit", {"limit.product.float32", "limit.limit.float32", "limit.stage_one.float32", "limit.share.bfloat16"}),
+        ("decoding", {"decoding.exact.150", "decoding.scaled.150", "decoding.times.224", "decoding.difference.224"}),
         ("ways", {"ways.slides", "ways.common", "ways.whole.float32", "ways.features.bfloat16", "ways.times.bfloat16"}),
         ("heads", {"heads.keras", "heads.dense", "heads.times", "heads.whole", "heads.search", "heads.search_times"}),
         ("reading", {"reading.sequential", "reading.shuffled", "reading.batches", "reading.first", "reading.npy"}),
