@@ -41,6 +41,12 @@ def test_every_row_and_label_of_an_old_store_is_read(archive, expected, name):
     assert [bad.id for bad in store.bad] == ["dogs/broken.png"]
 
 
+@pytest.mark.parametrize("name", ["store", "gzip", "cut"])
+def test_the_spec_of_an_old_store_decodes_exactly_and_has_its_fingerprint(archive, name):
+    store = open_features(archive / name)
+    assert store.spec.decode == "exact" and store.spec.fingerprint == store.fingerprint
+
+
 def test_the_views_of_an_old_store_are_read(archive, expected):
     (view,) = open_views(open_features(archive / "store"))
     assert view.ids() == expected["view_ids"].tolist()
