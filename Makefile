@@ -31,7 +31,7 @@ help: ## list the targets and variables
 	@echo
 	@echo 'variables: DATA=folder CONV_BASE=name CONV_BASE_ARGS="alpha=0.35" WEIGHTS={imagenet,random,file}'
 	@echo '           SIZE=150 CUT=top1 VIEWS=8 HEADS=dense,logistic; NEW=folder OUT=labels.csv HEAD=name FILE=model.keras'
-	@echo '           CACHE=dir is the store (default: cache/DATA-CONV_BASE-SIZE, with + for each / in DATA)'
+	@echo '           CACHE=dir is the store (default: cache/DATA-CONV_BASE-SIZE[-CUT], with + for each / in DATA)'
 	@echo '           any other option: FEATURES_ARGS HEADS_ARGS FINETUNE_ARGS PREDICT_ARGS EXPORT_ARGS REPORT_ARGS'
 	@echo '           VERIFY_ARGS DUPLICATES_ARGS TORTURE_ARGS BENCH_ARGS WAYS_ARGS'
 
@@ -54,7 +54,7 @@ report: .venv/installed ## write one HTML page about the store and its heads int
 	@$(RUN) report "$(CACHE)" $(if $(HEAD),--head "$(HEAD)") $(REPORT_ARGS)
 
 finetune: CUT = top1
-finetune: features ## store the maps below the top block (CUT=top2, CUT=layer), train the layers above with a head
+finetune: features ## store the features below the top block (CUT=top2, CUT=layer), train the layers above with a head
 	@$(RUN) finetune "$(CACHE)" $(FINETUNE_ARGS)
 
 info: .venv/installed ## show what the store contains

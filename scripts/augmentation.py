@@ -30,7 +30,7 @@ from pipeline.images.decode import decode_image
 from pipeline.images.table import ImageTable
 from pipeline.store import open_view, stack_views
 
-ONLINE = "online, the slides' way"
+ONLINE = "online, end-to-end training"
 
 
 class Trained(NamedTuple):
@@ -75,7 +75,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--heads", nargs="+", default=["dense", "logistic"])
-    parser.add_argument("--no-online", action="store_true", help="skip the slides' way, which takes by far the longest")
+    parser.add_argument(
+        "--no-online", action="store_true", help="skip end-to-end training, which takes by far the longest"
+    )
     return parser.parse_args(arguments)
 
 

@@ -1,6 +1,6 @@
 """Compare the slides' three ways, all from the cache: python scripts/three_ways.py PHOTOS.
 
-The ways are: no augmentation, augmentation (cached views) and fine-tuning (maps below the uppermost
+The ways are: no augmentation, augmentation (cached views) and fine-tuning (features below the top
 block); a fourth run combines the last two. The script prints a Markdown table with the validation
 accuracy and its 95 % interval, the seconds to compute the features, and the seconds of an epoch
 from the cache and of the same steps end to end, where the conv base runs on every image in every
@@ -95,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(
         f"{train} train and {validation} validation images, {options.conv_base} at {options.size}, "
         f"{options.epochs} epochs of the dense head.\n"
-        f"Seconds; epochs of {min(options.timed, train)} images, end to end with these decoded in memory.\n"
+        f"features: seconds for all images. epoch, end to end: seconds for {min(options.timed, train)} images, decoded "
+        "before.\nfaster: the median of the ratios of paired epochs.\n"
     )
     print("\n".join([*_format_table(rows), ""]))
     print("\n".join(f"- {way.name}: {way.commands(options)}" for way in WAYS))

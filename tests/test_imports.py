@@ -1,4 +1,4 @@
-"""The order of the rooms, and what importing the package costs."""
+"""The order of the modules, and what importing the package costs."""
 
 import ast
 import re
@@ -11,13 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pipeline"
-ROOMS = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+MODULES = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
 FILES = sorted(PACKAGE.rglob("*.py"))
 TOP = ("__init__", "__main__")  # the public names, loaded when they are used, and `python -m pipeline`
 
 
 def imported_files(path: Path, package: Path = PACKAGE) -> set[Path]:
-    """The files of the package that a file imports, anywhere in it; of `from room import file` the file."""
+    """The files of the package that a file imports, anywhere in it; of `from module import file` the file."""
     names = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -29,7 +29,7 @@ def imported_files(path: Path, package: Path = PACKAGE) -> set[Path]:
 
 
 def _file_of(parts: list[str], package: Path) -> Path | None:
-    """The file that holds a dotted name: a module, the module of a name, or a room's `__init__.py`."""
+    """The file that holds a dotted name: a Python module, that of a name, or a package's `__init__.py`."""
     for n in range(len(parts), 1, -1):
         place = package.joinpath(*parts[1:n])
         for file in (place.with_suffix(".py"), place / "__init__.py"):
@@ -38,14 +38,14 @@ def _file_of(parts: list[str], package: Path) -> Path | None:
     return None
 
 
-def room_of(path: Path, package: Path = PACKAGE) -> str:
+def module_of(path: Path, package: Path = PACKAGE) -> str:
     return path.relative_to(package).parts[0].removesuffix(".py")
 
 
 def upward_imports(path: Path, package: Path = PACKAGE) -> set[str]:
-    """The rooms below its own, or unknown ones, that a file imports from."""
-    above = ROOMS[: ROOMS.index(room_of(path, package)) + 1]
-    return {room_of(file, package) for file in imported_files(path, package)} - set(above)
+    """The modules below its own, or unknown ones, that a file imports from."""
+    above = MODULES[: MODULES.index(module_of(path, package)) + 1]
+    return {module_of(file, package) for file in imported_files(path, package)} - set(above)
 
 
 def circle(files: list[Path], package: Path = PACKAGE) -> list[str]:
@@ -57,8 +57,8 @@ def circle(files: list[Path], package: Path = PACKAGE) -> list[str]:
     return []
 
 
-def test_every_room_is_in_the_table():
-    assert {room_of(path) for path in FILES} == {*ROOMS, *TOP}
+def test_every_module_is_in_the_table():
+    assert {module_of(path) for path in FILES} == {*MODULES, *TOP}
 
 
 def test_every_file_that_the_architecture_guide_names_exists():
@@ -69,8 +69,8 @@ def test_every_file_that_the_architecture_guide_names_exists():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_room_imports_only_from_rooms_above_it(path):
-    assert room_of(path) in TOP or not upward_imports(path)
+def test_a_module_imports_only_from_modules_above_it(path):
+    assert module_of(path) in TOP or not upward_imports(path)
 
 
 def test_no_file_is_part_of_a_circle():

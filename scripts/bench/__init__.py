@@ -1,4 +1,4 @@
-"""Compare the pipeline with the limit of the hardware, with the common way and with the slides' way.
+"""Compare the pipeline with the limit of the hardware, with the common way and with end-to-end training.
 
     python -m scripts.bench [--scale 1] [--data FOLDER] [--parts limit,ways,...] [--json FILE] [--plot FILE]
 

@@ -74,7 +74,7 @@ def _time_figures(runs: dict[int, list[Run]]) -> list[Figure]:
     middle = max((n for n in milliseconds if n <= largest / 10), default=min(milliseconds))
     growth = figure(
         "growth.straight",
-        f"time an image, {largest:,} against {middle:,}",
+        f"time per image, {largest:,} images compared with {middle:,}",
         min(milliseconds[largest]) / min(milliseconds[middle]),
         "x",
         at_most=MAX_GROWTH,
@@ -86,7 +86,14 @@ def _time_figures(runs: dict[int, list[Run]]) -> list[Figure]:
 def _no_op_figures(no_ops: dict[int, list[float]]) -> list[Figure]:
     note = "whole process, in which TensorFlow is not imported"
     return [
-        figure(f"growth.no_op.{n}", f"nothing to do, {n:,} images", seconds, "s", at_most=NO_OP_GOALS.get(n), note=note)
+        figure(
+            f"growth.no_op.{n}",
+            f"second run, everything cached, {n:,} images",
+            seconds,
+            "s",
+            at_most=NO_OP_GOALS.get(n),
+            note=note,
+        )
         for n, seconds in no_ops.items()
     ]
 
@@ -99,6 +106,6 @@ def _memory_figures(runs: dict[int, list[Run]]) -> list[Figure]:
     ]
     if {MEMORY_FROM, MEMORY_TO} <= set(mebibytes):
         difference = min(mebibytes[MEMORY_TO]) - min(mebibytes[MEMORY_FROM])
-        what = f"memory, {MEMORY_TO:,} images more than {MEMORY_FROM:,}"
+        what = f"additional memory, {MEMORY_TO:,} images compared with {MEMORY_FROM:,}"
         figures.append(figure("growth.memory", what, difference, "MiB", at_most=MEMORY_GOAL))
     return figures

@@ -86,7 +86,12 @@ def _figures(conv_base: ConvBase, measured: dict[str, list[float]], n: int) -> l
     return [
         make_figure("product", f"plain matrix product, {precision}", product, "TFLOP/s"),
         make_figure("conv_base", f"conv base alone, {precision}", conv_base_rate, "images/s", note=batch),
-        make_figure("product_share", "  of the matrix product's rate", ratios(conv_base_tflops, product), ""),
+        make_figure(
+            "product_share",
+            f"conv base alone divided by matrix product, {precision}",
+            ratios(conv_base_tflops, product),
+            "",
+        ),
         make_figure(
             "decoding", "decoding alone, one core", decoding, "images/s", note="files read from the page cache"
         ),
@@ -94,7 +99,7 @@ def _figures(conv_base: ConvBase, measured: dict[str, list[float]], n: int) -> l
             "limit", f"limit, {precision}", limits, "images/s", note=f"conv base, then decoding on {cores} cores"
         ),
         make_figure("stage_one", f"stage one, {precision}", stage_one, "images/s", note=job),
-        make_figure("share", "  of the limit", ratios(stage_one, limits), "", at_least=0.93),
+        make_figure("share", f"stage one divided by limit, {precision}", ratios(stage_one, limits), "", at_least=0.93),
     ]
 
 

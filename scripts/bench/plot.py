@@ -44,7 +44,7 @@ def save_plot(path: Path, figures: Sequence[Figure], machine: dict[str, Any]) ->
         jobs,
         f"Features of {PHOTOS:,} photos and {EPOCHS} epochs of the dense head, estimated from measured rates",
     )
-    _draw(lower, rates, "Photos a second through the conv base")
+    _draw(lower, rates, "Photos per second through the conv base")
     processor = f"{machine['processor']}, {machine['cores']} cores, bf16: {machine['bf16']}"
     picture.supxlabel(f"VGG16 at 150 x 150; {processor}", fontsize=8, color="#606060")
     png = io.BytesIO()
@@ -61,8 +61,8 @@ def _jobs(values: dict[str, float]) -> list[Bar]:
         return Bar(name, seconds, colour, f"{format_seconds(seconds)}, {format_number(slides / seconds)} times faster")
 
     ours = [bar(f"pipeline, {name}", seconds, OURS) for name, seconds in _select("whole.pipeline.", values)]
-    slides_bar = Bar("conv base in the model, fit on photos", slides, OTHERS, format_seconds(slides))
-    return [slides_bar, bar("model.predict once, then Keras fit", values["whole.common"], OTHERS), *ours]
+    slides_bar = Bar("end-to-end training", slides, OTHERS, format_seconds(slides))
+    return [slides_bar, bar("common way: predict once, then fit", values["whole.common"], OTHERS), *ours]
 
 
 def _rates(values: dict[str, float]) -> list[Bar]:

@@ -54,7 +54,7 @@ def _figures(measured: dict[str, list[float]]) -> list[Figure]:
         other = "npy" + name.removeprefix("store").removesuffix(" again")
         figures.append(figure(f"reading.{key}", what, measured[name], "rows/s", note=note))
         share = ratios(measured[name], measured[other])
-        figures.append(figure(f"reading.{key}_share", "  of the memory-mapped .npy", share, ""))
+        figures.append(figure(f"reading.{key}_share", f"{what}, divided by .npy", share, ""))
     for name in ("npy", "npy shuffled", "npy batches"):
         key = name.replace(" ", "_")
         figures.append(

@@ -25,7 +25,7 @@ PASS = 3  # times `sizes.seconds`: the intended seconds of a pass through the co
 
 
 def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
-    """Measure the seconds of each way; one epoch of the slides' way is measured and multiplied by ten."""
+    """Measure the seconds of each way; one epoch of end-to-end training is measured and multiplied by ten."""
     start_tensorflow_quietly()
     base = load_conv_base(vgg16_spec(sizes.side, "float32")).model
     folder = work / "subset"
@@ -39,12 +39,12 @@ def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
         "seconds",
         sizes.rounds,
         {
-            "slides' epoch": lambda: seconds_of(slides.run_epoch),
+            "end-to-end epoch": lambda: seconds_of(slides.run_epoch),
             **{f"pipeline {precision}": way.run for precision, way in pipelines.items()},
             "predict": lambda: seconds_of(common.extract),
         },
     )
-    epoch, predict = measured["slides' epoch"], measured["predict"]
+    epoch, predict = measured["end-to-end epoch"], measured["predict"]
     fixed = max(0.0, slides.build_seconds + first - float(np.median(epoch)))
     figures = _other_figures(n, fixed, epoch, predict)
     for precision, way in pipelines.items():
@@ -65,12 +65,16 @@ def _other_figures(n: int, fixed: float, epoch: list[float], predict: list[float
     return [
         figure("ways.photos", "photos in the subset", n, "", note="four fifths to train on"),
         figure(
-            "ways.slides_epoch", f"slides' way, one epoch on {n} photos", epoch, "s", note="float32, conv base frozen"
+            "ways.slides_epoch",
+            f"end-to-end training, one epoch on {n} photos",
+            epoch,
+            "s",
+            note="float32, conv base frozen",
         ),
-        figure("ways.slides_fixed", "slides' way, building and tracing", fixed, "s"),
+        figure("ways.slides_fixed", "end-to-end training, building and tracing", fixed, "s"),
         figure(
             "ways.slides",
-            f"slides' way, whole job on {n} photos",
+            f"end-to-end training, whole job on {n} photos",
             [fixed + EPOCHS * seconds for seconds in epoch],
             "s",
             note=f"one epoch measured, times {EPOCHS}",
@@ -92,14 +96,17 @@ def _pipeline_figures(n: int, precision: str, steps: list[dict[str, float]], sli
         figure(f"ways.whole.{precision}", f"pipeline, whole job on {n} photos, {precision}", whole, "s", note=note)
     ]
     for name in steps[0]:
-        figures.append(figure(f"ways.{name}.{precision}", f"  of it {name}", [run[name] for run in steps], "s"))
+        figures.append(
+            figure(f"ways.{name}.{precision}", f"pipeline, {name}, {precision}", [run[name] for run in steps], "s")
+        )
     times = [slides_seconds / seconds for slides_seconds, seconds in zip(slides, whole, strict=True)]
     note = "raw; loading and tracing the conv base weigh much on so few"
-    return [*figures, figure(f"ways.times.{precision}", "  times faster than the slides' way", times, "x", note=note)]
+    what = f"times faster than end-to-end training on {n} photos, {precision}"
+    return [*figures, figure(f"ways.times.{precision}", what, times, "x", note=note)]
 
 
 class SlidesWay:
-    """The slides' way: the frozen conv base is part of the model and runs in each epoch."""
+    """End-to-end training, the slides' way: the frozen conv base is part of the model and runs in each epoch."""
 
     def __init__(self, base: Any, folder: Path, side: int):
         import keras

@@ -21,8 +21,20 @@ def estimate_whole_job(sizes: Sizes, figures: Sequence[Figure]) -> list[Figure]:
     slides = values["ways.slides_fixed"] + EPOCHS * PHOTOS * values["ways.slides_epoch"] / values["ways.photos"]
     common = PHOTOS / values["ways.common"] + EPOCHS * values["heads.keras"] * TRAIN_PHOTOS / sizes.rows
     estimates = [
-        figure("whole.slides", "slides' way", slides, "s", note=f"fixed costs + {EPOCHS} x photos / rate"),
-        figure("whole.common", "common way", common, "s", note=f"photos / rate + {EPOCHS} epochs of Keras fit"),
+        figure(
+            "whole.slides",
+            f"{PHOTOS:,} photos: end-to-end training",
+            slides,
+            "s",
+            note=f"fixed costs + {EPOCHS} x photos / rate",
+        ),
+        figure(
+            "whole.common",
+            f"{PHOTOS:,} photos: common way",
+            common,
+            "s",
+            note=f"photos / rate + {EPOCHS} epochs of Keras fit",
+        ),
     ]
     precisions = [key.rpartition(".")[2] for key in values if key.startswith("ways.whole.")]
     for precision in precisions:
@@ -30,16 +42,16 @@ def estimate_whole_job(sizes: Sizes, figures: Sequence[Figure]) -> list[Figure]:
         estimates.append(
             figure(
                 f"whole.pipeline.{precision}",
-                f"pipeline, {precision}",
+                f"{PHOTOS:,} photos: pipeline, {precision}",
                 seconds,
                 "s",
                 note="fixed costs + scanning, stage one and reading at their rates + dense head",
             )
         )
         goal = FLOAT32_SPEEDUP_GOAL if precision == "float32" else SPEEDUP_GOAL
-        what = f"times faster than the slides' way, {precision}"
+        what = f"{PHOTOS:,} photos: times faster than end-to-end training, {precision}"
         estimates.append(figure(f"whole.times.{precision}", what, slides / seconds, "x", at_least=goal))
-        what = f"times faster than the common way, {precision}"
+        what = f"{PHOTOS:,} photos: times faster than the common way, {precision}"
         estimates.append(figure(f"whole.times_common.{precision}", what, common / seconds, "x"))
     return estimates
 

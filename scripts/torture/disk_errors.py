@@ -63,9 +63,9 @@ def _check(outcome: Outcome, sample: Sample, cache: Path, result: Result, when: 
     errors = [line for line in lines if line.startswith("pipeline: ")]
     result.crashes += outcome.status < 0
     if outcome.status == 0:
-        result.tried["ended without an error"] += 1
+        result.tried["finished in spite of it"] += 1
     else:
-        result.tried["ended with one line"] += 1
+        result.tried["stopped with a one-line message"] += 1
         is_one_line = len(errors) == 1 and lines[-1] == errors[0] and "Traceback" not in outcome.errors
         result.expect(outcome.status in (1, 2), f"{when}: ended with {outcome.status}: {last_line(outcome.errors)}")
         result.expect(is_one_line, f"{when}: printed {outcome.errors[-300:]!r}")

@@ -36,8 +36,8 @@ class LargeFeatures(CountingConvBase):
 
 def measure_syncs(images: ImageTable, work: Path, vgg16: bool) -> Result:
     """Measure stage one with and without syncs; only with VGG16 their share of the time is a promise."""
-    base = "VGG16" if vgg16 else "a conv base at almost no cost"
-    result, shares = Result(f"the syncs, with {base}"), []
+    base = "VGG16" if vgg16 else "a conv base that takes almost no time"
+    result, shares = Result(f"cost of fsync, with {base}"), []
     seconds: dict[bool, list[float]] = {True: [], False: []}
     turns = TURNS_WITH_VGG16 if vgg16 else TURNS
     order = [turn % 4 in (0, 3) for turn in range(2 * turns)]
@@ -49,15 +49,15 @@ def measure_syncs(images: ImageTable, work: Path, vgg16: bool) -> Result:
         seconds[with_syncs].append(run)
         if with_syncs:
             shares.append(syncing / run)
-            result.tried["shards synced"] += shards
+            result.tried["shards written with fsync"] += shards
         result.tried["runs"] += 1
         result.show(turn + 1, 2 * turns)
     medians = {synced: statistics.median(runs) for synced, runs in seconds.items()}
     ratios = [synced / plain for synced, plain in zip(seconds[True], seconds[False], strict=True)]
     share, low, middle, high = statistics.median(shares), min(ratios), statistics.median(ratios), max(ratios)
     result.notes.append(
-        f"median of {turns}: {medians[True]:.2f} s with syncs, {medians[False]:.2f} s without; ratio within a pair "
-        f"{middle:.4f} ({low:.4f} to {high:.4f}); {share:.3%} of the time was spent inside fsync"
+        f"median of {turns} pairs of runs: {medians[True]:.2f} s with fsync, {medians[False]:.2f} s without; "
+        f"ratio of a pair {middle:.4f} ({low:.4f} to {high:.4f}); {share:.3%} of the time was spent inside fsync"
     )
     if vgg16:
         result.expect(share <= MAX_COST, f"the syncs take {share:.2%} of the time, more than {MAX_COST:.0%}")

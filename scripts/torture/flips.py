@@ -34,7 +34,7 @@ def flip_bits(sample: Sample, work: Path, flips: int, seed: int) -> Result:
         return result.done()
     originals = {path: path.read_bytes() for path in sorted(cache.rglob("*")) if path.is_file()}
     files = [path for path, data in originals.items() if data]
-    result.notes.append(f"{len(files)} files: {', '.join(sorted({_kind(path) for path in files}))}")
+    result.notes.append(f"{len(files)} files of these kinds: {', '.join(sorted({_kind(path) for path in files}))}")
     chosen = [Flip(path, draw.randrange(8 * len(originals[path]))) for path in draw.choices(files, k=flips)]
     for start in range(0, flips, BATCH):
         batch = chosen[start : start + BATCH]

@@ -89,7 +89,7 @@ def last_line(text: str) -> str:
 
 def table(results: list[Result]) -> str:
     """Return a Markdown table with a line per part, followed by notes and broken promises."""
-    lines = ["| part | tried | wrong rows | bad final files | redone, shards a kill | crashes | seconds | promises |"]
+    lines = ["| part | tried | wrong rows | bad final files | redone, shards per kill | crashes | seconds | promises |"]
     lines += ["|---|---|---|---|---|---|---|---|"]
     for part in results:
         tried = ", ".join(f"{n:,} {what}" for what, n in part.tried.items())

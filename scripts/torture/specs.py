@@ -56,7 +56,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
 
 def change_every_field(sample: Sample, work: Path) -> Result:
     """Ask a store for another spec, one field at a time."""
-    result = Result("a field of the spec changed alone")
+    result = Result("one setting of the spec changed at a time")
     for field in fields(ConvBaseSpec):
         if field.name not in CHANGES:
             result.expect(False, f"{field.name}: this part does not know how to change it")
@@ -72,7 +72,7 @@ def change_every_field(sample: Sample, work: Path) -> Result:
         refused = found == [named] and f"{named}: " in message and "\n" not in message
         result.expect(refused, f"{field.name}: {message}, fields {found}, not {named}")
         result.expect(_contents(folder) == before, f"{field.name}: the failed run changed the store")
-        result.tried["fields refused by name"] += refused
+        result.tried["changes refused; each message names the setting"] += refused
     return result.done()
 
 

@@ -259,7 +259,7 @@ def test_the_bench_writes_table_and_json_and_deletes_its_working_files(tmp_path,
     assert set(document["seconds"]) == {"reading"}
     assert all(figure["value"] >= 0 and figure["key"] for figure in document["figures"])
     shown = capfd.readouterr()
-    assert "store, in order" in shown.out and "of the memory-mapped .npy" in shown.out
+    assert "store, in order" in shown.out and "divided by .npy" in shown.out
     assert "reading: " in shown.err and "round 1 of 1" in shown.err
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
             (
                 "| no augmentation | `dense` |",
                 "| 2 cached views | `logistic` |",
-                "| online, the slides' way | `dense` |",
+                "| online, end-to-end training | `dense` |",
             ),
         ),
         (

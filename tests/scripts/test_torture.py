@@ -43,7 +43,7 @@ def test_fault_01_06_07_a_kill_costs_one_shard_at_most_and_second_writers_get_an
 def test_fault_04_an_error_in_any_of_the_first_file_operations_is_one_line(tmp_path):
     status, (injected, starved), said = torture(tmp_path, "--parts", "b", "--operations", "50")
     assert status == 0, said
-    assert sum(injected["tried"].values()) == 50 and injected["tried"]["ended with one line"] > 40
+    assert sum(injected["tried"].values()) == 50 and injected["tried"]["stopped with a one-line message"] > 40
     assert starved["tried"]["limits"] == 5
 
 
@@ -56,7 +56,7 @@ def test_fault_09_a_flipped_bit_anywhere_is_detected_or_without_effect(tmp_path)
 def test_fault_12_13_a_change_of_any_field_of_the_spec_is_an_error_with_its_name(tmp_path):
     status, (specs,), said = torture(tmp_path, "--parts", "d")
     assert status == 0, said
-    assert specs["tried"] == {"fields refused by name": 14}
+    assert specs["tried"] == {"changes refused; each message names the setting": 14}
 
 
 def test_fault_22_25_28_bad_images_shift_no_row_and_take_little_memory(tmp_path):

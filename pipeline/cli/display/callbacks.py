@@ -155,7 +155,7 @@ class ConsoleCallbacks(Callbacks):
         precision = "float32" if store.spec.precision == "float16" else store.spec.precision
         views = f" in {plan.views} views" if plan.views > 1 else ""
         self.say(
-            f"{store.directory}: {plan.images} train images{views}, maps {store.feature_shape} of "
+            f"{store.directory}: {plan.images} train images{views}, features {store.feature_shape} of "
             f"{store.spec.cut}; {plan.parameters:,} weights above the cut to tune in {precision}"
         )
         where = "in a temporary file" if plan.on_disk else "of memory"
