@@ -24,7 +24,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 RUN := .venv/bin/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help features heads finetune predict export report info verify duplicates pack sample test torture bench three-ways augmentation finetune-speed lint clean conv-bases
+.PHONY: help features heads finetune predict export report info verify duplicates pack sample test torture bench three-ways augmentation compare-precisions finetune-speed lint clean conv-bases
 
 help: ## list the targets and variables
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
@@ -33,7 +33,7 @@ help: ## list the targets and variables
 	@echo '           SIZE=150 CUT=top1 VIEWS=8 HEADS=dense,logistic; NEW=folder OUT=labels.csv HEAD=name FILE=model.keras'
 	@echo '           CACHE=dir is the store (default: cache/DATA-CONV_BASE-SIZE[-CUT], with + for each / in DATA)'
 	@echo '           any other option: FEATURES_ARGS HEADS_ARGS FINETUNE_ARGS PREDICT_ARGS EXPORT_ARGS REPORT_ARGS'
-	@echo '           VERIFY_ARGS DUPLICATES_ARGS TORTURE_ARGS BENCH_ARGS WAYS_ARGS'
+	@echo '           VERIFY_ARGS DUPLICATES_ARGS TORTURE_ARGS BENCH_ARGS WAYS_ARGS PRECISIONS_ARGS'
 
 features: .venv/installed $(SAMPLE) ## stage one: compute and store the features of DATA (default: handwritten digits)
 	@$(RUN) features "$(IMAGES)" --cache "$(CACHE)" --conv-base "$(CONV_BASE)" --size $(SIZE) $(if $(CUT),--cut "$(CUT)") $(if $(VIEWS),--views $(VIEWS)) \
@@ -93,6 +93,11 @@ augmentation: .venv/installed ## measure the gain from augmentation on few image
 	@test -n "$(DATA)" || { echo 'which photos? make augmentation DATA=folder WEIGHTS=file' >&2; exit 2; }
 	@.venv/bin/python scripts/augmentation.py "$(DATA)" --conv-base "$(CONV_BASE)" --size $(SIZE) \
 		$(foreach arg,$(CONV_BASE_ARGS),--conv-base-arg $(arg)) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(WAYS_ARGS)
+
+compare-precisions: .venv/installed ## train the same heads on features in float32, bfloat16 and int8 of DATA (PRECISIONS_ARGS="--heads dense,svm")
+	@test -n "$(DATA)" || { echo 'which photos? make compare-precisions DATA=folder' >&2; exit 2; }
+	@.venv/bin/python scripts/compare_precisions.py "$(DATA)" --conv-base "$(CONV_BASE)" --size $(SIZE) \
+		$(foreach arg,$(CONV_BASE_ARGS),--conv-base-arg $(arg)) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(PRECISIONS_ARGS)
 
 finetune-speed: .venv/installed ## measure an epoch of fine-tuning, from the cache and end to end (CONV_BASE=name)
 	@.venv/bin/python scripts/finetune_speed.py --conv-base "$(CONV_BASE)" --size $(SIZE) $(WAYS_ARGS)

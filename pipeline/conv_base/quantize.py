@@ -22,7 +22,7 @@ def quantize(model: Model, images: np.ndarray) -> bytes:
     forward = tf.function(lambda images: model(images, training=False), autograph=False)
     # The calibration cannot read variables.
     frozen = convert_variables_to_constants_v2(forward.get_concrete_function(signature))
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([image[None]] for image in images)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.cli import console
 from pipeline.cli.display.progress import StepProgress
@@ -29,7 +29,7 @@ class ConsoleCallbacks(Callbacks):
         self._views_announced = False
         self._rejected = 0
 
-    def __enter__(self) -> ConsoleCallbacks:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
