@@ -17,7 +17,7 @@ from rich.console import Console
 from pipeline.errors import PipelineError
 from pipeline.files.durable import make_directory, write_durably
 
-from . import cold, decoding, growth, heads, limit, reading, ways
+from . import cold, decoding, growth, heads, int8, limit, reading, ways
 from .machine import describe_machine, summarize_machine
 from .measuring import ChildFailed, in_child, say
 from .photos import draw_photos, make_photos
@@ -29,6 +29,10 @@ from .whole_job import PHOTOS, REQUIRED_PARTS, estimate_whole_job
 Measure = Callable[[Sizes, Path, Path], list[Figure]]
 PARTS: dict[str, tuple[str, Measure]] = {
     "limit": ("the limit, and stage one against it", limit.measure),
+    "mobilenet": (
+        "MobileNetV2 of width 0.35 at 224x224 in int8, where the conv base takes the smaller part of the time",
+        int8.measure_mobilenet,
+    ),
     "decoding": ("decoding photos of 12 megapixels, one core", decoding.measure),
     "ways": ("the whole job on a subset", ways.measure),
     "heads": ("heads", heads.measure),
@@ -37,7 +41,7 @@ PARTS: dict[str, tuple[str, Measure]] = {
     "cold": ("cold start", cold.measure),
 }
 ISOLATED = frozenset(
-    (*REQUIRED_PARTS, "decoding")
+    (*REQUIRED_PARTS, "decoding", "mobilenet")
 )  # run in a child process; the other parts start a child for each measurement
 WHOLE = f"the whole job on {PHOTOS:,} photos, from measured rates"
 WIDTH = 180  # characters of the table if the output is no terminal
@@ -94,7 +98,7 @@ def measure_part(name: str, sizes: Sizes, photos: Path, work: Path) -> list[Figu
 
 def _prepare_photos(options: argparse.Namespace, sizes: Sizes, work: Path) -> tuple[Path, str]:
     folder = work / "photos"
-    if not {"limit", "decoding", "ways"} & set(options.parts):
+    if not {"limit", "mobilenet", "decoding", "ways"} & set(options.parts):
         return folder, ""
     say("making photos" if options.data is None else f"drawing photos from {options.data}")
     if options.data is None:

@@ -1,30 +1,26 @@
 """Stage one against the limit of the hardware: the conv base alone, decoding alone, a plain matrix product."""
 
-import itertools
 import math
 import os
-import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
-from pipeline import Callbacks, ConvBaseSpec, FeatureStore, ImageTable, extract_features, scan_images
+from pipeline import ConvBaseSpec, ImageTable, scan_images
 from pipeline.cli.console import start_tensorflow_quietly
 from pipeline.conv_base.keras_setup import all_layers
 from pipeline.conv_base.load import ConvBase, load_conv_base
 from pipeline.defaults import EXTRACT_BATCH
-from pipeline.extraction.plan import ExtractionPlan
-from pipeline.images.decode import DECODER, decode_image
+from pipeline.images.decode import DECODER
 
+from . import int8
 from .measuring import alternate, say, seconds_of
 from .results import Figure, figure, ratios
 from .sizes import Sizes
+from .stage_one import decode_rate, run_stage_one
 
-DECODED = 256  # images per round, on one core
 PRODUCTS = 4
 
 
@@ -44,12 +40,12 @@ def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
     """Measure the rates in each precision."""
     start_tensorflow_quietly()
     images = scan_images(photos)
-    figures = []
+    figures, floats = [], []
     for precision in sizes.precisions:
         say(f"  VGG16 in {precision}")
-        conv_base = load_conv_base(vgg16_spec(sizes.side, precision))
-        figures += _measure_precision(sizes, conv_base, images, work / "limit")
-    return figures
+        floats.append(load_conv_base(vgg16_spec(sizes.side, precision)))
+        figures += _measure_precision(sizes, floats[-1], images, work / "limit")
+    return figures + int8.measure_int8(sizes, images, work / "limit", floats)
 
 
 def _measure_precision(sizes: Sizes, conv_base: ConvBase, images: ImageTable, cache: Path) -> list[Figure]:
@@ -65,8 +61,8 @@ def _measure_precision(sizes: Sizes, conv_base: ConvBase, images: ImageTable, ca
         {
             "TFLOP/s": product,
             "conv base": lambda: batches * EXTRACT_BATCH / sum(seconds_of(forward) for _ in range(batches)),
-            "decoding": lambda: _decode_rate(images, conv_base.spec),
-            "stage one": lambda: len(subset) / _stage_one(subset, conv_base, cache),
+            "decoding": lambda: decode_rate(images, conv_base.spec),
+            "stage one": lambda: len(subset) / run_stage_one(subset, conv_base, cache),
         },
     )
     return _figures(conv_base, measured, len(subset))
@@ -120,34 +116,6 @@ def _forward(conv_base: ConvBase) -> Callable[[], Any]:
     batch = tf.random.stateless_uniform((EXTRACT_BATCH, *conv_base.spec.height_width, 3), (0, 0), 0, 255)
     forward = tf.function(lambda: conv_base.model(batch, training=False), autograph=False)
     return lambda: forward().numpy()
-
-
-def _decode_rate(images: ImageTable, spec: ConvBaseSpec) -> float:
-    paths = list(itertools.islice(map(Path, images.paths), DECODED))
-    start = time.perf_counter()
-    for path in paths:
-        decode_image(path.read_bytes(), spec.height_width)
-    return len(paths) / (time.perf_counter() - start)
-
-
-def _stage_one(images: ImageTable, conv_base: ConvBase, cache: Path) -> float:
-    """Return the seconds of stage one after its planning, with a conv base that is loaded and traced."""
-    watch = StopWatch()
-    with mock.patch("pipeline.conv_base.load.load_conv_base", lambda spec: conv_base):
-        extract_features(images, cache, conv_base.spec, callbacks=watch)
-    seconds = time.perf_counter() - watch.start
-    shutil.rmtree(cache)
-    return seconds
-
-
-class StopWatch(Callbacks):
-    """Records when the computation begins, after the work that is done once per store."""
-
-    start = 0.0
-
-    def extraction_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
-        """Record the time."""
-        self.start = time.perf_counter()
 
 
 def flop_per_image(model: Any) -> float:

@@ -39,7 +39,9 @@ class Sizes:
     matrix : int
         Rows and columns of the plain matrix product.
     precisions : tuple of str
-        Precisions of the conv base: float32 and the one that `auto` resolves to.
+        Float precisions of the conv base: float32 and the one that `auto` resolves to.
+    mobilenet_side : int
+        Height and width of the input of MobileNetV2 in pixels.
     """
 
     photos: int = 640
@@ -56,6 +58,7 @@ class Sizes:
     growth: tuple[int, ...] = GROWTH[:-1]
     matrix: int = 3_072
     precisions: tuple[str, ...] = ("float32",)
+    mobilenet_side: int = 224
 
     @classmethod
     def scaled(cls, scale: float) -> Sizes:

@@ -34,7 +34,10 @@ def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
     slides, common = SlidesWay(base, folder, sizes.side), CommonWay(base, folder, sizes.side)
     first = seconds_of(slides.run_epoch)
     common.extract()
-    pipelines = {precision: PipelineWay(folder, work / "ways", sizes.side, precision) for precision in sizes.precisions}
+    pipelines = {
+        precision: PipelineWay(folder, work / "ways", sizes.side, precision)
+        for precision in (*sizes.precisions, "int8")
+    }
     measured = alternate(
         "seconds",
         sizes.rounds,
@@ -144,7 +147,7 @@ class PipelineWay:
 
     def __init__(self, folder: Path, cache: Path, side: int, precision: str):
         self.folder, self.cache, self.precision = folder, cache, precision
-        self.spec = vgg16_spec(side, "float32" if precision == "float32" else "auto")
+        self.spec = vgg16_spec(side, precision if precision in ("float32", "int8") else "auto")
         self.steps: list[dict[str, float]] = []
 
     def run(self) -> float:

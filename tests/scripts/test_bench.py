@@ -38,6 +38,7 @@ TINY = Sizes(
     growth=(20, 200),
     matrix=64,
     precisions=("float32", "bfloat16"),
+    mobilenet_side=32,
 )
 WITH_CHILDREN = ("growth", "cold")  # parts that start processes; the others run in this one, where TensorFlow is loaded
 
@@ -58,9 +59,19 @@ def measure(part: str, photos_folder: Path, work: Path) -> list[Figure]:
 @pytest.mark.parametrize(
     ("part", "keys"),
     [
-        ("limit", {"limit.product.float32", "limit.limit.float32", "limit.stage_one.float32", "limit.share.bfloat16"}),
+        (
+            "limit",
+            {
+                "limit.product.float32",
+                "limit.limit.float32",
+                "limit.stage_one.float32",
+                "limit.share.bfloat16",
+                "limit.times_bfloat16.int8",
+            },
+        ),
+        ("mobilenet", {"mobilenet.conv_base", "mobilenet.stage_one", "mobilenet.share"}),
         ("decoding", {"decoding.exact.150", "decoding.scaled.150", "decoding.times.224", "decoding.difference.224"}),
-        ("ways", {"ways.slides", "ways.common", "ways.whole.float32", "ways.features.bfloat16", "ways.times.bfloat16"}),
+        ("ways", {"ways.slides", "ways.common", "ways.whole.float32", "ways.features.bfloat16", "ways.times.int8"}),
         ("heads", {"heads.keras", "heads.dense", "heads.times", "heads.whole", "heads.search", "heads.search_times"}),
         ("reading", {"reading.sequential", "reading.shuffled", "reading.batches", "reading.first", "reading.npy"}),
         ("growth", {"growth.each.20", "growth.each.200", "growth.straight", "growth.no_op.200", "growth.peak.20"}),

@@ -1,0 +1,41 @@
+"""Time decoding, and stage one with a conv base that is loaded already."""
+
+import itertools
+import shutil
+import time
+from pathlib import Path
+from unittest import mock
+
+from pipeline import Callbacks, ConvBaseSpec, FeatureStore, ImageTable, extract_features
+from pipeline.extraction.conv_base_loading import AnyConvBase
+from pipeline.extraction.plan import ExtractionPlan
+
+DECODED = 256  # images
+
+
+def decode_rate(images: ImageTable, spec: ConvBaseSpec) -> float:
+    paths = list(itertools.islice(map(Path, images.paths), DECODED))
+    start = time.perf_counter()
+    for path in paths:
+        spec.decode_image(path.read_bytes())
+    return len(paths) / (time.perf_counter() - start)
+
+
+def run_stage_one(images: ImageTable, conv_base: AnyConvBase, cache: Path) -> float:
+    """Return the seconds of stage one after its planning, with a conv base that is loaded and traced."""
+    watch = StopWatch()
+    with mock.patch("pipeline.conv_base.load.load_conv_base", lambda spec: conv_base):
+        extract_features(images, cache, conv_base.spec, callbacks=watch)
+    seconds = time.perf_counter() - watch.start
+    shutil.rmtree(cache)
+    return seconds
+
+
+class StopWatch(Callbacks):
+    """Records when the computation begins, after the work that is done once per store."""
+
+    start = 0.0
+
+    def extraction_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
+        """Record the time."""
+        self.start = time.perf_counter()
