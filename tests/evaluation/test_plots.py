@@ -36,6 +36,7 @@ def test_characters_without_a_glyph_cause_no_warning(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         plots.save_plots(evaluation_of(["猫", "\U0001f415"]), None, tmp_path, title="dense")
+    assert list(tmp_path.iterdir()) == [tmp_path / "confusion_matrix.png"]  # a warning would leave it out
 
 
 def test_an_error_while_plotting_is_logged_and_not_raised(tmp_path, monkeypatch, caplog):

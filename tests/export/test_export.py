@@ -10,6 +10,7 @@ from importlib.machinery import ModuleSpec
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pipeline import ExportError, export_model, load_head
 from pipeline.cli.main import main
@@ -86,6 +87,13 @@ def test_other_formats_agree_and_have_a_record(store, format, tmp_path):
             record, labels = json.loads(extras.read(f"{KEY}.json")), extras.read("labels.txt").decode()
         assert labels.split() == ["cats", "dogs"]
     assert record["classes"] == ["cats", "dogs"] and record["head"] == "logistic"
+
+
+def test_an_exported_model_computes_in_float32_and_not_in_tensor_float_32(store, tmp_path):
+    export_model(store, "ridge", tmp_path / "model.keras")
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    load_exported(tmp_path / "model.keras", "keras")
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
 
 
 def test_without_the_packages_of_onnx_the_error_gives_them_before_anything_is_loaded(store, tmp_path, monkeypatch):

@@ -52,10 +52,10 @@ def batches(monkeypatch) -> list[np.ndarray]:
     return batches
 
 
-def list_first_shard_only(cache: Path) -> None:
-    """Leave the other shards of a store unlisted, as a killed run does."""
+def list_first_shards_only(cache: Path, count: int = 1) -> None:
+    """Leave all but the first `count` shards of a store unlisted, as a killed run does."""
     with open_for_writing(cache) as writer:
-        replace(writer.current.manifest, shards=writer.current.manifest.shards[:1]).write(cache)
+        replace(writer.current.manifest, shards=writer.current.manifest.shards[:count]).write(cache)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_fault_01_02_an_interrupted_run_goes_on_and_ends_with_the_same_shards(ph
 
 
 def test_shards_that_were_written_but_not_listed_are_not_computed_again(photos, cache, filled):
-    list_first_shard_only(cache)
+    list_first_shards_only(cache)
     FakeConvBase.seen = 0
     store = extract_features(scan_images(photos), cache)
     assert FakeConvBase.seen == 0 and store.pending == 0
@@ -193,7 +193,7 @@ def test_shards_that_were_written_but_not_listed_are_not_computed_again(photos, 
 
 def test_an_unlisted_shard_with_one_wrong_byte_is_computed_again(photos, cache, filled):
     whole = shards_of(cache)
-    list_first_shard_only(cache)
+    list_first_shards_only(cache)
     path = sorted((cache / "shards").iterdir())[1]
     with h5py.File(path, "r") as file:
         offset = file["features"].id.get_offset()
@@ -572,10 +572,14 @@ def test_each_shard_has_the_versions_that_made_it(photos, cache, monkeypatch):
 def test_a_shard_that_a_killed_run_left_has_the_versions_of_that_run(photos, cache, monkeypatch):
     with_library_versions(monkeypatch, "1.0")
     extract_features(scan_images(photos), cache)
-    list_first_shard_only(cache)
-    sorted((cache / "shards").iterdir())[2].unlink()
     with_library_versions(monkeypatch, "2.0")
-    assert versions_of_shards(extract_features(scan_images(photos), cache)) == ["1.0", "1.0", "2.0"]
+    photo_folder(photos, 20)
+    extract_features(scan_images(photos), cache)
+    list_first_shards_only(cache, 4)
+    sorted((cache / "shards").iterdir())[5].unlink()
+    with_library_versions(monkeypatch, "3.0")
+    versions = versions_of_shards(extract_features(scan_images(photos), cache))
+    assert versions == ["1.0", "1.0", "1.0", "2.0", "2.0", "3.0"]
 
 
 def test_a_manifest_from_before_shards_had_versions_is_read(photos, cache, filled):

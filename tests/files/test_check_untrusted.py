@@ -9,13 +9,17 @@ from pathlib import Path
 import h5py
 import pytest
 
+from pipeline import extract_features, scan_images
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.conv_base.user_keras_file import load_user_file
 from pipeline.conv_base.weights_file import load_weights_file
-from pipeline.errors import ExportError, SpecError
+from pipeline.errors import ExportError, HeadError, SpecError, StoreError
 from pipeline.export.record import read_record
 from pipeline.files import check_untrusted
 from pipeline.files.check_untrusted import check_in_child, check_untrusted_hdf5, check_untrusted_keras
+from pipeline.heads.load_head import load_head
+from pipeline.maintenance.pack import pack_store
+from tests.heads.test_saving import save, trained
 
 
 @pytest.fixture
@@ -27,6 +31,11 @@ def path(tmp_path: Path) -> Path:
 
 def crash(path: Path) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def let_checks_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("check_hdf5_structure", "check_keras_structure"):
+        monkeypatch.setattr(check_untrusted, name, crash)
 
 
 def allocate(path: Path) -> None:
@@ -95,11 +104,28 @@ def test_any_file_name_is_passed_on(path: Path, name) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process ends by a signal")
 def test_a_crash_is_an_error_of_whoever_reads_the_file(path: Path, monkeypatch) -> None:
-    for name in ("check_hdf5_structure", "check_keras_structure"):
-        monkeypatch.setattr(check_untrusted, name, crash)
+    let_checks_crash(monkeypatch)
     with pytest.raises(SpecError, match=r"weights\.h5 is refused: its check crashed"):
         load_weights_file(None, path, "vgg16")
     with pytest.raises(SpecError, match="is refused: its check crashed"):
         load_user_file(ConvBaseSpec(str(path.rename(path.with_suffix(".keras"))), preprocessing="none"))
     with pytest.raises(ExportError, match="is refused: its check crashed"):
         read_record(path.with_suffix(".keras"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process ends by a signal")
+def test_a_saved_network_that_crashes_the_library_is_no_model_of_a_head(tmp_path: Path, monkeypatch) -> None:
+    save(trained("dense"), tmp_path)
+    let_checks_crash(monkeypatch)
+    with pytest.raises(HeadError, match=r"is no model of a dense head \(its check crashed"):
+        load_head(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process ends by a signal")
+@pytest.mark.usefixtures("fake_conv_base")
+def test_a_file_that_crashes_the_library_is_no_packed_store(photos: Path, tmp_path: Path, monkeypatch) -> None:
+    extract_features(scan_images(photos), tmp_path / "cache", ConvBaseSpec(size=8))
+    pack_store(tmp_path / "cache", tmp_path / "packed.h5")
+    let_checks_crash(monkeypatch)
+    with pytest.raises(StoreError, match="exists and is no packed store"):
+        pack_store(tmp_path / "cache", tmp_path / "packed.h5")

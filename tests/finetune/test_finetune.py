@@ -375,6 +375,17 @@ class TestInterruptions:
         assert watch.resumed_after is None
         assert "damaged" in caplog.text
 
+    @pytest.mark.parametrize("method", ["finetune_resumed", "progress", "epoch_done"])
+    @pytest.mark.parametrize("error", [ValueError, TypeError])
+    def test_an_error_of_a_callback_is_not_one_of_the_head(self, interrupted, method, error):
+        def fail(*arguments):
+            raise error("mine")
+
+        callbacks = Callbacks()
+        setattr(callbacks, method, fail)
+        with pytest.raises(error, match=r"^mine$"):
+            tune(interrupted, callbacks=callbacks)
+
     def test_two_runs_at_a_time_are_an_error(self, store):
         with lock_directory(store.finetuning_directory), pytest.raises(StoreBusy):
             tune(store)

@@ -179,6 +179,17 @@ class TestFailedHeads:
         assert "logistic cannot be trained: " in messages and "not trained: logistic; " in messages
         assert "ridge" in output.out and "logistic" not in output.out
 
+    @pytest.mark.parametrize("error", [ValueError, TypeError])
+    def test_an_error_of_a_callback_is_not_one_of_the_head(self, store, error):
+        def fail(name, epoch, epochs, scores):
+            raise error("mine")
+
+        callbacks = FailedHeads()
+        callbacks.epoch_done = fail
+        with pytest.raises(error, match=r"^mine$"):
+            train_heads(store, ["dense", "ridge"], params=quick("dense"), callbacks=callbacks)
+        assert callbacks.reasons == {}
+
 
 class TestUnknownNames:
     @pytest.mark.parametrize(
