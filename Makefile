@@ -6,6 +6,7 @@ CONV_BASE_ARGS ?=
 WEIGHTS ?=
 SIZE ?= 150
 CUT ?=
+PRECISION ?=
 VIEWS ?=
 HEADS ?=
 
@@ -14,7 +15,7 @@ IMAGES := $(if $(DATA),$(DATA),cache/digits)
 SAMPLE := $(if $(DATA),,sample)
 # The whole path of DATA with + for /: two data sets must not share a store, as one would replace the other.
 # A store of these images under the name that version 0.1.0 gave it, the last part of the path, is used further.
-OF_BASE := -$(basename $(notdir $(CONV_BASE)))-$(SIZE)$(if $(CUT),-$(CUT))
+OF_BASE := -$(basename $(notdir $(CONV_BASE)))-$(SIZE)$(if $(CUT),-$(CUT))$(if $(PRECISION),-$(PRECISION))
 NAME := $(if $(DATA),$(subst /,+,$(patsubst %/,%,$(DATA))),digits)
 OLD_CACHE := cache/$(basename $(notdir $(patsubst %/,%,$(IMAGES))))$(OF_BASE)
 CACHE ?= $(if $(shell grep -sF '"root": "$(abspath $(IMAGES))"' "$(OLD_CACHE)/manifest.json"),$(OLD_CACHE),cache/$(NAME)$(OF_BASE))
@@ -30,13 +31,13 @@ help: ## list the targets and variables
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
 	@echo
 	@echo 'variables: DATA=folder CONV_BASE=name CONV_BASE_ARGS="alpha=0.35" WEIGHTS={imagenet,random,file}'
-	@echo '           SIZE=150 CUT=top1 VIEWS=8 HEADS=dense,logistic; NEW=folder OUT=labels.csv HEAD=name FILE=model.keras'
+	@echo '           SIZE=150 CUT=top1 PRECISION=int8 VIEWS=8 HEADS=dense,logistic; NEW=folder OUT=labels.csv HEAD=name FILE=model.keras'
 	@echo '           CACHE=dir is the store (default: cache/DATA-CONV_BASE-SIZE[-CUT], with + for each / in DATA)'
 	@echo '           any other option: FEATURES_ARGS HEADS_ARGS FINETUNE_ARGS PREDICT_ARGS EXPORT_ARGS REPORT_ARGS'
 	@echo '           VERIFY_ARGS DUPLICATES_ARGS TORTURE_ARGS BENCH_ARGS WAYS_ARGS PRECISIONS_ARGS'
 
 features: .venv/installed $(SAMPLE) ## stage one: compute and store the features of DATA (default: handwritten digits)
-	@$(RUN) features "$(IMAGES)" --cache "$(CACHE)" --conv-base "$(CONV_BASE)" --size $(SIZE) $(if $(CUT),--cut "$(CUT)") $(if $(VIEWS),--views $(VIEWS)) \
+	@$(RUN) features "$(IMAGES)" --cache "$(CACHE)" --conv-base "$(CONV_BASE)" --size $(SIZE) $(if $(CUT),--cut "$(CUT)") $(if $(PRECISION),--precision $(PRECISION)) $(if $(VIEWS),--views $(VIEWS)) \
 		$(foreach arg,$(CONV_BASE_ARGS),--conv-base-arg $(arg)) \
 		$(if $(WEIGHTS),--weights "$(WEIGHTS)",$(if $(DATA),,--allow-random-weights)) $(FEATURES_ARGS)
 
