@@ -19,6 +19,7 @@ from pipeline.files.durable import sha256_of
 from pipeline.files.native_stderr import native_stderr_hidden
 
 MIN_SECONDS = 0.5  # of a measurement of speed
+MAX_BYTES = 2**31  # of a model; the format has offsets of 32 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,16 +82,32 @@ def load_int8(
     """Load the quantised conv base of a store; SpecError says that it is not what `spec.int8_sha256` describes."""
     remedy = "restore it from a copy of the store, or start over with --rebuild"
     try:
-        model = path.read_bytes()
-    except OSError as error:
-        raise SpecError(f"{path}, the int8 conv base, cannot be read: {error.strerror}; {remedy}") from None
-    if sha256_of(model) != spec.int8_sha256:
-        raise SpecError(f"{path}, the int8 conv base, is not what was written (its sha256 differs); {remedy}")
+        model = read_model(path, spec)
+    except ValueError as error:
+        raise SpecError(f"{path}, the int8 conv base, {error}; {remedy}") from None
+    conv_base = Int8ConvBase(spec, feature_shape, sources, model)
     try:
         check_in_child(check_int8_model, path)  # the store may be someone else's
+        _try_once(conv_base)
     except ValueError as error:
-        raise SpecError(f"{path}, the int8 conv base, cannot be used: {error}") from None
-    return Int8ConvBase(spec, feature_shape, sources, model)
+        raise SpecError(f"{path}, the int8 conv base, cannot be used: {one_line(error)}") from None
+    return conv_base
+
+
+def read_model(path: Path, spec: ConvBaseSpec) -> bytes:
+    """Read the file of a quantised conv base; ValueError says that it is not what `spec.int8_sha256` describes."""
+    try:
+        size = path.stat().st_size
+        if not path.is_file() or size > MAX_BYTES:
+            raise ValueError(f"is no model of TensorFlow Lite ({size} bytes)")
+        model = path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError("is missing") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    if sha256_of(model) != spec.int8_sha256:
+        raise ValueError("is not what was written (its sha256 differs)")
+    return model
 
 
 def check_int8_model(path: Path) -> None:
@@ -105,7 +122,17 @@ def make_int8(
     """Return a conv base that was just quantised; SpecError says that LiteRT cannot run it."""
     conv_base = Int8ConvBase(spec, feature_shape, sources, model)
     try:
-        conv_base.compute(np.zeros((1, *spec.height_width, 3), np.float32))
-    except (RuntimeError, ValueError) as error:
+        _try_once(conv_base)
+    except ValueError as error:
         raise SpecError(f"{spec.conv_base} cannot be computed in int8: {one_line(error)}") from None
     return conv_base
+
+
+def _try_once(conv_base: Int8ConvBase) -> None:
+    """Raise ValueError if the model does not run, or gives features of another shape."""
+    try:
+        features = conv_base.compute(np.zeros((1, *conv_base.spec.height_width, 3), np.float32))
+    except RuntimeError as error:  # of LiteRT
+        raise ValueError(one_line(error)) from None
+    if features.shape[1:] != conv_base.feature_shape or features.dtype != np.float32:
+        raise ValueError(f"it gives features {features.shape[1:]} {features.dtype}, not {conv_base.feature_shape}")

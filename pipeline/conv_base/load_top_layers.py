@@ -16,10 +16,15 @@ def load_top_layers(spec: ConvBaseSpec) -> Model:
     The weights of normalisations are not trainable either.
 
     The model maps feature maps of shape (b, *shape of the cut), float32, to the conv base's own output, in the spec's
-    precision, but in float32 for a spec of float16, in which the small gradients of fine-tuning underflow.
+    precision, but in float32 for a spec of float16, in which the small gradients of fine-tuning underflow, or of int8.
     Weights that changed since the spec was resolved raise StoreMismatch.
     """
     return run_isolated(_load_top_layers, spec)
+
+
+def tuning_precision(spec: ConvBaseSpec) -> str:
+    """Return the precision of the layers above a cut."""
+    return "float32" if spec.precision in ("float16", "int8") else spec.precision
 
 
 def _load_top_layers(spec: ConvBaseSpec) -> Model:
@@ -44,7 +49,7 @@ def _load_top_layers(spec: ConvBaseSpec) -> Model:
         top_layers = keras.Model(cut, full.model.outputs[0], name="upper")
     except (ValueError, AttributeError) as error:  # a skip that `single_cuts` does not see
         raise SpecError(f"{spec.conv_base} cannot be cut at {spec.cut!r}: {one_line(error)}") from error
-    top_layers = with_precision(top_layers, "float32" if spec.precision == "float16" else spec.precision)
+    top_layers = with_precision(top_layers, tuning_precision(spec))
     for layer in all_layers(top_layers):
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
     return top_layers

@@ -15,6 +15,14 @@ def quantize(model: Model, images: np.ndarray) -> bytes:
     output stay float32. The same model and images give the same bytes. SpecError says that an operation of the
     model has no form in integers.
     """
+    try:
+        with native_stderr_hidden():
+            return _convert(model, images)
+    except Exception as error:  # the converter raises errors of any type for an unknown operation
+        raise SpecError(f"{model.name} cannot be computed in int8: {one_line(error)}") from error
+
+
+def _convert(model: Model, images: np.ndarray) -> bytes:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -26,8 +34,4 @@ def quantize(model: Model, images: np.ndarray) -> bytes:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([image[None]] for image in images)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    try:
-        with native_stderr_hidden():
-            return bytes(converter.convert())
-    except Exception as error:  # the converter raises errors of any type for an unknown operation
-        raise SpecError(f"{model.name} cannot be computed in int8: {one_line(error)}") from error
+    return bytes(converter.convert())

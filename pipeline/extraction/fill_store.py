@@ -53,7 +53,8 @@ class StoreFiller:
                 manifest, plan = self._plan_new_store(images, spec)
             else:
                 manifest, plan = self._plan_update(images, spec, writer.current)
-            model = self.conv_base.model if is_new and isinstance(self.conv_base, Int8ConvBase) else None
+            is_new_store = is_new and spec.view is None  # views use the conv base of their store
+            model = self.conv_base.model if is_new_store and isinstance(self.conv_base, Int8ConvBase) else None
             writer.begin(replace(manifest, images={"root": str(images.root)}), plan.index, model)
             if writer.adopt():
                 plan = plan_update(images, writer.current)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.conv_base.int8 import read_model
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import SpecError, StoreDamaged, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
@@ -152,10 +153,10 @@ def _shard_problem(store: FeatureStore, entry: ShardEntry, full: bool) -> str | 
 
 
 def _int8_problems(store: FeatureStore) -> Iterator[str]:
-    if not store.int8_model.is_file():
-        yield "is missing"
-    elif sha256_of_file(store.int8_model) != store.spec.int8_sha256:
-        yield "is not what was written (its sha256 differs)"
+    try:
+        read_model(store.int8_model, store.spec)
+    except ValueError as error:
+        yield str(error)
 
 
 def _recompute_rows(store: FeatureStore, rows: np.ndarray, callbacks: Callbacks) -> Iterator[Finding]:

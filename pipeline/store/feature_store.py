@@ -72,7 +72,8 @@ class FeatureStore:
     @property
     def int8_model(self) -> Path:
         """The file of the conv base, if its precision is int8; views use that of their store."""
-        return (self.directory.parents[1] if self.manifest.spec.get("view") else self.directory) / INT8_MODEL
+        is_view = self.manifest.spec.get("view")
+        return (self.directory.absolute().parent.parent if is_view else self.directory) / INT8_MODEL
 
     @property
     def random_weights(self) -> bool:

@@ -123,6 +123,8 @@ class StoreWriter:
         make_directory(self.directory / SHARDS)
         if int8_model is not None:
             write_durably(self.directory / INT8_MODEL, int8_model)
+        elif self.store is None:  # a killed writer may have left one
+            (self.directory / INT8_MODEL).unlink(missing_ok=True)
         if self.store is None or self.store.manifest.index_sha256 != sha256:
             write_durably(self.directory / manifest.index, data)
         manifest.write(self.directory)

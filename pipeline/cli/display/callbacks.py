@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pipeline.cli import console
 from pipeline.cli.display.progress import StepProgress
 from pipeline.cli.display.words import describe_precision, warn_of_random_weights
+from pipeline.conv_base.load_top_layers import tuning_precision
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.plan import Changes, ExtractionPlan
@@ -152,11 +153,10 @@ class ConsoleCallbacks(Callbacks):
         super().head_failed(name, reason)
 
     def finetune_planned(self, plan: FinetunePlan, store: FeatureStore) -> None:
-        precision = "float32" if store.spec.precision == "float16" else store.spec.precision
         views = f" in {plan.views} views" if plan.views > 1 else ""
         self.say(
             f"{store.directory}: {plan.images} train images{views}, features {store.feature_shape} of "
-            f"{store.spec.cut}; {plan.parameters:,} weights above the cut to tune in {precision}"
+            f"{store.spec.cut}; {plan.parameters:,} weights above the cut to tune in {tuning_precision(store.spec)}"
         )
         where = "in a temporary file" if plan.on_disk else "of memory"
         self.say(
