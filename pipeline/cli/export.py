@@ -60,8 +60,10 @@ def run(options: argparse.Namespace) -> int:
     console.say(f"input      {record.input}")
     console.say(f"output     {record.output}")
     warn_of_random_weights(store)
+    if is_int8 := store.spec.precision == "int8":
+        console.note("the model computes in float32, the features are in int8")
     try:
-        predict, in_float32 = load_exported(file, format), format in ("tflite", "onnx")
+        predict, in_float32 = load_exported(file, format), format in ("tflite", "onnx") or is_int8
         agreement = compare_with_store(store, head, predict, options.form, images=TEST_IMAGES, in_float32=in_float32)
     except (ImagesError, CannotBeTried) as error:
         console.warn(f"{file} is written but could not be tested: {error}")

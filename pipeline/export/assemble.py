@@ -40,9 +40,9 @@ def assemble_model(store: FeatureStore, head: Any, *, form: str = "image", callb
     keras.Model
         Its output is float32: for two classes of shape (b, 1), the probability of the second one;
         otherwise of shape (b, k), a column for each of `store.classes`. The conv base is frozen and
-        computes in the store's precision. The image form rounds features to the store's dtype, as the
-        cache does. The name of the last layer contains the class names; the name of the model contains
-        conv base, head and the first digits of the store's fingerprint.
+        computes in the store's precision, but in float32 if that is int8. The image form rounds features
+        to the store's dtype, as the cache does. The name of the last layer contains the class names; the name
+        of the model contains conv base, head and the first digits of the store's fingerprint.
 
     Raises
     ------

@@ -58,7 +58,10 @@ def verify_model(
     sides = store.spec.height_width if record.form == "slides" else (None, None)
     columns = len(record.classes) if len(record.classes) > 2 else 1
     predict = load_exported(file, "keras", ((None, *sides, 3), (None, columns)))
-    return compare_with_store(store, head, predict, record.form, images=images, callbacks=callbacks)
+    in_float32 = store.spec.precision == "int8"
+    return compare_with_store(
+        store, head, predict, record.form, images=images, in_float32=in_float32, callbacks=callbacks
+    )
 
 
 def compare_with_store(
@@ -74,7 +77,8 @@ def compare_with_store(
     """Compare the probabilities that `predict` gives for images with those that the head gives for their features.
 
     `form` is that of the model behind `predict`; `in_float32` tells that the model computes in float32 for any
-    precision of the store, as TensorFlow Lite and ONNX do. `images` and `callbacks`: see `verify_model`.
+    precision of the store, as TensorFlow Lite and ONNX do, and every format for a store in int8. `images` and
+    `callbacks`: see `verify_model`.
     """
     if store.spec.view is not None:
         raise ExportError(f"{store.directory} holds features of augmented images; give the store of the images")

@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 from pipeline import ConvBaseSpec, extract_features, open_features, repair_store, scan_images, train_heads, verify_store
 from pipeline.cli.main import main
 from pipeline.conv_base.fingerprint import hash_identity
-from pipeline.errors import StoreMismatch
+from pipeline.errors import SpecError, StoreMismatch
 from pipeline.extraction import quantize_conv_base
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.files.durable import sha256_of, sha256_of_file
@@ -416,3 +419,149 @@ def test_a_copy_predicts_without_the_conv_base_as_the_store_would(made, tmp_path
     store = open_features(made.cache)
     assert len(list(predictor.predict([str(made.photos / id) for id in store.ids()]))) == 20
     assert np.concatenate([np.asarray(rows[:]) for rows in given]).tobytes() == store.load()[0].tobytes()
+
+
+def test_a_cut_store_can_be_fine_tuned_and_its_head_labels_as_the_store_would(made, tmp_path, command):
+    from tests.finetune.test_finetune import tiny_conv_base
+
+    tiny_conv_base(tmp_path / "tiny.keras")
+    cache, photos = tmp_path / "cache", made.photos
+    options = ["--preprocessing", "tf", "--size", "16", "--precision", "int8", "--cut", "top2", "--validation", "0.3"]
+    status, out, _ = command("features", photos, "--cache", cache, "--conv-base", tmp_path / "tiny.keras", *options)
+    assert status == 0 and "cut at block_1_add, 16x16, int8" in out
+    status, out, said = command("finetune", cache, "--epochs", 2, "--head-epochs", 2)
+    assert status == 0 and "weights above the cut to tune in float32" in out and "in int8" in out, said
+    store = open_features(cache)
+    paths = [str(photos / id) for id in store.ids()]
+    stored = list(Predictor(store, "finetuned").predict(paths))
+    predictor = Predictor(store, "finetuned")
+    predictor.store.rows_by_content = lambda: lambda content: NO_ROW
+    computed = list(predictor.predict(paths))
+    for one, other in zip(stored, computed, strict=True):
+        assert one.label == other.label and one.probability == pytest.approx(other.probability, abs=1e-6)
+    status, out, said = command("export", cache, tmp_path / "model.keras")
+    assert status == 0 and "0 other labels" in out, said
+    assert "the model computes in float32, the features are in int8" in said
+    assert command("verify", cache, "--model", tmp_path / "model.keras")[0] == 0
+
+
+@pytest.mark.parametrize("when", ["converting", "running"])
+def test_a_conv_base_that_cannot_be_quantised_is_one_line_and_leaves_nothing(
+    made, tmp_path, when, command, monkeypatch
+):
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("no such\noperation")
+
+    where = "quantize._convert" if when == "converting" else "int8.Interpreter.run"
+    monkeypatch.setattr(f"pipeline.conv_base.{where}", fail)
+    cache = tmp_path / "a" / "cache"
+    status, _, said = command("features", made.photos, "--cache", cache, "--conv-base", made.conv_base, *OPTIONS)
+    assert status == 2 and "cannot be computed in int8: no such operation" in said.splitlines()[-1]
+    assert said.count("pipeline: ") == 1 and not cache.parent.exists()
+
+
+@pytest.mark.parametrize("moment", ["reading", "calibrating", "measuring"])
+def test_ctrl_c_while_quantising_ends_with_130_and_leaves_nothing(made, tmp_path, moment, command, monkeypatch):
+    def interrupting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            os.kill(os.getpid(), signal.SIGINT)
+            return function(*arguments)
+
+        return call
+
+    class Calibration(list):
+        def __iter__(self) -> Iterator[np.ndarray]:
+            yield self[0]
+            os.kill(os.getpid(), signal.SIGINT)
+            yield self[1]
+
+    real = quantize_conv_base.quantize
+    if moment == "calibrating":
+        monkeypatch.setattr(quantize_conv_base, "quantize", lambda model, images: real(model, Calibration(images)))
+    else:
+        name = "_read_calibration_images" if moment == "reading" else "float_images_per_second"
+        monkeypatch.setattr(quantize_conv_base, name, interrupting(getattr(quantize_conv_base, name)))
+    cache = tmp_path / "a" / "cache"
+    status, _, said = command("features", made.photos, "--cache", cache, "--conv-base", made.conv_base, *OPTIONS)
+    assert status == 130 and said.splitlines()[-1].startswith("pipeline: interrupted")
+    assert not cache.parent.exists()
+
+
+class Heard(Callbacks):
+    def __init__(self) -> None:
+        self.seconds: list[tuple[float, float]] = []
+
+    def int8_recommended(self, seconds: float, float_seconds: float) -> None:
+        self.seconds.append((seconds, float_seconds))
+
+
+@pytest.mark.parametrize(
+    ("images", "seconds", "rate", "heard"),
+    [(20, 5.0, 40.0, True), (21, 5.0, 40.0, False), (20, 60.0, 40.0, False), (20, 5.0, 2.2, False)],
+)
+def test_int8_is_recommended_for_long_plans_that_it_makes_much_shorter(
+    made, tmp_path, images, seconds, rate, heard, monkeypatch
+):
+    monkeypatch.setattr(quantize_conv_base, "MIN_IMAGES", images)
+    monkeypatch.setattr(quantize_conv_base, "MIN_SECONDS", seconds)
+    monkeypatch.setattr(quantize_conv_base, "float_images_per_second", lambda conv_base: 2.0)
+    monkeypatch.setattr("pipeline.conv_base.int8.Int8ConvBase.images_per_second", lambda self, image: rate)
+    callbacks = Heard()
+    store = made.fill(tmp_path / "cache", replace(made.spec, precision="auto"), callbacks=callbacks, views=2)
+    assert len(callbacks.seconds) == heard  # not again for the views
+    for in_int8, in_floats in callbacks.seconds:
+        assert (in_int8, in_floats) == (pytest.approx(0.5, abs=0.3), pytest.approx(10, abs=0.3))
+    assert store.spec.precision != "int8" and not list(store.directory.rglob("*.tflite"))
+
+
+def test_nothing_is_recommended_for_a_conv_base_that_cannot_be_quantised(made, tmp_path, monkeypatch):
+    def quantize(model: Any, images: Any) -> bytes:
+        raise SpecError("no such operation")
+
+    monkeypatch.setattr(quantize_conv_base, "MIN_IMAGES", 1)
+    monkeypatch.setattr(quantize_conv_base, "MIN_SECONDS", 0)
+    monkeypatch.setattr(quantize_conv_base, "quantize", quantize)
+    callbacks = Heard()
+    assert len(made.fill(tmp_path / "cache", replace(made.spec, precision="auto"), callbacks=callbacks).members()) == 20
+    assert callbacks.seconds == []
+
+
+def test_a_whole_run_prints_no_line_of_native_libraries_and_makes_the_same_bytes(made, tmp_path):
+    cache, new = tmp_path / "cache", tmp_path / "new.png"
+    new.write_bytes(photo(77))
+    features = ["features", made.photos, "--cache", cache, "--conv-base", made.conv_base, "--views", 2, *OPTIONS]
+    verbs = [[*features, "--validation", 0.3], ["heads", cache, "--heads", "ridge"], ["predict", cache, new, new]]
+    code = (
+        "import sys, pipeline.extraction.plan as plan\nfrom pipeline.cli.main import main\n"
+        f"plan.MAX_ROWS = {ROWS}\nsys.exit(max(main(verb) for verb in {[[str(a) for a in verb] for verb in verbs]}))"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    ours = ("loading ", "quantising ", "features ", "views ", "training ", "trained ", "head ", "labelled ", "reading ")
+    assert [line for line in done.stderr.splitlines() if not line.startswith(ours)] == []
+    assert "INFO" not in done.stdout and "fully_quantize" not in done.stdout
+    assert (cache / "conv_base.tflite").read_bytes() == made.model and shards_of(cache) == shards_of(made.cache)
+
+
+def test_info_leaderboard_and_report_say_int8(made, tmp_path, command):
+    cache = made.copy(tmp_path / "cache")
+    status, out, _ = command("heads", cache, "--heads", "ridge")
+    assert status == 0 and "validation images on file in int8, 2 views" in out
+    status, out, _ = command("info", cache)
+    assert status == 0 and f"conv base   {made.conv_base} at 24x20, int8" in out and "precision   int8: relative" in out
+    status, _, _ = command("report", cache)
+    assert status == 0 and "int8; relative L2 error" in (cache / "report.html").read_text()
+
+
+def test_a_bad_quantisation_is_a_warning(capsys, made):
+    from pipeline.cli.display.callbacks import ConsoleCallbacks
+    from pipeline.extraction.plan import plan_update
+
+    store = open_features(made.cache)
+    for cosine, warned in ((0.99, False), (0.5, True)):
+        error = {**store.manifest.precision_error, "cosine": cosine}
+        store.manifest = replace(store.manifest, precision_error=error)
+        with ConsoleCallbacks() as callbacks:
+            callbacks.extraction_planned(plan_update(made.images, store), store)
+        assert ("int8 suits this conv base badly" in capsys.readouterr().err) == warned

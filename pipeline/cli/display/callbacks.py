@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pipeline.finetune import FinetunePlan
 
 
+MIN_COSINE = 0.9  # of features in int8 and in float32, below which a warning is printed
+
+
 class ConsoleCallbacks(Callbacks):
     """Shows progress on standard error, results on standard output; leaving the context closes the running bar."""
 
@@ -103,6 +106,8 @@ class ConsoleCallbacks(Callbacks):
         self.say(f"conv base  {manifest.spec['conv_base']}{cut}, {height}x{width}, {spec.precision}, {weights}")
         if manifest.precision_error:
             self.say(f"precision  {describe_precision(spec.precision, manifest.precision_error)}")
+            if manifest.precision_error.get("cosine", 1) < MIN_COSINE:
+                console.warn("int8 suits this conv base badly: its features are far from those in float32")
         self.say(
             f"features   {store.feature_shape} {store.dtype}: {plan.rows_pending} forward passes to make, "
             f"{format_size(plan.rows_pending * store.bytes_per_row)} to write; "
