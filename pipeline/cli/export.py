@@ -12,6 +12,7 @@ from pipeline.text import counted, format_size
 
 if TYPE_CHECKING:
     from pipeline.export.verify import Agreement
+    from pipeline.store import FeatureStore
 
 TEST_IMAGES = 8  # on which a written file is compared with features and head
 
@@ -60,27 +61,28 @@ def run(options: argparse.Namespace) -> int:
     console.say(f"input      {record.input}")
     console.say(f"output     {record.output}")
     warn_of_random_weights(store)
-    if is_int8 := store.spec.precision == "int8":
-        console.note("the model computes in float32, the features are in int8")
     try:
-        predict, in_float32 = load_exported(file, format), format in ("tflite", "onnx") or is_int8
-        agreement = compare_with_store(store, head, predict, options.form, images=TEST_IMAGES, in_float32=in_float32)
+        predict = load_exported(file, format)
+        agreement = compare_with_store(store, head, predict, options.form, format=format, images=TEST_IMAGES)
     except (ImagesError, CannotBeTried) as error:
         console.warn(f"{file} is written but could not be tested: {error}")
         return 0
     except ExportError as error:
         console.warn(f"{file} is written and does not run: {error}")
         return 1
-    return show_agreement(str(file), agreement, store.spec.precision)
+    return show_agreement(store, str(file), agreement)
 
 
-def show_agreement(file: str, agreement: Agreement, precision: str) -> int:
+def show_agreement(store: FeatureStore, file: str, agreement: Agreement) -> int:
     """Print how far an exported model differs from features and head; return the exit status."""
+    precision = store.spec.precision
     console.say(
         f"{file} against features and head on {counted(agreement.images, 'image')}: the largest difference in "
         f"a probability is {agreement.largest:.1e}, the median {agreement.median:.1e}; "
         f"{agreement.other_labels} other labels"
     )
+    if agreement.in_float32 and precision == "int8":
+        console.say(f"{file} computes the conv base in float32, the store in int8; a .tflite file keeps int8")
     if agreement.holds:
         return 0
     console.warn(f"that is more than {precision} explains: {agreement.bound:g}, or a tenth of it in the median")

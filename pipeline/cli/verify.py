@@ -19,10 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "read every image and check that it is still the one in the index"
     parser.add_argument("--sources", action="store_true", help=text)
     text = (
-        "compare the probabilities of an exported model with the head's; exit status 1 if one differs by more "
-        "than 0.001 (0.05 in bfloat16)"
+        "compare the probabilities of an exported .keras or .tflite model with the head's; exit status 1 if one "
+        "differs by more than the precision explains, such as 0.001 in float32"
     )
-    parser.add_argument("--model", metavar="FILE.keras", help=text)
+    parser.add_argument("--model", metavar="FILE", help=text)
     parser.add_argument("--images", **COUNT, default=defaults.COMPARED, help="validation images that --model compares")
 
 
@@ -60,5 +60,5 @@ def run(options: argparse.Namespace) -> int:
         console.start_tensorflow_quietly()
         with ConsoleCallbacks() as callbacks:
             agreement = verify_model(store, options.model, images=options.images, callbacks=callbacks)
-        status = max(status, show_agreement(options.model, agreement, store.spec.precision))
+        status = max(status, show_agreement(store, options.model, agreement))
     return status

@@ -65,15 +65,25 @@ class Interpreter:
             self._interpreter = LiteRTInterpreter(model_content=model, num_threads=threads)
             (image,), (features,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
             self._input, self._output = image["index"], features["index"]
-            self.input_shape = (batch, *image["shape"][1:].tolist())
-            self._interpreter.resize_tensor_input(self._input, self.input_shape)
-            self._interpreter.allocate_tensors()
+            self.shapes = _shape(image), _shape(features)  # of input and output, None for any number
+            self._allocate((batch, *(side or 1 for side in self.shapes[0][1:])))
+
+    def _allocate(self, input_shape: tuple[int, ...]) -> None:
+        self._interpreter.resize_tensor_input(self._input, input_shape, strict=True)
+        self._interpreter.allocate_tensors()
+        self.input_shape = input_shape
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Return the output, (batch, ...) float32, for an input of `input_shape`, float32."""
+        """Return the output for an input, both (batch, ...) float32; another shape than the last one costs time."""
+        if images.shape != self.input_shape:
+            self._allocate(images.shape)
         self._interpreter.set_tensor(self._input, images)
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._output)
+
+
+def _shape(tensor: Mapping[str, Any]) -> tuple[int | None, ...]:
+    return tuple(None if side < 0 else side for side in tensor["shape_signature"].tolist())
 
 
 def load_int8(

@@ -40,9 +40,9 @@ def assemble_model(store: FeatureStore, head: Any, *, form: str = "image", callb
     keras.Model
         Its output is float32: for two classes of shape (b, 1), the probability of the second one;
         otherwise of shape (b, k), a column for each of `store.classes`. The conv base is frozen and
-        computes in the store's precision, but in float32 if that is int8. The image form rounds features
-        to the store's dtype, as the cache does. The name of the last layer contains the class names; the name
-        of the model contains conv base, head and the first digits of the store's fingerprint.
+        computes in the store's precision, or in float32 if that is int8. The image form rounds features
+        to the store's dtype, as the cache does. The name of the last layer contains the class names; the
+        name of the model contains conv base, head and the first digits of the store's fingerprint.
 
     Raises
     ------
@@ -66,13 +66,18 @@ def assemble_model(store: FeatureStore, head: Any, *, form: str = "image", callb
     trained = find_head(store, head)
     if form == "slides" and trained.name != "dense":
         raise HeadError(f"the slides' model ends in a dense head, not {trained.name}; export it in the image form")
-    if trained.name not in KERAS_HEADS:
-        raise HeadError(
-            f"a {trained.name} head cannot be expressed as Keras layers; `{COMMAND} predict {store.directory} "
-            f"IMAGES` works with it; of the others, {', '.join(KERAS_HEADS)}, Keras can"
-        )
+    check_expressible(store, trained)
     conv_base = load_float_conv_base(store, callbacks)
     return run_isolated(_build_model, store, conv_base, trained, form)
+
+
+def check_expressible(store: FeatureStore, head: Any) -> None:
+    """Check that Keras has layers for a fitted head; otherwise raise HeadError."""
+    if head.name not in KERAS_HEADS:
+        raise HeadError(
+            f"a {head.name} head cannot be expressed as Keras layers; `{COMMAND} predict {store.directory} "
+            f"IMAGES` works with it; of the others, {', '.join(KERAS_HEADS)}, Keras can"
+        )
 
 
 def find_head(store: FeatureStore, head: Any) -> Any:

@@ -6,24 +6,25 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.conv_base.int8 import Interpreter
 from pipeline.conv_base.keras_setup import import_keras, one_line
 from pipeline.conv_base.precision import disable_tensor_float_32
 from pipeline.errors import ExportError
 
 Predict = Callable[[np.ndarray], np.ndarray]
-Shape = tuple[int | None, ...]  # as Keras writes it, None for any number
+Shapes = tuple[tuple[int | None, ...], tuple[int | None, ...]]  # of input and output, None for any number
 
 
-def load_exported(path: Path, format: str, shapes: tuple[Shape, Shape] | None = None) -> Predict:
+def load_exported(path: Path, format: str, shapes: Shapes | None = None) -> Predict:
     """Load an exported model as a function from images of shape (1, h, w, 3), float32, to probabilities (1, columns).
 
-    Only a `.keras` file may be untrusted, and only after `read_record` has checked it. `shapes` are those of
-    the arrays that it must take and give: (batch, height, width, channels) and (batch, columns).
+    Only a `.keras` or `.tflite` file may be untrusted, and only after `read_record` has checked it. `shapes` are
+    those of the arrays that it must take and give: (batch, height, width, channels) and (batch, columns).
     A model that cannot be loaded or run raises ExportError, and CannotBeTried if a package is missing.
     """
     disable_tensor_float_32()
     with _export_errors(path):
-        predict = LOADERS[format](path) if format != "keras" else _load_keras(path, shapes)
+        predict = CHECKED[format](path, shapes) if format in CHECKED else TRUSTED[format](path)
     return _export_errors(path)(predict)
 
 
@@ -42,14 +43,17 @@ def _export_errors(path: Path) -> Iterator[None]:
         raise ExportError(f"{path} is refused: {one_line(error)}") from error
 
 
-def _load_keras(path: Path, shapes: tuple[Shape, Shape] | None) -> Predict:
-    import tensorflow as tf
-
-    model = import_keras().models.load_model(path, compile=False, safe_mode=True)
-    actual = model.input_shape, model.output_shape
+def _check_shapes(actual: Shapes, shapes: Shapes | None) -> None:
     for verb, shape, expected in zip(("takes", "gives"), actual, shapes or actual, strict=True):
         if shape != expected:
             raise ValueError(f"its model {verb} arrays of shape {shape}, not {expected}; export it again")
+
+
+def _load_keras(path: Path, shapes: Shapes | None) -> Predict:
+    import tensorflow as tf
+
+    model = import_keras().models.load_model(path, compile=False, safe_mode=True)
+    _check_shapes((model.input_shape, model.output_shape), shapes)
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]  # one trace for images of any size
     forward = tf.function(lambda images: model(images, training=False), input_signature=signature, autograph=False)
     return lambda images: forward(images).numpy()
@@ -62,20 +66,10 @@ def _load_saved_model(path: Path) -> Predict:
     return lambda images: loaded.serve(images).numpy()
 
 
-def _load_tflite(path: Path) -> Predict:
-    import tensorflow as tf
-
-    interpreter = tf.lite.Interpreter(model_path=str(path))
-    (model_input,), (model_output,) = interpreter.get_input_details(), interpreter.get_output_details()
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        interpreter.resize_tensor_input(model_input["index"], images.shape)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(model_input["index"], images)
-        interpreter.invoke()
-        return interpreter.get_tensor(model_output["index"])
-
-    return predict
+def _load_tflite(path: Path, shapes: Shapes | None) -> Predict:
+    interpreter = Interpreter(path.read_bytes())
+    _check_shapes(interpreter.shapes, shapes)
+    return interpreter.run
 
 
 def _load_onnx(path: Path) -> Predict:
@@ -86,4 +80,5 @@ def _load_onnx(path: Path) -> Predict:
     return lambda images: session.run(None, {name: images})[0]
 
 
-LOADERS = {"savedmodel": _load_saved_model, "tflite": _load_tflite, "onnx": _load_onnx}
+CHECKED = {"keras": _load_keras, "tflite": _load_tflite}
+TRUSTED = {"savedmodel": _load_saved_model, "onnx": _load_onnx}

@@ -10,10 +10,13 @@ import json
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from pipeline.conv_base.int8 import check_int8_model
 from pipeline.conv_base.keras_setup import one_line
+from pipeline.defaults import FORMATS
 from pipeline.errors import ExportError
-from pipeline.files.check_untrusted import check_untrusted_keras
+from pipeline.files.check_untrusted import check_in_child, check_untrusted_keras
 from pipeline.text import COMMAND
 
 KEY = "cached_feature_pipeline"
@@ -21,6 +24,7 @@ METADATA = "metadata.json"  # the file inside a .keras file that holds Keras' ve
 RECORD_FILE = f"{KEY}.json"
 EXTRAS = "assets.extra"  # the directory of a SavedModel that TensorFlow reserves for files of others
 FORMAT = 1  # version of the record
+MAX_RECORD = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,13 @@ def with_record(keras_file: bytes, record: ExportRecord) -> bytes:
 
 
 def read_record(path: Path) -> ExportRecord:
-    """Read the record of a `.keras` file, after a check that nothing in the file can run code.
+    """Read the record of a `.keras` or `.tflite` file, after a check that the file is safe to load.
 
+    Nothing in a `.keras` file can run code; a `.tflite` file was run once in a process of its own.
     A file that is unsafe, was not written by `export` or was saved again by Keras raises ExportError.
     """
     try:
-        check_untrusted_keras(path)
-        with zipfile.ZipFile(path) as archive:
-            values = json.loads(archive.read(METADATA))[KEY]
+        values = _read_tflite_record(path) if path.suffix == FORMATS["tflite"] else _read_keras_record(path)
         classes = values["classes"]
         are_names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
         record = ExportRecord(**{**values, "classes": tuple(classes) if are_names else None})
@@ -78,3 +81,19 @@ def read_record(path: Path) -> ExportRecord:
         problem = f"has wrong values of {', '.join(wrong)}" if wrong else f"is of format {record.format}, not {FORMAT}"
         raise ExportError(f"{path}: its record {problem}; export it again")
     return record
+
+
+def _read_keras_record(path: Path) -> Any:
+    check_untrusted_keras(path)
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(METADATA))[KEY]
+
+
+def _read_tflite_record(path: Path) -> Any:
+    check_in_child(check_int8_model, path)
+    if not zipfile.is_zipfile(path):
+        raise KeyError("no archive follows the model")
+    with zipfile.ZipFile(path) as archive:
+        if (size := archive.getinfo(RECORD_FILE).file_size) > MAX_RECORD:
+            raise ValueError(f"its record unpacks to {size:,} bytes")
+        return json.loads(archive.read(RECORD_FILE))

@@ -3,19 +3,19 @@
 import io
 import tempfile
 import zipfile
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.conv_base.keras_setup import one_line, run_isolated
+from pipeline.conv_base.keras_setup import Model, one_line, run_isolated
 from pipeline.conv_base.precision import with_precision
 from pipeline.defaults import FORMATS
 from pipeline.errors import ExportError
 from pipeline.export.assemble import assemble_model, find_head
 from pipeline.export.record import EXTRAS, KEY, RECORD_FILE, ExportRecord, with_record
+from pipeline.export.tflite import convert, int8_to_tflite, keeps_int8, keras_to_tflite
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import is_replaceable, make_directory, replace_directory, write_durably
 from pipeline.store import FeatureStore
@@ -49,7 +49,8 @@ def export_model(
     format : {"keras", "savedmodel", "tflite", "onnx"}, optional
         By default it follows from the file's suffix; no suffix means a SavedModel. Running a `.keras`
         file takes TensorFlow with Keras, the other formats take less. TensorFlow Lite and ONNX compute
-        in float32 for any precision of the store, and do not round features to the store's dtype.
+        in float32 for any precision of the store, and do not round features to the store's dtype; but
+        TensorFlow Lite of an int8 store runs the store's conv base and rounds, see `int8_to_tflite`.
     callbacks : Callbacks, optional
 
     Returns
@@ -61,8 +62,8 @@ def export_model(
     ------
     ExportError
         The format is unknown or does not fit the file's name, the path exists and is not a model of
-        this format, the format cannot express the store's resizing or the model, or the optional
-        packages `onnx` and `tf2onnx` are missing.
+        this format, the format cannot express the store's resizing, the form or the model, or the
+        optional packages `onnx` and `tf2onnx` are missing.
     HeadError, StoreMismatch, SpecError
         See `assemble_model`.
     OSError
@@ -71,7 +72,6 @@ def export_model(
     file = Path(file)
     format = check_request(store, file, form=form, format=format)
     trained = find_head(store, head)
-    model = assemble_model(store, trained, form=form, callbacks=callbacks)
     record = ExportRecord(
         form=form,
         head=trained.name,
@@ -81,8 +81,14 @@ def export_model(
         input=_describe_input(store, form, format),
         output=_describe_output(store.classes),
     )
-    make_directory(file.parent)
-    WRITERS[format](model, record, file)
+    if keeps_int8(store, format):
+        tflite_model = int8_to_tflite(store, trained)
+        make_directory(file.parent)
+        _write_tflite(tflite_model, record, file)
+    else:
+        model = assemble_model(store, trained, form=form, callbacks=callbacks)
+        make_directory(file.parent)
+        WRITERS[format](model, record, file)
     return record
 
 
@@ -104,6 +110,11 @@ def check_request(store: FeatureStore, file: Path, *, form: str = "image", forma
         raise ExportError(
             f"{file}: {format} has no antialiased resizing, which {store.directory} was made with; write a .keras file "
             "or a SavedModel, or make a store with --resize bilinear"
+        )
+    if form == "slides" and keeps_int8(store, format):
+        raise ExportError(
+            f"{file}: the slides' model takes preprocessed images, but the int8 conv base of {store.directory} "
+            "preprocesses them itself; write the image form, or a .keras file, which computes in float32"
         )
     if format == "onnx" and None in map(find_spec, ONNX_PACKAGES):
         raise ExportError(f"{file}: ONNX needs packages that are not installed: pip install {' '.join(ONNX_PACKAGES)}")
@@ -134,7 +145,7 @@ def _describe_output(classes: tuple[str, ...]) -> str:
     return f"the probability of each class, (batch, {len(classes)}), in the order {', '.join(classes)}"
 
 
-def _write_keras(model: Any, record: ExportRecord, file: Path) -> None:
+def _write_keras(model: Model, record: ExportRecord, file: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         saved = Path(directory, "model.keras")
         model.save(saved)
@@ -142,7 +153,7 @@ def _write_keras(model: Any, record: ExportRecord, file: Path) -> None:
     write_durably(file, with_record(data, record))
 
 
-def _write_saved_model(model: Any, record: ExportRecord, file: Path) -> None:
+def _write_saved_model(model: Model, record: ExportRecord, file: Path) -> None:
     with replace_directory(file) as directory:
         model.export(directory, format="tf_saved_model", verbose=False)
         extras = directory / EXTRAS
@@ -150,20 +161,19 @@ def _write_saved_model(model: Any, record: ExportRecord, file: Path) -> None:
         (extras / RECORD_FILE).write_text(record.to_json())
 
 
-def _write_tflite(model: Any, record: ExportRecord, file: Path) -> None:
-    import tensorflow as tf
+def _write_float_tflite(model: Model, record: ExportRecord, file: Path) -> None:
+    _write_tflite(keras_to_tflite(run_isolated(with_precision, model, "float32")), record, file)
 
-    with tempfile.TemporaryDirectory() as directory:
-        run_isolated(with_precision, model, "float32").export(directory, format="tf_saved_model", verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(directory)
-        data = io.BytesIO(_convert("TensorFlow Lite", converter.convert))
+
+def _write_tflite(model: bytes, record: ExportRecord, file: Path) -> None:
+    data = io.BytesIO(model)
     with zipfile.ZipFile(data, "a") as extras:
         extras.writestr(RECORD_FILE, record.to_json())
         extras.writestr("labels.txt", "\n".join(record.classes).encode("utf-8", "surrogateescape"))
     write_durably(file, data.getbuffer())
 
 
-def _write_onnx(model: Any, record: ExportRecord, file: Path) -> None:
+def _write_onnx(model: Model, record: ExportRecord, file: Path) -> None:
     try:
         import onnx
         import tf2onnx  # noqa: F401  # Keras imports it later, with a less clear error
@@ -176,17 +186,10 @@ def _write_onnx(model: Any, record: ExportRecord, file: Path) -> None:
         saved = str(Path(directory, "model.onnx"))
         # Keras exports only a model that was called.
         in_float32(np.zeros([side or 1 for side in in_float32.input_shape], np.float32))
-        _convert("ONNX", lambda: in_float32.export(saved, format="onnx", verbose=False))
+        convert("ONNX", lambda: in_float32.export(saved, format="onnx", verbose=False))
         graph = onnx.load(saved)
     onnx.helper.set_model_props(graph, {KEY: record.to_json()})
     write_durably(file, graph.SerializeToString())
 
 
-def _convert(target: str, convert: Callable[[], Any]) -> Any:
-    try:
-        return convert()
-    except Exception as error:  # a converter raises errors of any type for an unknown operation
-        raise ExportError(f"the converter to {target} cannot express this model: {one_line(error)}") from error
-
-
-WRITERS = {"keras": _write_keras, "savedmodel": _write_saved_model, "tflite": _write_tflite, "onnx": _write_onnx}
+WRITERS = {"keras": _write_keras, "savedmodel": _write_saved_model, "tflite": _write_float_tflite, "onnx": _write_onnx}

@@ -79,7 +79,9 @@ def test_other_formats_agree_and_have_a_record(store, format, tmp_path):
     file = tmp_path / {"savedmodel": "model", "tflite": "model.tflite"}[format]
     export_model(store, "logistic", file)
     head = load_head(store.heads_directory / "logistic")
-    assert compare_with_store(store, head, load_exported(file, format), "image", images=5).largest < 1e-3
+    assert compare_with_store(store, head, load_exported(file, format), "image", format=format, images=5).largest < 1e-3
+    if format == "tflite":
+        assert verify_model(store, file).largest < 1e-3
     if format == "savedmodel":
         record = json.loads((file / "assets.extra" / f"{KEY}.json").read_text())
     else:
@@ -131,7 +133,7 @@ def test_onnx_agrees_where_its_packages_are_installed(store, tmp_path):
     export_model(store, "mlp", tmp_path / "model.onnx")
     head = load_head(store.heads_directory / "mlp")
     predict = load_exported(tmp_path / "model.onnx", "onnx")
-    assert compare_with_store(store, head, predict, "image", images=5).largest < 1e-3
+    assert compare_with_store(store, head, predict, "image", format="onnx", images=5).largest < 1e-3
 
 
 @pytest.mark.parametrize(
