@@ -441,8 +441,11 @@ def test_a_cut_store_can_be_fine_tuned_and_its_head_labels_as_the_store_would(ma
         assert one.label == other.label and one.probability == pytest.approx(other.probability, abs=1e-6)
     status, out, said = command("export", cache, tmp_path / "model.keras")
     assert status == 0 and "0 other labels" in out, said
-    assert "the model computes in float32, the features are in int8" in said
+    assert "computes the conv base in float32, the store in int8" in " ".join(out.split())
     assert command("verify", cache, "--model", tmp_path / "model.keras")[0] == 0
+    (tmp_path / "tiny.keras").unlink()
+    assert command("export", cache, tmp_path / "model.tflite")[0] == 0
+    assert command("verify", cache, "--model", tmp_path / "model.tflite")[0] == 0
 
 
 @pytest.mark.parametrize("when", ["converting", "running"])
