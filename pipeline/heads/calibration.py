@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -57,7 +58,12 @@ class CalibratedHead(PipelineHead):
         if not splits:
             logger.warning("%s: no two folds have images of every class, so it will be overconfident", self.name)
             splits = [(np.arange(len(y)), np.arange(len(y)))]
-        calibrated = CalibratedClassifierCV(classifier, method="temperature", ensemble=False, cv=splits)
-        calibrated.fit(scaled, np.searchsorted(self.classes_, y))
+        codes, in_folds = np.searchsorted(self.classes_, y), self._for_folds(classifier, scaled)
+        calibrated = CalibratedClassifierCV(
+            in_folds, method="temperature", ensemble=False, cv=splits, n_jobs=self.n_jobs
+        ).fit(scaled, codes)
+        if in_folds is not classifier:
+            calibrated.calibrated_classifiers_[0].estimator = clone(classifier).fit(scaled, codes)
+            calibrated.estimator = classifier
         calibrated.classes_ = self.classes_
         return calibrated.set_params(cv=None)  # a saved head does not need the folds

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import joblib
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from pipeline.heads.folds import RowGroups
+from pipeline.heads.folds import RowGroups, Split
 from pipeline.heads.head import ClassWeight
 from pipeline.heads.pipeline_head import Choice, PipelineHead
 
@@ -41,6 +42,30 @@ class KNNHead(PipelineHead):
 
     def _grid(self, choice: Choice, training_images: int) -> list[float]:
         return [k for k in choice.grid if k <= training_images]
+
+    def _score_grid(
+        self, classifier: Any, param: str, grid: list[float], splits: list[Split], scaled: np.ndarray, y: np.ndarray
+    ) -> list[float]:
+        codes, accuracies = np.searchsorted(self.classes_, y), np.zeros((len(grid), len(splits)))
+        for fold, (train, test) in enumerate(splits):
+            nearest = NearestNeighbors(n_neighbors=int(max(grid)), algorithm="brute").fit(scaled[train])
+            votes = codes[train][find_neighbours(nearest, scaled[test], self.n_jobs)]  # (rows, k), the nearest first
+            accuracies[:, fold] = [np.mean(count_votes(votes[:, : int(k)]) == codes[test]) for k in grid]
+        return accuracies.mean(axis=1).tolist()
+
+
+def find_neighbours(nearest: NearestNeighbors, X: np.ndarray, n_jobs: int | None) -> np.ndarray:
+    """Return the numbers of the neighbours of each row of X, the nearest first, found by `n_jobs` threads."""
+    blocks = np.array_split(X, min(len(X), joblib.effective_n_jobs(n_jobs)))
+    find = joblib.delayed(nearest.kneighbors)
+    return np.concatenate(joblib.Parallel(n_jobs)(find(block, return_distance=False) for block in blocks))
+
+
+def count_votes(votes: np.ndarray) -> np.ndarray:
+    """Return the most frequent number in each row of (n, k), the smallest of several, as scikit-learn does."""
+    n, classes = len(votes), int(votes.max()) + 1
+    counts = np.bincount((votes + classes * np.arange(n)[:, None]).ravel(), minlength=n * classes)
+    return counts.reshape(n, classes).argmax(axis=1)
 
 
 @dataclass(eq=False, repr=False)

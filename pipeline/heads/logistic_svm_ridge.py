@@ -14,6 +14,7 @@ from pipeline.heads.calibration import CalibratedHead
 from pipeline.heads.folds import Split
 from pipeline.heads.head import ClassWeight
 from pipeline.heads.pipeline_head import Choice, PipelineHead
+from pipeline.heads.squared_hinge import SquaredHinge
 
 C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 SVM_C_GRID = (1e-5, 1e-4, 1e-3, 1e-2)  # above, standardised features are separable: slower and no better
@@ -57,6 +58,11 @@ class SVMHead(CalibratedHead, LinearHead):
         return LinearSVC(
             C=self.C, dual="auto", class_weight=self.class_weight, max_iter=5000, random_state=self.random_state
         )
+
+    def _for_folds(self, classifier: LinearSVC, scaled: np.ndarray) -> LinearSVC:
+        if len(scaled) < scaled.shape[1]:  # then liblinear solves the dual problem, which is as fast
+            return classifier
+        return SquaredHinge(**classifier.get_params())
 
 
 @dataclass(eq=False, repr=False)
