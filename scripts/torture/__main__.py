@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts and print the table; return 1 if a promise is broken, 2 if the images cannot be used."""
     options = _parser().parse_args(arguments)
     print(f"seed {options.seed}", flush=True)
-    stand_ins.put_in_place(options.rows_per_shard)
+    stand_ins.put_in_place(options.rows_per_shard, options.precision)
     with children.Workspace() as work:
         try:
             torture = Torture(work, options, *_samples(options, work))
@@ -141,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--rows-per-shard", type=int, default=64, help="a small number gives several shards of few images (%(default)s)"
     )
+    add("--precision", choices=("auto", "int8"), default="auto", help="of the stores (%(default)s)")
     add("--durability-with-vgg16", action="store_true", help="time the syncs against VGG16 with random weights")
     add("--seed", type=int, default=0, help="seed of all random choices (%(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the table as JSON too")

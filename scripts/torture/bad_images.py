@@ -8,11 +8,10 @@ from pipeline import extract_features, scan_images
 from pipeline.images.status import Status
 from tests.bad_images import bad_images
 
-from . import children
+from . import children, stand_ins
 from .children import Outcome
 from .oracle import Sample, count_wrong_rows, features_of
 from .results import Result
-from .stand_ins import SPEC
 
 MAX_MEMORY = 200 << 20  # bytes that one image may cost
 GOOD = 6  # images around each bad one, half of them before it
@@ -64,7 +63,7 @@ def _extract(folder: Path) -> dict[str, Any]:
     """Extract features in a child; return status and content by id, and the memory that was used before."""
     idle = children.peak_memory()
     images = scan_images(folder / "photos")
-    store = extract_features(images, folder / "cache", SPEC, batch_size=4, workers=1)
+    store = extract_features(images, folder / "cache", stand_ins.SPEC, batch_size=4, workers=1)
     skipped = {file.path: None for file in images.skipped}
     rows = dict(zip(images.ids, store.index.contents[store.index.rows].tolist(), strict=True))
     statuses = dict(zip(images.ids, map(int, store.status), strict=True))

@@ -11,12 +11,12 @@ from typing import Any
 
 from pipeline.cli import main as cli
 
-from . import children
+from . import children, stand_ins
 from .children import Outcome
 from .file_operations import Operation, interfered
 from .oracle import BATCH, Sample, examine, faults_when_finished, fill
 from .results import Result, last_line
-from .stand_ins import SPEC, tally
+from .stand_ins import tally
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 CLONE_NEWNS, CLONE_NEWUSER, MS_REC, MS_PRIVATE, MS_REMOUNT = 0x20000, 0x10000000, 0x4000, 1 << 18, 0x20
@@ -76,8 +76,9 @@ def _check(outcome: Outcome, sample: Sample, cache: Path, result: Result, when: 
 
 
 def _command(sample: Sample, cache: Path) -> None:
-    size, dtype = str(SPEC.height_width[0]), SPEC.store_dtype
-    options = ["--weights", SPEC.weights, "--size", size, "--store-dtype", dtype, "--batch-size", str(BATCH)]
+    spec = stand_ins.SPEC
+    options = ["--weights", spec.weights, "--size", str(spec.height_width[0]), "--store-dtype", spec.store_dtype]
+    options += ["--precision", spec.precision, "--batch-size", str(BATCH)]
     raise SystemExit(cli.main(["features", str(sample.folder), "--cache", str(cache), *options]))
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline import PipelineError, load_head, make_head, open_features, save_head
+from pipeline.extraction.callbacks import SILENT
+from pipeline.extraction.conv_base_loading import load_stored_conv_base
 
 from . import children
 from .oracle import Sample, fill
@@ -90,6 +92,8 @@ def _digests(cache: Path) -> list[str]:
     X, y = store.load()
     values: list[Any] = [X.tobytes(), y.tobytes(), store.ids(), store.classes, store.status.tobytes(), store.bad]
     values += [store.images.splits.tobytes(), store.spec, store.manifest]
+    if store.spec.precision == "int8":
+        values.append(load_stored_conv_base(store, SILENT).model)
     for name in HEADS:
         head = load_head(store.heads_directory / name, fingerprint=store.fingerprint)
         values += [head.predict_proba(X[:32]).tobytes(), head.class_names_, read_metrics(store.heads_directory / name)]

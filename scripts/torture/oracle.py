@@ -17,7 +17,8 @@ from pipeline import ImageTable, PipelineError, extract_features, open_features,
 from pipeline.images.decode import DecodeError, decode_image
 from pipeline.images.status import Status
 
-from .stand_ins import SIDE, SPEC, quarters, tally
+from . import stand_ins
+from .stand_ins import SIDE, quarters, tally
 
 BATCH = 8  # images per forward pass
 
@@ -71,7 +72,7 @@ def fill(sample: Sample, cache: Path) -> float:
     """Run stage one, in a child; return its seconds."""
     start = time.monotonic()
     tally.stage = 1
-    extract_features(sample.images, cache, SPEC, batch_size=BATCH, workers=2)
+    extract_features(sample.images, cache, stand_ins.SPEC, batch_size=BATCH, workers=2)
     tally.stage = 2
     return time.monotonic() - start
 
@@ -105,6 +106,9 @@ def examine(cache: Path, sample: Sample) -> Findings:
     for path in sorted(cache.glob("index-*")):
         if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(path.stem.removeprefix("index-")):
             found.bad_files.append(f"{path.name} is not what its name says")
+    model = cache / "conv_base.tflite"
+    if model.exists() and model.read_bytes() != stand_ins.INT8_MODEL:
+        found.bad_files.append(f"{model.name} is not what was written")
     if (cache / "manifest.json").exists():
         found.bad_files += _faults_of_the_manifest(cache)
     return found
@@ -139,6 +143,8 @@ def _faults_of_the_manifest(cache: Path) -> list[str]:
     spelled = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
     faults = [] if hashlib.sha256(spelled).hexdigest() == checksum else ["manifest.json has another checksum"]
     named = {cache / document["index"]: document["index_sha256"]}
+    if sha256 := document["spec"].get("int8_sha256"):
+        named[cache / "conv_base.tflite"] = sha256
     for shard in document["shards"]:
         named[cache / "shards" / f"{shard['start']:010d}-{shard['stop']:010d}.h5"] = shard["sha256"]
     for path, sha256 in named.items():

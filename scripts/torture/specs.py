@@ -10,10 +10,10 @@ from pipeline import StoreMismatch, extract_features
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.images.augment import View
 
-from . import children
+from . import children, stand_ins
 from .oracle import BATCH, Sample
 from .results import Result
-from .stand_ins import SIDE, SPEC
+from .stand_ins import SIDE
 
 Change = Callable[[ConvBaseSpec, Path], ConvBaseSpec]
 
@@ -51,6 +51,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "decoder": (_another_decoder, "decoder"),
     "conv_base_sha256": (_editing("base.keras"), "conv_base_sha256"),
     "weights_sha256": (_editing("weights.h5"), "weights_sha256"),
+    "int8_sha256": (_asking(int8_sha256="3" * 64), "int8_sha256"),
 }
 
 
@@ -77,12 +78,15 @@ def change_every_field(sample: Sample, work: Path) -> Result:
 
 
 def _spec_for(field: str, folder: Path) -> ConvBaseSpec:
+    spec = stand_ins.SPEC
     folder.mkdir(parents=True)
     for file in ("base.keras", "weights.h5"):
         (folder / file).write_text("abc")
     if field == "conv_base_sha256":
-        return replace(SPEC, conv_base=str(folder / "base.keras"), weights="imagenet")
-    return replace(SPEC, weights=str(folder / "weights.h5")) if field == "weights_sha256" else SPEC
+        return replace(spec, conv_base=str(folder / "base.keras"), weights="imagenet")
+    if field == "int8_sha256":
+        return replace(spec, precision="int8")
+    return replace(spec, weights=str(folder / "weights.h5")) if field == "weights_sha256" else spec
 
 
 def _fill(sample: Sample, folder: Path, spec: ConvBaseSpec) -> None:

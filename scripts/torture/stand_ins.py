@@ -1,18 +1,22 @@
-"""A replacement for the conv base: exact, fast, and with counts that survive the kill of a child."""
+"""Replacements for the conv base, in floats and in int8: exact, fast, and with counts that survive a kill."""
 
 import mmap
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
 
+from pipeline.conv_base.int8 import Int8ConvBase
 from pipeline.conv_base.spec import ConvBaseSpec
-from pipeline.files.durable import sha256_of_file
+from pipeline.files.durable import sha256_of, sha256_of_file
 from tests.fakes import FakeConvBase
 
 SIDE = 16  # pixels
 SPEC = ConvBaseSpec("vgg16", weights="random", size=SIDE, store_dtype="float32")
+INT8_MODEL = bytes(range(256))  # stands for a quantised conv base
 
 
 class Tally:
@@ -45,6 +49,7 @@ class Tally:
 
 
 tally = Tally()
+_counting = threading.Lock()  # in int8, several threads compute
 
 
 class CountingConvBase(FakeConvBase):
@@ -57,8 +62,28 @@ class CountingConvBase(FakeConvBase):
 
     def compute(self, batch: np.ndarray) -> np.ndarray:
         """(b, h, w, 3) -> (b, 2, 2, 3), float32."""
+        return _count_and_compute(batch)
+
+
+class CountingInterpreter:
+    """Takes the place of the interpreter of a quantised conv base; any model will do."""
+
+    def __init__(self, model: bytes): ...
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """(1, h, w, 3) -> (1, 2, 2, 3), float32."""
+        return _count_and_compute(images)
+
+
+def _quantize(conv_base: CountingConvBase, *_: Any) -> tuple[Int8ConvBase, dict[str, Any]]:
+    spec = replace(conv_base.spec, precision="int8", int8_sha256=sha256_of(INT8_MODEL))
+    return Int8ConvBase(spec, conv_base.feature_shape, conv_base.sources, INT8_MODEL), {}
+
+
+def _count_and_compute(batch: np.ndarray) -> np.ndarray:
+    with _counting:
         tally.computed += int(batch.reshape(len(batch), -1).any(axis=1).sum())
-        return quarters(batch)
+    return quarters(batch)
 
 
 def quarters(batch: np.ndarray) -> np.ndarray:
@@ -71,8 +96,14 @@ def quarters(batch: np.ndarray) -> np.ndarray:
     return (levels.sum(axis=(2, 4)) / (64 * (h // 2) * (w // 2))).astype(np.float32)
 
 
-def put_in_place(rows_per_shard: int) -> None:
-    """Replace the conv base, here and in every later child, and make shards small."""
+def put_in_place(rows_per_shard: int, precision: str) -> None:
+    """Replace the conv base, here and in every later child, make shards small, and set the precision of `SPEC`."""
+    mock.patch(f"{__name__}.SPEC", replace(SPEC, precision=precision)).start()
     mock.patch("pipeline.conv_base.load.load_conv_base", CountingConvBase).start()
     mock.patch("pipeline.cli.console.start_tensorflow_quietly", lambda: None).start()
     mock.patch("pipeline.extraction.plan.MAX_ROWS", rows_per_shard).start()
+    mock.patch("pipeline.extraction.run_conv_base.MAX_AHEAD", rows_per_shard).start()
+    mock.patch("pipeline.extraction.fill_store.quantize_conv_base", _quantize).start()
+    mock.patch("pipeline.extraction.fill_store.estimate_int8", lambda *_: None).start()  # it computes, which counts
+    mock.patch("pipeline.conv_base.int8.Interpreter", CountingInterpreter).start()
+    mock.patch("pipeline.conv_base.int8.check_in_child", lambda *_: None).start()

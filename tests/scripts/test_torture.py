@@ -56,7 +56,16 @@ def test_fault_09_a_flipped_bit_anywhere_is_detected_or_without_effect(tmp_path)
 def test_fault_12_13_a_change_of_any_field_of_the_spec_is_an_error_with_its_name(tmp_path):
     status, (specs,), said = torture(tmp_path, "--parts", "d")
     assert status == 0, said
-    assert specs["tried"] == {"changes refused; each message names the setting": 14}
+    assert specs["tried"] == {"changes refused; each message names the setting": 15}
+
+
+def test_stores_in_int8_keep_the_promises_too(tmp_path):
+    options = ["--precision", "int8", "--parts", "acd", "--kills", "10", "--flips", "100"]
+    status, (_, moments, flips, specs), said = torture(tmp_path, *options)
+    assert status == 0, said
+    assert moments["tried"]["kills in the run"] == 10
+    assert flips["tried"] == {"detected": 100} and "conv_base.tflite" in " ".join(flips["notes"])
+    assert specs["tried"] == {"changes refused; each message names the setting": 15}
 
 
 def test_fault_22_25_28_bad_images_shift_no_row_and_take_little_memory(tmp_path):
@@ -117,6 +126,10 @@ FORGETS_WHAT_IT_WROTE = """
 from pipeline.store import StoreWriter
 StoreWriter.adopt = lambda self: 0
 """
+TRUSTS_THE_INT8_MODEL = """
+import pipeline.conv_base.int8 as int8
+int8.read_model = lambda path, spec: path.read_bytes()
+"""
 SHIFTS_ROWS = """
 import numpy as np, pipeline.store.write_store as writing
 from dataclasses import replace
@@ -146,6 +159,12 @@ def test_a_broken_promise_is_noticed(tmp_path, parts, breaking, complaints):
     status, found, said = torture(tmp_path, "--parts", parts, "--operations", "8", "--flips", "60", breaking=breaking)
     broken = "\n".join(text for part in found for text in part["broken"])
     assert status == 1 and all(complaint in broken for complaint in complaints), said
+
+
+def test_an_int8_conv_base_that_is_read_unchecked_is_noticed(tmp_path):
+    options = ["--precision", "int8", "--parts", "c", "--flips", "60"]
+    status, (flips,), said = torture(tmp_path, *options, breaking=TRUSTS_THE_INT8_MODEL)
+    assert status == 1 and "of conv_base.tflite: read as something else" in " ".join(flips["broken"]), said
 
 
 def test_a_wrong_reference_store_ends_the_torture_tests(tmp_path):
