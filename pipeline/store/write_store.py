@@ -115,7 +115,6 @@ class StoreWriter:
             sync_directory(self.directory)
             for path in [*self.directory.glob("index-*.h5"), *(self.directory / SHARDS).glob("*.h5")]:
                 path.unlink()
-            (self.directory / INT8_MODEL).unlink(missing_ok=True)
             self.rebuild = False
         data = index.to_bytes()
         sha256 = sha256_of(data)
@@ -123,7 +122,7 @@ class StoreWriter:
         make_directory(self.directory / SHARDS)
         if int8_model is not None:
             write_durably(self.directory / INT8_MODEL, int8_model)
-        elif self.store is None:  # a killed writer may have left one
+        elif self.store is None:  # that of an older store, or of a killed writer
             (self.directory / INT8_MODEL).unlink(missing_ok=True)
         if self.store is None or self.store.manifest.index_sha256 != sha256:
             write_durably(self.directory / manifest.index, data)
