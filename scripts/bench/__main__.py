@@ -17,7 +17,7 @@ from rich.console import Console
 from pipeline.errors import PipelineError
 from pipeline.files.durable import make_directory, write_durably
 
-from . import cold, decoding, growth, heads, int8, limit, reading, ways
+from . import cold, decoding, growth, heads, int8, limit, pooled, reading, ways
 from .machine import describe_machine, summarize_machine
 from .measuring import ChildFailed, in_child, say
 from .photos import draw_photos, make_photos
@@ -36,6 +36,7 @@ PARTS: dict[str, tuple[str, Measure]] = {
     "decoding": ("decoding photos of 12 megapixels, one core", decoding.measure),
     "ways": ("the whole job on a subset", ways.measure),
     "heads": ("heads", heads.measure),
+    "pooled": ("the six scikit-learn heads on pooled features", pooled.measure),
     "reading": ("reading", reading.measure),
     "growth": ("growth, with a conv base that costs next to nothing", growth.measure),
     "cold": ("cold start", cold.measure),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GROWTH = (1_000, 4_000, 10_000, 25_000, 100_000, 1_000_000)  # images
+PHOTOS_TO_TRAIN_ON = 20_066  # of 25,000
 BATCH_OF_SPLITS = 160  # images: 128 for training and 32 for validation, whole batches in both splits
 
 
@@ -32,6 +33,9 @@ class Sizes:
         Rows of features that the dense head is trained and scored on.
     search_rows : int
         Rows of features for the grid search.
+    pooled_rows : int
+        Rows of pooled features that the scikit-learn heads are trained on: with scale 4 and more, the train images
+        of 25,000 photos.
     stored_rows : int
         Rows of the store that is read.
     growth : tuple of int
@@ -54,6 +58,7 @@ class Sizes:
     rows: int = 20_000
     validation_rows: int = 5_000
     search_rows: int = 4_000
+    pooled_rows: int = 5_017
     stored_rows: int = 8_192
     growth: tuple[int, ...] = GROWTH[:-1]
     matrix: int = 3_072
@@ -73,6 +78,7 @@ class Sizes:
             rows=max(640, round(cls.rows * at_most_1)),
             validation_rows=max(160, round(cls.validation_rows * at_most_1)),
             search_rows=max(200, round(cls.search_rows * at_most_1)),
+            pooled_rows=max(200, min(PHOTOS_TO_TRAIN_ON, round(cls.pooled_rows * scale))),
             stored_rows=max(512, round(cls.stored_rows * scale)),
             growth=tuple(n for n in GROWTH if n <= max(scale * cls.growth[-1], GROWTH[1])),
         )

@@ -15,7 +15,8 @@ from PIL import Image
 from rich.console import Console
 
 from pipeline.errors import ImagesError
-from scripts.bench import heads, limit, measuring, photos, whole_job
+from pipeline.heads import make_head
+from scripts.bench import heads, limit, measuring, photos, pooled, whole_job
 from scripts.bench.__main__ import PARTS, main, measure_part
 from scripts.bench.plot import save_plot
 from scripts.bench.results import Figure, figure, make_table, ratios
@@ -34,6 +35,7 @@ TINY = Sizes(
     rows=64,
     validation_rows=32,
     search_rows=200,
+    pooled_rows=200,
     stored_rows=64,
     growth=(20, 200),
     matrix=64,
@@ -73,6 +75,7 @@ def measure(part: str, photos_folder: Path, work: Path) -> list[Figure]:
         ("decoding", {"decoding.exact.150", "decoding.scaled.150", "decoding.times.224", "decoding.difference.224"}),
         ("ways", {"ways.slides", "ways.common", "ways.whole.float32", "ways.features.bfloat16", "ways.times.int8"}),
         ("heads", {"heads.keras", "heads.dense", "heads.times", "heads.whole", "heads.search", "heads.search_times"}),
+        ("pooled", {"pooled.logistic", "pooled.svm", "pooled.ridge", "pooled.knn", "pooled.forest", "pooled.together"}),
         ("reading", {"reading.sequential", "reading.shuffled", "reading.batches", "reading.first", "reading.npy"}),
         ("growth", {"growth.each.20", "growth.each.200", "growth.straight", "growth.no_op.200", "growth.peak.20"}),
         ("cold", {"cold.python", "cold.import", "cold.help", "cold.info"}),
@@ -232,12 +235,19 @@ def test_generated_features_are_sparse_and_separable():
     assert ((means @ direction > np.median(means @ direction)) == y).mean() > 0.8
 
 
+def test_generated_pooled_features_are_separable_but_not_by_all_rows():
+    X, y = pooled.make_pooled(1_500)
+    assert X.shape == (1_500, 1_280) and X.dtype == np.float16
+    assert 0.9 < make_head("ridge", alpha=1e3).fit(X[:1_000], y[:1_000]).score(X[1_000:], y[1_000:]) < 0.99
+
+
 @pytest.mark.parametrize(("scale", "largest"), [(0.01, 4_000), (1, 100_000), (10, 1_000_000)])
 def test_sizes_follow_the_scale(scale, largest):
     sizes = Sizes.scaled(scale)
     assert sizes.growth[-1] == largest and set(sizes.growth) <= set(GROWTH)
     assert sizes.subset <= sizes.photos and sizes.rows <= Sizes().rows
     assert Sizes.scaled(1) == Sizes()
+    assert sizes.pooled_rows <= 20_066 == Sizes.scaled(4).pooled_rows
 
 
 def fail() -> None:
