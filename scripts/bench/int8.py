@@ -14,7 +14,6 @@ from pipeline.conv_base.load import ConvBase, load_conv_base
 from pipeline.extraction.callbacks import SILENT
 from pipeline.extraction.conv_base_loading import AnyConvBase
 from pipeline.extraction.quantize_conv_base import quantize_conv_base
-from pipeline.files.native_stderr import native_stderr_hidden
 from pipeline.images.decode import DECODER
 
 from .machine import has_integer_dot_products, has_matrix_units
@@ -31,8 +30,7 @@ MOBILENET_GOAL = 450.0  # images/s on two cores
 def measure_int8(sizes: Sizes, images: ImageTable, cache: Path, floats: list[ConvBase]) -> list[Figure]:
     """Measure VGG16 in int8, in turn with stage one in each precision of `floats`."""
     say("  VGG16 in int8")
-    with native_stderr_hidden():
-        int8, _ = quantize_conv_base(floats[0], images, None, SILENT)
+    int8, _ = quantize_conv_base(floats[0], images, None, SILENT)
     rate = min(int8.images_per_second(_random_image(int8)), len(images) / max(sizes.seconds, 1))
     subset = images.take(np.arange(min(len(images), max(2 * BATCH, round(rate * sizes.seconds)))))
     bases: tuple[AnyConvBase, ...] = (int8, *floats)
@@ -107,21 +105,22 @@ def measure_mobilenet(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
         precision="float32",
         decoder=DECODER,
     )
-    with native_stderr_hidden():
-        int8, _ = quantize_conv_base(load_conv_base(spec), images, None, SILENT)
+    int8, _ = quantize_conv_base(load_conv_base(spec), images, None, SILENT)
     jobs: dict[str, Callable[[], float]] = {
         "conv base": partial(int8.images_per_second, _random_image(int8)),
-        "decoding": partial(decode_rate, images, spec),
+        "decoding": partial(decode_rate, images, spec, os.cpu_count() or 1),
         "stage one": lambda: len(images) / run_stage_one(images, int8, work / "store"),
     }
     measured = alternate("MobileNetV2 in int8", sizes.rounds, jobs)
-    limits = _limits(measured["conv base"], measured["decoding"])
+    limits = [
+        1 / (1 / rate + 1 / decoded) for rate, decoded in zip(measured["conv base"], measured["decoding"], strict=True)
+    ]
     goal = MOBILENET_GOAL if os.cpu_count() == 2 else None
     return [
         figure("mobilenet.conv_base", "conv base alone", measured["conv base"], "images/s"),
-        figure("mobilenet.decoding", "decoding alone, one core", measured["decoding"], "images/s"),
+        figure("mobilenet.decoding", "decoding alone, all cores", measured["decoding"], "images/s"),
         figure(
-            "mobilenet.limit", "limit", limits, "images/s", note=f"decoding on {os.cpu_count()} cores, then conv base"
+            "mobilenet.limit", "limit", limits, "images/s", note="decoding on all cores, then conv base on all cores"
         ),
         figure(
             "mobilenet.stage_one",
