@@ -11,7 +11,6 @@ from pipeline.images.status import Status
 from pipeline.store import NO_ROW, FeatureStore
 
 MAX_WAITING = 8  # batches: so many images, most of them without pixels, wait for one batch to be full
-MAX_AHEAD, MAX_AHEAD_BYTES = 512, 64 << 20  # rows in int8 that are computed before they are asked for
 Compute = Callable[[np.ndarray], np.ndarray]  # from a float32 batch to the float32 features of its images
 
 
@@ -45,14 +44,11 @@ def compute_tasks(
         return _make_row(image, None if image.pixels is None else compute(image.pixels[None])[0], store.dtype)
 
     spec, is_int8 = store.spec, store.spec.precision == "int8"
-    ahead = 2 * batch_size
-    if is_int8:  # what waits are features, often smaller than pixels; the threads go on while a shard is written
-        ahead = max(ahead, min(MAX_AHEAD, MAX_AHEAD_BYTES // store.bytes_per_row))
     results = decode_ahead(
         tasks,
         spec.decode_image,
         workers=workers,
-        ahead=ahead,
+        ahead=2 * batch_size,
         row_of=row_of,
         then=compute_row if is_int8 else lambda image: image,
     )

@@ -23,10 +23,11 @@ def stretch(read: ReadRows, source: tuple[int, int], size: tuple[int, int], *, a
     result = np.empty((height, width * 3), np.float32)
     for part in _parts(first_rows, len(row_weights), BLOCK_PIXELS // max(source[1], width)):
         rows = _stretched_rows(read, source[1], first_rows[part], row_weights[:, part, None])
-        total = np.take(rows, columns, axis=1) * weights[0]
+        total = np.multiply(np.take(rows, columns, axis=1), weights[0], out=result[part])
         for tap in range(1, len(weights)):
-            total += np.take(rows, columns + 3 * tap, axis=1) * weights[tap]
-        result[part] = total
+            taken = np.take(rows, columns + 3 * tap, axis=1)
+            taken *= weights[tap]
+            total += taken
     return result.reshape(height, width, 3)
 
 
@@ -63,9 +64,10 @@ def _stretched_rows(read: ReadRows, width: int, first: np.ndarray, weights: np.n
     """Return some rows of the result, not yet resized along the width: (rows, width * 3)."""
     max_rows, stop = max(1, BLOCK_PIXELS // width), int(first[-1]) + len(weights)
     total = np.zeros((len(first), width * 3), np.float32)
+    product = np.empty_like(total)  # one array for all products: large ones are slow to allocate
     for tap in range(len(weights)):
         if tap % max_rows == 0:  # happens more than once only for a single row
             start = int(first[0]) + tap
             block = read(start, min(start + max_rows, stop)).reshape(-1, width * 3)
-        total += block[first + tap - start] * weights[tap]
+        total += np.multiply(block[first + tap - start], weights[tap], out=product)
     return total

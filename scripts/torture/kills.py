@@ -15,11 +15,10 @@ from pipeline.errors import StoreBusy
 from . import children, stand_ins
 from .children import Child
 from .file_operations import Operation, interfered
-from .oracle import Sample, examine, faults_when_finished, fill
+from .oracle import BATCH, Sample, examine, faults_when_finished, fill
 from .results import Result
 from .stand_ins import tally
 
-MAX_REDONE = {"auto": 1.0, "int8": 2.0}  # shards that one kill may cost; in int8 the next one is computed too
 NOTHING_TO_DO = "no error"
 STAGES = ("kills before the run", "kills in the run", "kills after the run")
 
@@ -105,8 +104,9 @@ def _strike(child: Child, sample: Sample, cache: Path, kept: int, result: Result
     result.add(found, "after a kill")
     lost = (kept + computed - found.kept) / sample.shard_rows
     result.redone = max(result.redone or 0.0, lost)
+    computed_ahead = 2 * BATCH / sample.shard_rows if stand_ins.SPEC.precision == "int8" else 0
     result.expect(
-        lost <= MAX_REDONE[stand_ins.SPEC.precision],
+        lost <= 1 + computed_ahead,
         f"a kill cost {lost:.2f} shards: of {computed} rows {found.kept - kept} were kept",
     )
     return found.kept
