@@ -87,7 +87,9 @@ def resize_model(height: int, width: int) -> bytes:
 
     images = tf.TensorSpec((None, None, None, 3), tf.float32, name="images")
     resize = tf.function(lambda images: tf.image.resize(images, (height, width)), autograph=False)
-    return tf.lite.TFLiteConverter.from_concrete_functions([resize.get_concrete_function(images)]).convert()
+    return tf.lite.TFLiteConverter.from_concrete_functions(
+        [resize.get_concrete_function(images)], tf.Module()
+    ).convert()
 
 
 class _AlignedBuffer(BufferT):

@@ -13,6 +13,7 @@ from pipeline.conv_base.keras_setup import run_isolated
 from pipeline.conv_base.load import ConvBase
 from pipeline.conv_base.precision import with_precision
 from pipeline.conv_base.quantize import quantize
+from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import SpecError
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.decode_ahead import Task, decode_ahead, list_tasks
@@ -74,10 +75,10 @@ def _to_int8(conv_base: ConvBase, pixels: np.ndarray) -> Int8ConvBase:
 
 def float_images_per_second(conv_base: ConvBase) -> float:
     """Measure the speed of a conv base that computes in floats."""
-    pixels = _random_images(conv_base, COMPARED)
+    pixels = _random_images(conv_base, EXTRACT_BATCH)
     conv_base.compute(pixels)  # traces the model
     seconds = []
-    for _ in range(3):
+    for _ in range(2):
         start = perf_counter()
         conv_base.compute(pixels)
         seconds.append(perf_counter() - start)

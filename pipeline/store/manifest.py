@@ -16,6 +16,7 @@ from pipeline.store.file_names import INDEX, MANIFEST
 from pipeline.text import COMMAND
 
 FORMAT = 1
+INT8_MEASUREMENTS = ("cosine", "calibrated", "images_per_second", "float32_images_per_second")
 
 
 class BadRow(NamedTuple):
@@ -128,6 +129,11 @@ def _from_document(document: dict[str, Any]) -> Manifest:
         raise ValueError(f"features of shape {manifest.feature_shape}, {manifest.rows_per_shard} to a shard")
     if not all(shard.maker in range(len(manifest.makers)) for shard in manifest.shards):
         raise ValueError("a shard has an unknown maker")
+    measured = ("relative_l2", "images", *INT8_MEASUREMENTS * (manifest.spec["precision"] == "int8"))
+    if manifest.precision_error and not all(
+        isinstance(manifest.precision_error.get(key), (int, float)) for key in measured
+    ):
+        raise ValueError(f"its precision_error is {dict(manifest.precision_error)}")
     if "root" not in manifest.images:
         raise ValueError("it names no root of the images")
     manifest.conv_base_spec  # noqa: B018  # raises an error if a field is missing or out of range
