@@ -60,11 +60,11 @@ def test_fault_12_13_a_change_of_any_field_of_the_spec_is_an_error_with_its_name
 
 
 def test_stores_in_int8_keep_the_promises_too(tmp_path):
-    options = ["--precision", "int8", "--parts", "acd", "--kills", "10", "--flips", "100"]
+    options = ["--precision", "int8", "--parts", "acd", "--kills", "5", "--flips", "50"]
     status, (_, moments, flips, specs), said = torture(tmp_path, *options)
     assert status == 0, said
-    assert moments["tried"]["kills in the run"] == 10
-    assert flips["tried"] == {"detected": 100} and "conv_base.tflite" in " ".join(flips["notes"])
+    assert moments["tried"]["kills in the run"] == 5
+    assert flips["tried"] == {"detected": 50} and "conv_base.tflite" in " ".join(flips["notes"])
     assert specs["tried"] == {"changes refused; each message names the setting": 15}
 
 
