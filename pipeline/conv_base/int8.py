@@ -1,7 +1,8 @@
 """`Int8ConvBase`: a conv base quantised to 8-bit integers, which LiteRT runs without TensorFlow."""
 
+from __future__ import annotations
+
 import os
-import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,22 +27,26 @@ MAX_BYTES = 2**31  # of a model; the format has offsets of 32 bits
 class Int8ConvBase:
     """A frozen conv base that computes features in 8-bit integers.
 
-    Each thread that calls `compute` has an interpreter of its own, which uses one core and takes one image at a
-    time: of the combinations of threads and batches that `make bench` measures, the fastest. The features of an
-    image depend on no other image, nor on the number of threads.
+    Several threads may call `compute` at the same time. Each call takes an interpreter that no other call uses, which
+    uses one core and takes one image at a time: one interpreter on all cores is no faster, as `make bench` measures.
+    The features of an image depend on no other image, nor on the number of threads.
     """
 
     spec: ConvBaseSpec  # with everything filled in
     feature_shape: tuple[int, ...]  # of one image, such as (4, 4, 512)
     sources: Mapping[str, Any]  # see `ConvBase`
     model: bytes  # of TensorFlow Lite
-    _thread: threading.local = field(default_factory=threading.local, repr=False)
+    _idle: list[Interpreter] = field(default_factory=list, repr=False)  # interpreters that no call uses
 
     def compute(self, images: np.ndarray) -> np.ndarray:
         """Compute the features, (b, *feature_shape) float32, of images, (b, height, width, 3) float32 in 0..255."""
-        if not hasattr(self._thread, "interpreter"):
-            self._thread.interpreter = Interpreter(self.model)
-        return np.concatenate([self._thread.interpreter.run(image[None]) for image in images])
+        try:
+            interpreter = self._idle.pop()
+        except IndexError:
+            interpreter = Interpreter(self.model)
+        features = np.concatenate([interpreter.run(image[None]) for image in images])
+        self._idle.append(interpreter)
+        return features
 
     def images_per_second(self, image: np.ndarray) -> float:
         """Measure the speed on all cores with one image, (height, width, 3) float32, again and again."""
