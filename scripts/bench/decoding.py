@@ -36,10 +36,20 @@ def _measure_side(sizes: Sizes, files: list[bytes], side: int) -> list[Figure]:
     note = f"{len(files)} JPEGs of {np.mean([len(data) for data in files]) / 1e6:.1f} MB, in memory"
     at = f"{side}x{side}"
     return [
-        figure(f"decoding.exact.{side}", f"a photo to {at}, exact", measured["exact"], "ms", note=note),
-        figure(f"decoding.scaled.{side}", f"a photo to {at}, scaled", measured["scaled"], "ms"),
-        figure(f"decoding.times.{side}", "  times faster", ratios(measured["exact"], measured["scaled"]), "x"),
-        figure(f"decoding.difference.{side}", "  mean absolute difference", differences, "grey levels"),
+        figure(f"decoding.exact.{side}", f"12 megapixels to {at}, exact", measured["exact"], "ms", note=note),
+        figure(f"decoding.scaled.{side}", f"12 megapixels to {at}, scaled", measured["scaled"], "ms"),
+        figure(
+            f"decoding.times.{side}",
+            f"12 megapixels to {at}: scaled, times faster",
+            ratios(measured["exact"], measured["scaled"]),
+            "x",
+        ),
+        figure(
+            f"decoding.difference.{side}",
+            f"12 megapixels to {at}: mean absolute difference",
+            differences,
+            "grey levels",
+        ),
     ]
 
 

@@ -32,10 +32,14 @@ def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
         seconds[name] = time.perf_counter() - start
         accuracy = float(np.mean(head.predict(others) == y[n:]))
         say(f"  {name}: {seconds[name]:.2f} s, accuracy {accuracy:.4f}")
-        figures.append(figure(f"pooled.{name}", name, seconds[name], "s", note=f"accuracy {accuracy:.4f}"))
+        figures.append(
+            figure(f"pooled.{name}", f"pooled features: {name}", seconds[name], "s", note=f"accuracy {accuracy:.4f}")
+        )
     goal = TOGETHER if n == PHOTOS_TO_TRAIN_ON else None
     note = f"{n:,} x {WIDTH:,}, searches included; a goal for {PHOTOS_TO_TRAIN_ON:,} rows (SCALE=4)"
-    together = figure("pooled.together", "all six", sum(seconds.values()), "s", at_most=goal, note=note)
+    together = figure(
+        "pooled.together", "pooled features: all six heads", sum(seconds.values()), "s", at_most=goal, note=note
+    )
     return [*figures, together]
 
 
