@@ -2,8 +2,8 @@
 
 Images are decoded ahead in threads, for later shards too, while batches of images go through the
 conv base. Each shard is written before the next one is computed, so that a kill costs one shard at
-most, and it has batches of its own, so that its bytes depend on its own images only. In int8 the threads
-compute while a shard is written, and a kill costs two shards at most.
+most, and it has batches of its own, so that its bytes depend on its own images only. In int8 a kill also
+costs the images that the threads had computed ahead.
 """
 
 import contextlib
