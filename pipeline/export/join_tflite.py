@@ -116,10 +116,14 @@ def _read(data: bytes, which: str) -> Table:
 def _check_fit(given: Table, taken: Table) -> None:
     """Check that the second model takes every array that the first gives; -1 stands for any size."""
     # A tensor without an unknown size has no shapeSignature.
-    shapes = [tuple(one.shape if one.shapeSignature is None else one.shapeSignature) for one in (given, taken)]
+    shapes = [
+        tuple(tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature) for tensor in (given, taken)
+    ]
     same_rank = len(shapes[0]) == len(shapes[1])
     if given.type != taken.type or not same_rank or any(b not in (-1, a) for a, b in zip(*shapes, strict=True)):
-        gives, takes = (f"{type_to_name(one.type)} {shape}" for one, shape in zip((given, taken), shapes, strict=True))
+        gives, takes = (
+            f"{type_to_name(tensor.type)} {shape}" for tensor, shape in zip((given, taken), shapes, strict=True)
+        )
         raise ExportError(f"the first of two models to join gives {gives}, the second takes {takes}; convert both anew")
 
 
@@ -134,6 +138,6 @@ def _name(model: Table, kind: str) -> bytes:
 def _is_newer(model: Table, entry: Table, other: Table) -> bool:
     if entry.name != OLDEST_RUNTIME:
         return False
-    texts = [model.buffers[one.buffer].data.tobytes().rstrip(b"\0") for one in (entry, other)]
+    texts = [model.buffers[metadata.buffer].data.tobytes().rstrip(b"\0") for metadata in (entry, other)]
     new, old = ([int(number) for number in text.split(b".")] for text in texts)
     return new > old

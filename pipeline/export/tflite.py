@@ -43,8 +43,8 @@ def int8_to_tflite(store: FeatureStore, head: Any) -> bytes:
 
     The conv base is the one that computed the features, unchanged, so an image of the input size has the features
     of the store bit for bit. The head computes in float32, after features are rounded to the store's dtype. The conv
-    base in floats is not loaded, and its weights need not exist any more. A head without
-    Keras layers raises HeadError; for SpecError see `load_int8`.
+    base in floats is not loaded, and its weights need not exist any more. A head without Keras layers raises
+    HeadError; for SpecError see `load_int8`.
     """
     from pipeline.export.join_tflite import join_tflite, resize_model
 
