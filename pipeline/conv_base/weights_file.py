@@ -33,7 +33,7 @@ def load_weights_file(model: Model, path: Path, name: str) -> None:
     """
     try:
         check_untrusted_hdf5(path)
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             group = file.get("model_weights", file)  # where a whole model in the older format has its weights
             is_legacy = any(attribute.startswith("layer_names") for attribute in group.attrs)
             variables, datasets = (_read_legacy if is_legacy else _read_keras_3)(model, group)

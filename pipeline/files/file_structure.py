@@ -45,7 +45,7 @@ def check_hdf5_structure(file: str | os.PathLike[str] | IO[bytes], *, max_expans
         The file cannot be opened: it does not exist, or may not be read.
     """
     try:
-        with h5py.File(file, "r") as opened:
+        with h5py.File(file, "r", locking=False) as opened:
             allowed = ALWAYS_ALLOWED + max_expansion * opened.id.get_filesize()
             declared = sum(_declared_bytes(path, dataset) for path, dataset in _datasets(opened.id))
     except (FileNotFoundError, PermissionError, IsADirectoryError):

@@ -92,7 +92,7 @@ def _is_packed(path: Path) -> bool:
         return False
     try:
         check_untrusted_hdf5(path)
-        with h5py.File(path, "r") as packed:
+        with h5py.File(path, "r", locking=False) as packed:
             return "fingerprint" in packed.attrs
     except (OSError, ValueError):
         return not path.stat().st_size

@@ -87,7 +87,7 @@ class PredictionsFile:
         check_place(self.path)
         try:
             with contextlib.ExitStack() as opened:
-                opened.enter_context(lock_file(self.path))
+                self._lock = opened.enter_context(lock_file(self.path))
                 self._file: IO[bytes] = opened.enter_context(open(self.partial, "a+b"))
                 self._opened = opened.pop_all()
         except OSError as error:
@@ -136,6 +136,7 @@ class PredictionsFile:
 
     def finish(self) -> None:
         """Write the complete file durably, without the sha256 column, and remove all partial files of it."""
+        self._lock.check()
         with open_durably(self.path) as file:
             file.writelines(csv_line(cells[:-1]) for cells, _ in self._read_lines())
         self._file.close()

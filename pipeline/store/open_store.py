@@ -1,14 +1,22 @@
 """`open_features`: open a store for reading, after a check that its manifest and its index agree."""
 
+import contextlib
+import logging
+import os
 import time
 from pathlib import Path
 
 from pipeline.errors import StoreDamaged, StoreError
 from pipeline.files.durable import sha256_of
+from pipeline.files.shared_mounts import is_shared
 from pipeline.store.feature_store import FeatureStore
 from pipeline.store.file_names import MANIFEST
 from pipeline.store.index import REMEDY, Index, read_index
 from pipeline.store.manifest import Manifest, read_manifest
+
+logger = logging.getLogger(__name__)
+LOCAL_SECONDS = 0.2  # that a reader waits for the index while a writer replaces it
+SHARED_SECONDS = 60.0  # as above on a network file system; NFS may show an old directory for this long
 
 
 def open_features(directory: str | Path) -> FeatureStore:
@@ -21,14 +29,16 @@ def open_features(directory: str | Path) -> FeatureStore:
     StoreDamaged
         The manifest or the index is not what was written.
     """
-    directory = Path(directory)
-    for _ in range(5):  # a writer may have put a new index in place since the manifest was read
+    directory, waited = Path(directory), 0.0
+    if not (directory / MANIFEST).exists():
+        _ask_server(directory)  # another host may have made the store since this one looked last
+    while True:
         manifest = read_manifest(directory)
         path = directory / manifest.index
         try:
             data = path.read_bytes()
-        except FileNotFoundError:
-            time.sleep(0.05)
+        except FileNotFoundError:  # a writer may have put a new index in place since the manifest was read
+            waited += _wait_for_index(path, waited)
             continue
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror}") from None
@@ -37,7 +47,26 @@ def open_features(directory: str | Path) -> FeatureStore:
         index = read_index(data, Path(manifest.images["root"]), path)
         _check_agreement(directory, manifest, index)
         return FeatureStore(directory, manifest, index)
-    raise StoreDamaged(f"{path} is missing; {REMEDY}")
+
+
+def _wait_for_index(path: Path, waited: float) -> float:
+    """Wait for longer than the last time, and return the seconds; raise StoreDamaged after the longest time."""
+    longest = SHARED_SECONDS if is_shared(path.parent) else LOCAL_SECONDS
+    if waited >= longest:
+        raise StoreDamaged(f"{path} is missing; {REMEDY}")
+    if waited >= LOCAL_SECONDS > waited / 2:
+        logger.warning("%s is not there yet; waiting up to %.0f s for the file system to show it", path, longest)
+    pause = min(max(waited, LOCAL_SECONDS / 4), longest / 10)
+    time.sleep(pause)
+    _ask_server(path.parent)
+    return pause
+
+
+def _ask_server(directory: Path) -> None:
+    """Make a network file system forget which files were missing: NFS asks the server when a directory is opened."""
+    for folder in (directory.parent, directory):
+        with contextlib.suppress(OSError):  # Windows opens no directories
+            os.close(os.open(folder, os.O_RDONLY))
 
 
 def _check_agreement(directory: Path, manifest: Manifest, index: Index) -> None:

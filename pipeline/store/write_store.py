@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.errors import StoreDamaged, StoreError
 from pipeline.files.durable import make_directory, remove_temporaries, sha256_of, sync_directory, write_durably
-from pipeline.files.lock import HOLDER, LOCK, lock_directory
+from pipeline.files.lock import HOLDER, LOCK, WriterLock, lock_directory
 from pipeline.images.status import Status
 from pipeline.store.feature_store import FeatureStore
 from pipeline.store.file_names import INT8_MODEL, MANIFEST, NAMES, QUARANTINE, SHARDS, index_name, shard_name
@@ -40,10 +40,10 @@ def open_for_writing(directory: Path, *, rebuild: bool = False) -> Iterator[Stor
     """
     _check_is_store_or_empty(directory)
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    with lock_directory(directory), _removed_if_unused(directory, missing):
+    with lock_directory(directory) as lock, _removed_if_unused(directory, missing, lock):
         for folder in (directory, directory / SHARDS):
             remove_temporaries(folder)
-        writer = StoreWriter(directory, rebuild=rebuild)
+        writer = StoreWriter(directory, lock, rebuild=rebuild)
         try:
             yield writer
         except BaseException:
@@ -65,13 +65,13 @@ def _check_is_store_or_empty(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _removed_if_unused(directory: Path, made: Sequence[Path]) -> Iterator[None]:
+def _removed_if_unused(directory: Path, made: Sequence[Path], lock: WriterLock) -> Iterator[None]:
     """After an error remove the lock, if the directory holds nothing else, and the directories that were made."""
     try:
         yield
     except BaseException:
-        if {path.name for path in directory.iterdir()} <= {LOCK, HOLDER}:
-            with contextlib.suppress(OSError):  # another process has put something into one of them
+        with contextlib.suppress(OSError):  # another process has put something into one of them
+            if {path.name for path in directory.iterdir()} <= {LOCK, HOLDER} and lock.is_held():
                 for name in (HOLDER, LOCK):
                     (directory / name).unlink(missing_ok=True)
                 for path in made:  # the innermost is the first
@@ -87,8 +87,8 @@ class StoreWriter:
     writer lists those that a killed one could not. `store` is what the manifest on disk describes, if there is one.
     """
 
-    def __init__(self, directory: Path, *, rebuild: bool = False):
-        self.directory, self.rebuild = directory, rebuild
+    def __init__(self, directory: Path, lock: WriterLock, *, rebuild: bool = False):
+        self.directory, self.lock, self.rebuild = directory, lock, rebuild
         self.store: FeatureStore | None = None
         self._entries: dict[int, ShardEntry] = {}  # all finished shards by first row, listed or not
         self._is_committed = True
@@ -110,6 +110,7 @@ class StoreWriter:
 
     def begin(self, manifest: Manifest, index: Index, int8_model: bytes | None = None) -> None:
         """Put a new plan in place: first a new quantised conv base and the index, then the manifest that names them."""
+        self.lock.check()
         if self.rebuild:  # without a manifest it is no store any more, then indices and shards can go
             (self.directory / MANIFEST).unlink(missing_ok=True)
             sync_directory(self.directory)
@@ -126,6 +127,7 @@ class StoreWriter:
             (self.directory / INT8_MODEL).unlink(missing_ok=True)
         if self.store is None or self.store.manifest.index_sha256 != sha256:
             write_durably(self.directory / manifest.index, data)
+        self.lock.check()
         manifest.write(self.directory)
         for old in self.directory.glob("index-*.h5"):
             if old.name != manifest.index:
@@ -140,6 +142,7 @@ class StoreWriter:
 
     def put_shard(self, content: ShardContent, bad: tuple[BadRow, ...]) -> None:
         """Write a shard durably: when this returns, a power cut cannot undo it. `bad` are rows without features."""
+        self.lock.check()
         manifest = self.current.manifest
         data = build_shard(content, manifest.fingerprint, manifest.compression)
         make_directory(self.directory / SHARDS)  # it may be what was lost
@@ -163,6 +166,7 @@ class StoreWriter:
     def _write_manifest(self, manifest: Manifest) -> None:
         started = monotonic()
         manifest = replace(manifest, shards=tuple(entry for _, entry in sorted(self._entries.items())))
+        self.lock.check()
         manifest.write(self.directory)
         self.store, self._is_committed = FeatureStore(self.directory, manifest, self.current.index), True
         now = monotonic()

@@ -91,7 +91,11 @@ pipeline.store.write_store.write_durably = write
 """
 HAS_NO_LOCK = """
 import contextlib, pipeline.store.write_store
-pipeline.store.write_store.lock_directory = lambda directory: contextlib.nullcontext(directory.mkdir(exist_ok=True))
+from unittest.mock import Mock
+def no_lock(directory):
+    directory.mkdir(exist_ok=True)
+    return contextlib.nullcontext(Mock())
+pipeline.store.write_store.lock_directory = no_lock
 """
 PRINTS_TWO_LINES = """
 import sys, pipeline.cli.exit as exit_module
