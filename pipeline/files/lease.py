@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 from filelock import Timeout
 
-from pipeline.files.durable import write_durably
+from pipeline.files.durable import temporary_path
 
 logger = logging.getLogger(__name__)
 LEASE_SECONDS = 30.0  # the same for all processes that write to one directory
@@ -52,7 +52,7 @@ class Lease:
                 elif now > end:
                     raise Timeout(str(self.path))
                 seen, since = state, now
-            elif state is not None and now - since > LEASE_SECONDS and self._take_over():
+            elif state is not None and now - since > LEASE_SECONDS and self._take_over(state):
                 break
             time.sleep(LEASE_SECONDS / 100)
         self._heartbeat.start()
@@ -77,8 +77,13 @@ class Lease:
             return False
         return True
 
-    def _take_over(self) -> bool:
-        write_durably(self.path, self.content)
+    def _take_over(self, expired: tuple[bytes, int]) -> bool:
+        temporary = temporary_path(self.path)
+        temporary.write_bytes(self.content)
+        if self._state() != expired:
+            temporary.unlink()
+            return False
+        os.replace(temporary, self.path)
         time.sleep(SETTLING * LEASE_SECONDS)
         return self.is_held()
 

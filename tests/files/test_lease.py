@@ -66,8 +66,15 @@ def test_a_holder_that_runs_keeps_its_lease_for_longer_than_the_lease_time(tmp_p
 
 
 @pytest.mark.parametrize("left_behind", [b"the killed one", b""])
-def test_a_lease_that_nobody_renews_goes_to_one_process_after_the_lease_time(tmp_path, left_behind):
-    path = tmp_path / "lease"
+def test_a_lease_that_nobody_renews_goes_to_one_process_after_the_lease_time(tmp_path, left_behind, monkeypatch):
+    path, replace = tmp_path / "lease", os.replace
+
+    def replace_late(source, target):
+        time.sleep({b"a": 0, b"b": 0.02, b"c": 0.04}[source.read_bytes()])
+        replace(source, target)
+
+    monkeypatch.setattr(lease_module, "LEASE_SECONDS", 1.0)
+    monkeypatch.setattr(os, "replace", replace_late)
     path.write_bytes(left_behind)
     leases, refused, started = [Lease(path, name) for name in (b"a", b"b", b"c")], [], time.monotonic()
 
@@ -82,9 +89,10 @@ def test_a_lease_that_nobody_renews_goes_to_one_process_after_the_lease_time(tmp
         thread.start()
     for thread in threads:
         thread.join()
-    assert 0.6 < time.monotonic() - started < 3
+    assert 1 < time.monotonic() - started < 4
     holders = [lease for lease in leases if lease.is_held()]
     assert len(holders) == 1 and len(refused) == 2 and holders[0] not in refused
+    assert list(tmp_path.iterdir()) == [path]
     holders[0].release()
 
 
@@ -97,3 +105,12 @@ def test_a_holder_that_lost_its_lease_does_not_renew_or_remove_that_of_the_next_
     time.sleep(0.5)
     holder.release()
     assert path.read_bytes() == b"next" and path.stat().st_mtime == 1
+
+
+def test_a_lease_that_was_renewed_meanwhile_is_not_taken_over(tmp_path):
+    path = tmp_path / "lease"
+    path.write_bytes(b"holder")
+    judged = (b"holder", path.stat().st_mtime_ns)
+    os.utime(path, (1, 1))
+    assert not Lease(path, b"other")._take_over(judged)
+    assert path.read_bytes() == b"holder" and list(tmp_path.iterdir()) == [path]

@@ -4,13 +4,13 @@ from pipeline.files import shared_mounts
 from pipeline.files.shared_mounts import is_shared
 
 TABLE = r"""
-/dev/sda1 / ext4 rw 0 0
 server:/home {0}/home nfs4 rw 0 0
 /dev/sdb1 {0}/home/scratch ext4 rw 0 0
 10.0.0.1@tcp:/lustre {0}/my\040data lustre rw 0 0
 gluster:/v {0}/volume fuse.glusterfs rw 0 0
 overlay {0}/over overlay rw 0 0
 //server/share {0}/over cifs rw 0 0
+/dev/sda1 / ext4 rw 0 0
 """
 
 

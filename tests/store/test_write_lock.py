@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,7 +186,7 @@ def test_fault_07_a_writer_stops_when_another_one_has_taken_the_store_over(cache
         name, before = _take_over(cache), contents_of(cache)
         arguments = {
             "begin": (manifest_of(), index_of(ODD[:4])),
-            "put_shard": (content_of(index, 0, 2), ()),
+            "put_shard": (replace(content_of(index, 2, 4), start=0), ()),
             "set_maker": ({"numpy": "0"},),
         }
         getattr(writer, step)(*arguments.get(step, ()))
