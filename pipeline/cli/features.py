@@ -82,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
             known=None if stored is None or options.rebuild else stored.images,
             on_read=lambda done, total: callbacks.progress("reading", done, total, "files"),
         )
+        was_random, stored = stored is not None and stored.random_weights, None  # frees the memory of its index
         console.say(f"images     {len(images)} in {options.images}")
         print_classes(images)
         console.list_some("skipped", [f"{path} {reason}" for path, reason in images.skipped])
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
         seed = {} if options.augment_seed is None else {"seed": options.augment_seed}
         augmentation = {**dict(options.augment), **seed}
         settings["augmentation"] = Augmentation.from_settings(augmentation) if augmentation else None
-        if options.allow_random_weights and stored is not None and stored.random_weights:
+        if options.allow_random_weights and was_random:
             spec = replace(spec, weights="random")
         try:
             store = extract_features(images, options.cache, spec, callbacks=callbacks, **settings)

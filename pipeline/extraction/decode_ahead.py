@@ -43,12 +43,9 @@ class Decoded(NamedTuple):
 def list_tasks(index: Index, ranges: np.ndarray, view: View | None = None) -> Iterator[Task]:
     """List a task for each row of the ranges, an ndarray of shape (r, 2) of first rows and ends."""
     images = index.images
-    image_of_row = np.full(len(index.contents), NO_ROW)
-    with_row = np.flatnonzero(index.rows != NO_ROW)[::-1]  # so that the first of equal images is written last
-    image_of_row[index.rows[with_row]] = with_row
     for start, stop in ranges.tolist():
         for row in range(start, stop):
-            content, image = index.contents[row].tobytes(), image_of_row[row]
+            content, image = index.contents[row].tobytes(), index.image_of_row[row]
             if image == NO_ROW:
                 yield Task(row, content, None, None)
             else:

@@ -27,6 +27,7 @@ from pipeline.extraction.quantize_conv_base import estimate_int8, quantize_conv_
 from pipeline.extraction.spec_check import check_same_spec, is_surely_same_spec
 from pipeline.files.durable import sha256_of
 from pipeline.images.augment import View
+from pipeline.images.equal_contents import first_equal
 from pipeline.images.table import ImageTable
 from pipeline.store import FeatureStore, Manifest, open_features, open_for_writing, open_view, view_directory
 from pipeline.store.file_names import MANIFEST
@@ -143,7 +144,7 @@ class StoreFiller:
 
     def _count_passes(self, images: ImageTable, store: FeatureStore, number: int) -> int:
         if self.rebuild or not (view_directory(store.directory, number) / MANIFEST).is_file():
-            return len(set(images.content_keys()))
+            return len(np.unique(first_equal(images.contents)))
         view = open_view(store, number)
         if plan_update(images, view).rows_pending:
             with open_for_writing(view.directory) as writer:  # lists the shards that a killed run could not
@@ -166,4 +167,4 @@ def _find_up_to_date(images: ImageTable, directory: Path, spec: ConvBaseSpec) ->
     # A plan would tell the same, in seconds for a million images.
     unchanged = sha256_of(replace(store.index, images=images).to_bytes()) == store.manifest.index_sha256
     finished = not store.pending and store.shards_in_place() == store.manifest.shards
-    return store if unchanged and finished and rows_to_retry(store).isdisjoint(store.index.rows.tolist()) else None
+    return store if unchanged and finished and not np.isin(store.index.rows, list(rows_to_retry(store))).any() else None

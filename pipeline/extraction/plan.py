@@ -1,11 +1,12 @@
 """What stage one has to do: pure functions of the images and the store."""
 
-from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.images.equal_contents import first_equal
+from pipeline.images.ids import MISSING, match_ids
 from pipeline.images.status import Status
 from pipeline.images.table import ImageTable
 from pipeline.store import NO_ROW, FeatureStore, Index
@@ -95,15 +96,14 @@ def make_plan(
         is_finished = [tuple(pair) in finished for pair in old.ranges.tolist()]
         ranges = old.ranges[: max(np.flatnonzero(is_finished), default=-1) + 1]
         contents = old.contents[: ranges[-1, 1] if len(ranges) else 0]
-    row_of = {content.tobytes(): row for row, content in enumerate(contents) if row not in retry}
+    # The last of equal rows is kept, and the first of equal images gets the next row.
+    kept = np.flatnonzero(np.isin(np.arange(len(contents)), list(retry), invert=True))[::-1]
+    readable = np.flatnonzero(images.readable)
+    first = first_equal(np.concatenate([contents[kept], images.contents[readable]]))
+    is_added = first[len(kept) :] == np.arange(len(kept), len(first))
     rows = np.full(len(images), NO_ROW, np.int64)
-    added: list[bytes] = []
-    for image, (key, readable) in enumerate(zip(images.content_keys(), images.readable, strict=True)):
-        if readable:
-            next_row = len(contents) + len(added)
-            rows[image] = row_of.setdefault(key, next_row)
-            if rows[image] == next_row:
-                added.append(key)
+    rows[readable] = np.append(kept, len(contents) - 1 + np.cumsum(is_added))[first[len(kept) :]]
+    added = images.contents[readable[is_added]]
     end = len(contents) + len(added)
     starts = np.arange(len(contents), end, rows_per_shard, dtype=np.int64)
     new_ranges = np.stack([starts, np.minimum(starts + rows_per_shard, end)], axis=1)
@@ -111,7 +111,7 @@ def make_plan(
     index = Index(
         images=images,
         rows=rows,
-        contents=np.concatenate([contents, np.frombuffer(b"".join(added), np.uint8).reshape(-1, 32)]),
+        contents=np.concatenate([contents, added]),
         ranges=np.concatenate([ranges, new_ranges]),
     )
     changes = compare_images(old.images if old is not None else None, images)
@@ -122,19 +122,14 @@ def compare_images(old: ImageTable | None, new: ImageTable) -> Changes:
     """Count the differences; an image that is gone and whose content has a new id was moved."""
     if old is None:
         return Changes(added=len(new))
-    old_image_of, new_ids = {id: image for image, id in enumerate(old.ids)}, set(new.ids)
-    old_keys, new_keys = old.content_keys(), new.content_keys()
-    gone = Counter(old_keys[image] for id, image in old_image_of.items() if id not in new_ids)
-    removed = gone.total()
-    added = changed = moved = relabelled = 0
-    for image, id in enumerate(new.ids):
-        if id in old_image_of:
-            old_image = old_image_of[id]
-            changed += old_keys[old_image] != new_keys[image]
-            relabelled += old.classes[old.labels[old_image]] != new.classes[new.labels[image]]
-        elif gone[new_keys[image]] > 0:
-            gone[new_keys[image]] -= 1
-            moved += 1
-        else:
-            added += 1
-    return Changes(added, changed, removed - moved, moved, relabelled)
+    old_image = match_ids(new.ids, old.ids)
+    fresh, same_id = np.flatnonzero(old_image == MISSING), np.flatnonzero(old_image != MISSING)
+    old_image = old_image[same_id]
+    gone = np.delete(np.arange(len(old)), old_image)
+    first = first_equal(np.concatenate([old.contents[gone], new.contents[fresh]]))
+    n_gone, n_fresh = (np.bincount(part, minlength=len(first)) for part in (first[: len(gone)], first[len(gone) :]))
+    moved = int(np.minimum(n_gone, n_fresh).sum())  # of each content
+    changed = (old.contents[old_image] != new.contents[same_id]).any(axis=1).sum()
+    old_label, new_label = old.labels[old_image], new.labels[same_id]
+    relabelled = (np.array(old.classes, object)[old_label] != np.array(new.classes, object)[new_label]).sum()
+    return Changes(len(fresh) - moved, int(changed), len(gone) - moved, moved, int(relabelled))

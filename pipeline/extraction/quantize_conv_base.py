@@ -19,6 +19,7 @@ from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.decode_ahead import Task, decode_ahead, list_tasks
 from pipeline.extraction.plan import ExtractionPlan
 from pipeline.files.durable import sha256_of
+from pipeline.images.equal_contents import first_equal
 from pipeline.images.table import SPLITS, ImageTable
 from pipeline.store import NO_ROW
 
@@ -56,11 +57,14 @@ def quantize_conv_base(
 def _read_calibration_images(
     images: ImageTable, conv_base: ConvBase, workers: int | None, callbacks: Callbacks
 ) -> np.ndarray:
-    contents, spec = images.content_keys(), conv_base.spec
+    spec = conv_base.spec
     is_train = (images.split_codes == SPLITS.index("train")) & images.readable
-    members = np.flatnonzero(is_train if is_train.any() else images.readable).tolist()
-    distinct = {contents[i]: str(images.root / images.ids[i]) for i in members}
-    tasks = (Task(NO_ROW, content, path, path) for content, path in sorted(distinct.items()))
+    members = np.flatnonzero(is_train if is_train.any() else images.readable)
+    distinct = members[first_equal(images.contents[members]) == np.arange(len(members))]
+    words = images.contents[distinct].view(">u8")  # (n, 4)
+    by_content = distinct[np.lexsort(words.T[::-1])]
+    paths = ((images.contents[i].tobytes(), str(images.root / images.ids[i])) for i in by_content)
+    tasks = (Task(NO_ROW, content, path, path) for content, path in paths)
     decoded = decode_ahead(tasks, spec.decode_image, workers=workers, ahead=CALIBRATED)
     with contextlib.closing(decoded):
         pixels = list(islice((image.pixels for image in decoded if image.pixels is not None), CALIBRATED))

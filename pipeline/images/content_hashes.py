@@ -18,12 +18,12 @@ def read_contents(root: Path, ids: Sequence[str], on_read: Callable[[int, int], 
     `on_read(done, total)` is called before the first file and after every `FILES_PER_TASK` files.
     """
     contents: list[bytes | None] = []
-    chunks = [ids[start : start + FILES_PER_TASK] for start in range(0, len(ids), FILES_PER_TASK)]
+    starts = range(0, len(ids), FILES_PER_TASK)
     pool = ThreadPoolExecutor(READERS)
     try:
         if ids:
             on_read(0, len(ids))
-        for chunk in pool.map(lambda chunk: [_read_content(root / id) for id in chunk], chunks):
+        for chunk in pool.map(lambda i: [_read_content(root / id) for id in ids[i : i + FILES_PER_TASK]], starts):
             contents += chunk
             on_read(len(contents), len(ids))
     finally:

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import stat
+import sys
 from pathlib import Path
 
 from pipeline.errors import ImagesError
@@ -66,15 +67,16 @@ def _labelled(walk: FolderWalk, folders: list[str], files: list[Entry], split: s
         below = list(walk.files_below(folder))
         if not below:
             walk.skipped.append(Skipped(folder, "is an empty class folder"))
+        label = folder.rpartition("/")[2]
         for entry in below:
-            entry.label, entry.split = folder.rpartition("/")[2], split
+            entry.label, entry.split = label, split
         entries += below
     if entries:
         walk.skipped += [Skipped(file.id, "lies beside the class folders") for file in files]
         return entries
     for file in files:
         if match := NUMBERED_NAME.match(Path(file.id).stem):
-            file.label, file.split = match["label"], split
+            file.label, file.split = sys.intern(match["label"]), split
             entries.append(file)
         else:
             walk.skipped.append(Skipped(file.id, "has no label in its name, as cat.17.jpg has"))
@@ -82,18 +84,19 @@ def _labelled(walk: FolderWalk, folders: list[str], files: list[Entry], split: s
 
 
 def _list_csv(path: Path) -> list[Entry]:
-    entries: dict[str, Entry] = {}
+    entries: list[Entry] = []
     lines: dict[str, int] = {}
     for line, row in read_csv_rows(path, ("path", "label")):
         entry = _csv_entry(row, path.parent, f"{path} line {line}")
         if entry.id in lines:
             raise ImagesError(f"{path} line {line}: {entry.id} is listed already, on line {lines[entry.id]}")
-        entries[entry.id], lines[entry.id] = entry, line
-    return list(entries.values())
+        entries.append(entry)
+        lines[entry.id] = line
+    return entries
 
 
 def _csv_entry(row: dict[str, str | None], folder: Path, where: str) -> Entry:
-    name, label = row["path"] or "", (row["label"] or "").strip()
+    name, label = row["path"] or "", sys.intern((row["label"] or "").strip())
     if not name or not label:
         raise ImagesError(f"{where}: {'no path' if not name else 'no label'}")
     split = (row.get("split") or "").strip().lower() or None

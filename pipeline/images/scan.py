@@ -1,15 +1,20 @@
 """`scan_images`: the table of a data set's images, with their labels, content and splits."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import compress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.defaults import TEST, VALIDATION
 from pipeline.errors import ImagesError
 from pipeline.images.content_hashes import read_contents
-from pipeline.images.folder_walk import Entry
+from pipeline.images.ids import MISSING, Ids, match_ids
 from pipeline.images.labels import list_images
 from pipeline.images.splits import assign_splits
 from pipeline.images.table import NO_GROUP, ImageTable, Skipped
@@ -52,35 +57,70 @@ def scan_images(
         is a CSV file with a missing column or path.
     """
     source = Path(source)
-    entries, skipped = list_images(source)
+    listed, skipped = _list_files(source)
     root = source if source.is_dir() else source.parent
-    contents = _contents(root, entries, known, on_read)
+    contents, readable, is_image = _contents(root, listed, known, on_read)
+    if not is_image.all():
+        skipped += [Skipped(listed.ids[i], "is no image") for i in np.flatnonzero(~is_image).tolist()]
+        listed, contents, readable = listed.take(is_image), contents[is_image], readable[is_image]
+    _check_classes(source, listed.labels, skipped)
+    return _table(root, listed, contents, readable, skipped, validation, test)
+
+
+class _Listed(NamedTuple):
+    """Files that may be images, sorted by id; columns take a tenth of the memory of `Entry` objects."""
+
+    ids: Ids
+    labels: list[str | None]
+    splits: list[str | None]  # that are given
+    groups: list[str | None]
+    sizes: np.ndarray
+    mtimes: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> _Listed:
+        """Return the files where `chosen`, (n,) bool, is True."""
+        labels, splits, groups = (list(compress(column, chosen)) for column in (self.labels, self.splits, self.groups))
+        ids = Ids.pack(compress(self.ids, chosen))
+        return _Listed(ids, labels, splits, groups, self.sizes[chosen], self.mtimes[chosen])
+
+
+def _list_files(source: Path) -> tuple[_Listed, list[Skipped]]:
+    entries, skipped = list_images(source)
     entries.sort(key=lambda entry: entry.id)
-    skipped += [Skipped(entry.id, "is no image") for entry in entries if contents[entry.id] is None]
-    entries = [entry for entry in entries if contents[entry.id] is not None]
-    _check_classes(source, entries, skipped)
-    hashes = [contents[entry.id] or b"" for entry in entries]
-    return _table(root, entries, hashes, skipped, validation, test)
+    listed = _Listed(
+        Ids.pack(entry.id for entry in entries),
+        [entry.label for entry in entries],
+        [entry.split for entry in entries],
+        [entry.group for entry in entries],
+        np.array([entry.size for entry in entries], np.int64),
+        np.array([entry.mtime for entry in entries], np.int64),
+    )
+    return listed, skipped
 
 
 def _contents(
-    root: Path, entries: list[Entry], known: ImageTable | None, on_read: Callable[[int, int], None]
-) -> dict[str, bytes | None]:
-    """Return the content of each entry by its id, from `known` where size and time are the same."""
-    contents: dict[str, bytes | None] = {}
+    root: Path, listed: _Listed, known: ImageTable | None, on_read: Callable[[int, int], None]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the contents, from `known` where size and time are equal, and which files can be read and are images."""
+    n = len(listed.ids)
+    contents, readable, is_image = np.zeros((n, 32), np.uint8), np.zeros(n, bool), np.ones(n, bool)
     if known is not None and known.root == root.absolute():  # in another folder, equal names prove nothing
-        stamps = {entry.id: (entry.size, entry.mtime) for entry in entries}
-        columns = (known.sizes.tolist(), known.mtimes.tolist(), known.content_keys(), known.readable)
-        for id, size, mtime, content, readable in zip(known.ids, *columns, strict=True):
-            if readable and stamps.get(id) == (size, mtime):
-                contents[id] = content
-    unread = [entry.id for entry in entries if entry.id not in contents]
-    contents.update(zip(unread, read_contents(root, unread, on_read), strict=True))
-    return contents
+        index = match_ids(listed.ids, known.ids)
+        rows = np.flatnonzero(index != MISSING)
+        index = index[rows]
+        is_same = (listed.sizes[rows] == known.sizes[index]) & (listed.mtimes[rows] == known.mtimes[index])
+        is_same &= known.readable[index]
+        contents[rows[is_same]], readable[rows[is_same]] = known.contents[index[is_same]], True
+    unread = np.flatnonzero(~readable)
+    read = read_contents(root, Ids.pack(compress(listed.ids, ~readable)), on_read)
+    contents[unread] = np.frombuffer(b"".join(content or bytes(32) for content in read), np.uint8).reshape(-1, 32)
+    readable[unread] = [bool(content) for content in read]
+    is_image[unread] = [content is not None for content in read]
+    return contents, readable, is_image
 
 
-def _check_classes(source: Path, entries: list[Entry], skipped: list[Skipped]) -> None:
-    counts = Counter(entry.label for entry in entries)
+def _check_classes(source: Path, labels: list[str | None], skipped: list[Skipped]) -> None:
+    counts = Counter(labels)
     if not counts:
         hint = f"; {skipped[0].path} {skipped[0].reason}" if skipped else ""
         raise ImagesError(f"no images in {source}{hint}; put them into one folder per class")
@@ -92,24 +132,32 @@ def _check_classes(source: Path, entries: list[Entry], skipped: list[Skipped]) -
 
 
 def _table(
-    root: Path, entries: list[Entry], hashes: list[bytes], skipped: list[Skipped], validation: float, test: float
+    root: Path,
+    listed: _Listed,
+    contents: np.ndarray,
+    readable: np.ndarray,
+    skipped: list[Skipped],
+    validation: float,
+    test: float,
 ) -> ImageTable:
-    classes = tuple(sorted({str(entry.label) for entry in entries}))
+    classes = tuple(sorted(set(map(str, listed.labels))))
     class_index = {name: index for index, name in enumerate(classes)}
-    groups, given = [entry.group for entry in entries], [entry.split for entry in entries]
-    group_index = {name: index for index, name in enumerate(sorted({group for group in groups if group}))}
-    # The id of a file that cannot be read takes the place of its content, so that it has a split.
-    keys = [hash or entry.id.encode(errors="surrogateescape") for entry, hash in zip(entries, hashes, strict=True)]
-    return ImageTable(
+    group_index = {name: index for index, name in enumerate(sorted({group for group in listed.groups if group}))}
+    images = ImageTable(
         root=root.absolute(),
-        ids=[entry.id for entry in entries],
-        labels=np.array([class_index[str(entry.label)] for entry in entries], np.int32),
-        split_codes=assign_splits(keys, groups, given, validation, test),
+        ids=listed.ids,
+        labels=np.array([class_index[str(label)] for label in listed.labels], np.int32),
+        split_codes=np.zeros(len(listed.ids), np.int8),
         classes=classes,
-        sizes=np.array([entry.size for entry in entries], np.int64),
-        mtimes=np.array([entry.mtime for entry in entries], np.int64),
-        contents=np.frombuffer(b"".join(hash or bytes(32) for hash in hashes), np.uint8).reshape(-1, 32),
-        readable=np.array([bool(hash) for hash in hashes], bool),
-        groups=np.array([group_index.get(group or "", NO_GROUP) for group in groups], np.int32),
+        sizes=listed.sizes,
+        mtimes=listed.mtimes,
+        contents=contents,
+        readable=readable,
+        groups=np.array([group_index.get(group or "", NO_GROUP) for group in listed.groups], np.int32),
         skipped=skipped,
     )
+    keys = images.content_keys()
+    for i in np.flatnonzero(~readable).tolist():  # the id takes the place of the content, so that it has a split
+        keys[i] = images.ids[i].encode(errors="surrogateescape")
+    split_codes = assign_splits(keys, listed.groups, listed.splits, validation, test)
+    return replace(images, split_codes=split_codes)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.images.ids import Ids
+
 SPLITS = ("train", "validation", "test")
 NO_GROUP = -1
 MAX_SHOWN = 5  # classes in a repr
@@ -98,7 +100,7 @@ class ImageTable:
     def take(self, rows: np.ndarray) -> ImageTable:
         """Return the table of the given rows only."""
         columns = {name: getattr(self, name)[rows] for name in COLUMNS}
-        return replace(self, ids=[self.ids[row] for row in rows], **columns)
+        return replace(self, ids=Ids.pack(self.ids[row] for row in rows), **columns)
 
 
 COLUMNS = ("labels", "split_codes", "sizes", "mtimes", "contents", "readable", "groups")

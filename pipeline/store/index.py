@@ -7,7 +7,7 @@ relabelled keeps its row.
 import io
 import json
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 from pathlib import Path
 
 import h5py
@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.errors import StoreDamaged
 from pipeline.files.file_structure import check_hdf5_structure
+from pipeline.images.ids import Ids
 from pipeline.images.table import COLUMNS, NO_GROUP, SPLITS, ImageTable, Skipped
 
 NO_ROW = -1
@@ -30,15 +31,23 @@ class Index:
     contents: np.ndarray  # (m, 32) uint8, the sha256 of the image of each row
     ranges: np.ndarray  # (shards, 2) int64, first row and one past the last of each shard, finished or not; 0 to m
 
+    @cached_property
+    def image_of_row(self) -> np.ndarray:
+        """The first image of each row, ndarray of shape (m,), int64; `NO_ROW` if no image has its content any more."""
+        images = np.full(len(self.contents), NO_ROW)
+        with_row = np.flatnonzero(self.rows != NO_ROW)[::-1]  # so that the first of equal images is written last
+        images[self.rows[with_row]] = with_row
+        return images
+
     def to_bytes(self) -> memoryview:
         """Return the bytes of the index file; the same index gives the same bytes."""
-        ids = [id.encode("utf-8", "surrogateescape") for id in self.images.ids]
+        ids = Ids.pack(self.images.ids)
         buffer = io.BytesIO()
         with h5py.File(buffer, "w") as file:
             file["classes"] = _bytes(json.dumps(self.images.classes).encode())
             file["skipped"] = _bytes(json.dumps(self.images.skipped).encode())
-            file["images/id_bytes"] = _bytes(b"".join(ids))
-            file["images/id_ends"] = np.cumsum([len(id) for id in ids], dtype=np.int64)
+            file["images/id_bytes"] = _bytes(ids.data)
+            file["images/id_ends"] = ids.bounds[1:]
             for name in COLUMNS:
                 file[f"images/{name}"] = getattr(self.images, name)
             file["images/rows"] = self.rows
@@ -64,11 +73,13 @@ def _read(file: h5py.File, root: Path) -> Index:
     column: dict[str, np.ndarray] = {name: group[name][:] for name in (*COLUMNS, "rows") if name in group}
     if "groups" not in column:  # older versions wrote none
         column["groups"] = np.full(len(column["rows"]), NO_GROUP, np.int32)
-    id_bytes, ends = group["id_bytes"][:].tobytes(), group["id_ends"][:].tolist()
+    id_bytes, bounds = group["id_bytes"][:], np.append(0, group["id_ends"][:])
+    if bounds.dtype != np.int64 or (np.diff(bounds) < 0).any() or bounds[-1] != len(id_bytes):
+        raise ValueError("its ids do not fit their bounds")
     classes, skipped = (json.loads(file[name][:].tobytes()) for name in ("classes", "skipped"))
     images = ImageTable(
         root=root,
-        ids=[id_bytes[start:end].decode("utf-8", "surrogateescape") for start, end in pairwise([0, *ends])],
+        ids=Ids(id_bytes.tobytes(), bounds),
         classes=tuple(classes),
         skipped=[Skipped(*pair) for pair in skipped],
         **{name: column[name] for name in COLUMNS},
@@ -95,5 +106,5 @@ def _is_consistent(index: Index) -> bool:
     )
 
 
-def _bytes(data: bytes) -> np.ndarray:
+def _bytes(data: bytes | bytearray) -> np.ndarray:
     return np.frombuffer(data, np.uint8)

@@ -1,12 +1,14 @@
 """The plan of stage one, tested by what must hold for any images and any earlier runs."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.extraction.plan import MAX_BYTES, compare_images, make_plan, rows_per_shard
+from pipeline.extraction.plan import MAX_BYTES, Changes, compare_images, make_plan, rows_per_shard
+from pipeline.images.ids import Ids
 from pipeline.images.table import NO_GROUP, ImageTable
 from pipeline.store import NO_ROW
 
@@ -58,6 +60,62 @@ def test_random_histories_keep_every_finished_row_and_compute_no_content_twice()
             computed |= keys
             finished.add((start, stop))
         index = plan.index
+
+
+def plan_with_dicts(images, old, finished, retry):
+    """Rows and contents of a plan, made image by image."""
+    ranges = [] if old is None else old.ranges.tolist()
+    kept = max((stop for start, stop in ranges if (start, stop) in finished), default=0)
+    contents = [] if old is None else [content.tobytes() for content in old.contents[:kept]]
+    row_of = {content: row for row, content in enumerate(contents) if row not in retry}
+    rows = []
+    for key, readable in zip(images.content_keys(), images.readable, strict=True):
+        if readable and key not in row_of:
+            row_of[key] = len(contents)
+            contents.append(key)
+        rows.append(row_of[key] if readable else NO_ROW)
+    return rows, contents
+
+
+def changes_with_dicts(old, new):
+    """`compare_images`, image by image."""
+    keys, new_keys = dict(zip(old.ids, old.content_keys(), strict=True)), new.content_keys()
+    labels = {id: old.classes[label] for id, label in zip(old.ids, old.labels, strict=True)}
+    gone = Counter(key for id, key in keys.items() if id not in set(new.ids))
+    removed, counts = gone.total(), Counter()
+    for id, key, label in zip(new.ids, new_keys, new.labels, strict=True):
+        if id in keys:
+            counts["changed"] += keys[id] != key
+            counts["relabelled"] += labels[id] != new.classes[label]
+        elif gone[key] > 0:
+            gone[key] -= 1
+            counts["moved"] += 1
+        else:
+            counts["added"] += 1
+    return Changes(**counts, removed=removed - counts["moved"])
+
+
+def test_plans_and_changes_are_those_made_image_by_image():
+    rng = np.random.default_rng(1)
+    index, finished = None, set()
+    for _ in range(150):
+        ids = rng.choice(60, int(rng.integers(1, 50)), replace=False)
+        classes = tuple(rng.permutation(["a", "b", "c"])[: rng.integers(2, 4)].tolist()) if rng.random() < 0.3 else "ab"
+        images = table({f"{classes[n % 2]}{n}": int(rng.integers(-1, 25)) for n in ids}, classes=tuple(classes))
+        labels = rng.integers(-1, len(classes), len(images)).astype(np.int32)
+        images = replace(images, ids=Ids.pack(images.ids), labels=labels)
+        retry = set() if index is None else set(rng.integers(0, len(index.contents) + 3, 5).tolist())
+        plan = make_plan(images, index, finished, rows_per_shard=5, retry=retry)
+        rows, contents = plan_with_dicts(images, index, finished, retry)
+        assert plan.index.rows.tolist() == rows
+        assert [content.tobytes() for content in plan.index.contents] == contents
+        assert plan.index.rows.dtype == np.int64 and plan.index.contents.dtype == np.uint8
+        if index is not None:
+            assert plan.changes == changes_with_dicts(index.images, images)
+        first_image = {row: image for image, row in reversed(list(enumerate(rows)))}
+        assert plan.index.image_of_row.tolist() == [first_image.get(row, NO_ROW) for row in range(len(contents))]
+        ranges = [tuple(pair) for pair in plan.index.ranges.tolist()]
+        index, finished = plan.index, {pair for pair in ranges if rng.random() < 0.6}
 
 
 def test_an_interrupted_plan_goes_on_with_the_same_ranges():

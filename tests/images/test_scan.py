@@ -9,7 +9,7 @@ import pytest
 from pipeline import ImagesError, scan_images
 from pipeline.images.labels import NUMBERED_NAME
 from pipeline.images.splits import assign_splits
-from pipeline.images.table import NO_GROUP
+from pipeline.images.table import COLUMNS, NO_GROUP
 from tests.fakes import photo, photo_folder
 
 
@@ -251,6 +251,24 @@ def test_known_files_are_not_read_again_unless_they_changed(photos):
 def test_fractions_must_leave_something_to_train(photos, validation, test):
     with pytest.raises(ImagesError, match="fractions"):
         scan_images(photos, validation=validation, test=test)
+
+
+def test_scans_that_know_an_earlier_one_find_what_others_find(tmp_path):
+    rng, known = np.random.default_rng(0), None
+    for i in range(30):
+        for name in rng.choice(40, 8, replace=False):
+            path = tmp_path / ("cats", "dogs")[name % 2] / f"{name}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(rng.bytes(rng.integers(1, 4)))
+            os.utime(path, ns=(0, i))
+        if i > 5:
+            (tmp_path / "cats" / f"{2 * rng.integers(20)}.png").unlink(missing_ok=True)
+        new, again = scan_images(tmp_path), scan_images(tmp_path, known=known)
+        assert new.ids == again.ids and new.classes == again.classes
+        for name in COLUMNS:
+            expected, found = getattr(new, name), getattr(again, name)
+            assert found.dtype == expected.dtype and np.array_equal(found, expected), name
+        known = again
 
 
 def test_the_known_files_of_another_folder_are_not_used(photos, tmp_path):

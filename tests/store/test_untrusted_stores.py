@@ -137,6 +137,14 @@ def too_few_labels(file: h5py.File) -> None:
     file["images/labels"] = np.zeros(4, np.int32)
 
 
+def ids_that_overlap(file: h5py.File) -> None:
+    file["images/id_ends"][1] = file["images/id_ends"][0] - 1
+
+
+def ids_beyond_the_end(file: h5py.File) -> None:
+    file["images/id_ends"][4] += 1
+
+
 def no_groups(file: h5py.File) -> None:
     del file["images/groups"]
 
@@ -161,6 +169,8 @@ def no_ranges(file: h5py.File) -> None:
         (label_outside, "do not fit"),
         (gap_between_ranges, "do not fit"),
         (too_few_labels, "do not fit"),
+        (ids_that_overlap, "ids do not fit"),
+        (ids_beyond_the_end, "ids do not fit"),
         (groups_that_are_no_numbers, "do not fit"),
         (no_ranges, "ranges"),
     ],
