@@ -17,7 +17,7 @@ from rich.console import Console
 from pipeline.errors import PipelineError
 from pipeline.files.durable import make_directory, write_durably
 
-from . import cold, decoding, growth, heads, int8, limit, pooled, reading, ways
+from . import cold, decoding, growth, heads, int8, limit, many_images, pooled, reading, ways
 from .machine import describe_machine, summarize_machine
 from .measuring import ChildFailed, in_child, say
 from .photos import draw_photos, make_photos
@@ -39,6 +39,7 @@ PARTS: dict[str, tuple[str, Measure]] = {
     "pooled": ("the six scikit-learn heads on pooled features", pooled.measure),
     "reading": ("reading", reading.measure),
     "growth": ("growth, with a conv base that costs next to nothing", growth.measure),
+    "plan": ("scan, plan and index of many images; the files are simulated", many_images.measure),
     "cold": ("cold start", cold.measure),
 }
 ISOLATED = frozenset(
@@ -54,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        return _run(options, Sizes.scaled(options.scale))
+        sizes = Sizes.scaled(options.scale)
+        return _run(options, replace(sizes, planned=options.images or sizes.planned))
     except (PipelineError, ChildFailed) as error:
         say(f"bench: {error}")
         return 2 if isinstance(error, PipelineError) else 1
@@ -130,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         default=1.0,
         help="factor of the default sizes; 1 takes less than ten minutes on two cores",
     )
+    add("--images", type=_parse_images, metavar="N", help="simulated images of the part plan (default: 1000000)")
     add("--data", type=Path, metavar="FOLDER", help="folder of your own photos (default: synthetic photos)")
     add(
         "--parts", type=_parse_parts, default=list(PARTS), help=f"parts to measure, of {','.join(PARTS)} (default: all)"
@@ -150,6 +153,13 @@ def _parse_scale(text: str) -> float:
     if not 0.01 <= scale <= 100:
         raise argparse.ArgumentTypeError(f"{text} is not between 0.01 and 100; give another scale")
     return scale
+
+
+def _parse_images(text: str) -> int:
+    n = int(text)
+    if n < 2_000:
+        raise argparse.ArgumentTypeError(f"{text} is less than 2,000; give more images")
+    return n
 
 
 def _parse_parts(text: str) -> list[str]:

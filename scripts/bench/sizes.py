@@ -40,6 +40,8 @@ class Sizes:
         Rows of the store that is read.
     growth : tuple of int
         Numbers of tiny images that stage one is run on.
+    planned : int
+        Number of simulated images that are scanned and planned.
     matrix : int
         Rows and columns of the plain matrix product.
     precisions : tuple of str
@@ -61,6 +63,7 @@ class Sizes:
     pooled_rows: int = 5_017
     stored_rows: int = 8_192
     growth: tuple[int, ...] = GROWTH[:-1]
+    planned: int = 1_000_000
     matrix: int = 3_072
     precisions: tuple[str, ...] = ("float32",)
     mobilenet_side: int = 224
@@ -80,5 +83,6 @@ class Sizes:
             search_rows=max(200, round(cls.search_rows * at_most_1)),
             pooled_rows=max(200, min(PHOTOS_TO_TRAIN_ON, round(cls.pooled_rows * scale))),
             stored_rows=max(512, round(cls.stored_rows * scale)),
+            planned=max(2_000, round(cls.planned * at_most_1)),
             growth=tuple(n for n in GROWTH if n <= max(scale * cls.growth[-1], GROWTH[1])),
         )

@@ -40,9 +40,14 @@ TINY = Sizes(
     growth=(20, 200),
     matrix=64,
     precisions=("float32", "bfloat16"),
+    planned=2_000,
     mobilenet_side=32,
 )
-WITH_CHILDREN = ("growth", "cold")  # parts that start processes; the others run in this one, where TensorFlow is loaded
+WITH_CHILDREN = (
+    "growth",
+    "plan",
+    "cold",
+)  # parts that start processes; the others run in this one, where TensorFlow is loaded
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,7 @@ def measure(part: str, photos_folder: Path, work: Path) -> list[Figure]:
         ("pooled", {"pooled.logistic", "pooled.svm", "pooled.ridge", "pooled.knn", "pooled.forest", "pooled.together"}),
         ("reading", {"reading.sequential", "reading.shuffled", "reading.batches", "reading.first", "reading.npy"}),
         ("growth", {"growth.each.20", "growth.each.200", "growth.straight", "growth.no_op.200", "growth.peak.20"}),
+        ("plan", {"plan.new_store.plan.seconds.2000", "plan.changes.scan_changed_files_read.peak.2000"}),
         ("cold", {"cold.python", "cold.import", "cold.help", "cold.info"}),
     ],
 )
