@@ -68,7 +68,7 @@ def scan_images(
 
 
 class _Listed(NamedTuple):
-    """Files that may be images, sorted by id; columns take a tenth of the memory of `Entry` objects."""
+    """Files that may be images, sorted by id; columns take a third of the memory of `Entry` objects."""
 
     ids: Ids
     labels: list[str | None]

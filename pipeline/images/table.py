@@ -98,7 +98,7 @@ class ImageTable:
         return counts
 
     def take(self, rows: np.ndarray) -> ImageTable:
-        """Return the table of the given rows only."""
+        """Return the table of the given rows only, which are in increasing order, as a table is ordered by id."""
         columns = {name: getattr(self, name)[rows] for name in COLUMNS}
         return replace(self, ids=Ids.pack(self.ids[row] for row in rows), **columns)
 
