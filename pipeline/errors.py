@@ -60,3 +60,13 @@ class TooManyBadImages(PipelineError):
     """More images than allowed have no features."""
 
     exit_status = 1
+
+
+class ClusterError(PipelineError):
+    """A cluster cannot be used: Dask is not installed, no scheduler answers, or no worker is left."""
+
+
+class ClusterFailed(ClusterError):
+    """A cluster did not do all of its work: its scheduler is gone, or tasks failed. What was finished is kept."""
+
+    exit_status = 1

@@ -35,6 +35,7 @@ def photos(tmp_path: Path) -> Path:
 def fake_conv_base(monkeypatch: pytest.MonkeyPatch) -> type[FakeConvBase]:
     """Let stage one run on the fake, whose class counts loads and images, and verbs start without TensorFlow."""
     monkeypatch.setattr("pipeline.conv_base.load.load_conv_base", FakeConvBase)
+    monkeypatch.setattr("pipeline.extraction.probe.IMAGES", ())  # which would be counted
     monkeypatch.setattr("pipeline.cli.console.start_tensorflow_quietly", lambda: None)
     monkeypatch.setattr(FakeConvBase, "seen", 0)
     monkeypatch.setattr(FakeConvBase, "loads", 0)

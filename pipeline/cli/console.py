@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from pipeline.files.native_stderr import native_stderr_hidden
+from pipeline.conv_base.start_tensorflow import start_tensorflow_quietly as start_tensorflow_quietly
 from pipeline.text import printable
 
 if TYPE_CHECKING:
@@ -71,16 +71,3 @@ def _console(stream: TextIO) -> Console:
 
     width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH_OF_A_LOG  # None: as wide as the window
     return Console(file=stream, highlight=False, soft_wrap=True, width=width)
-
-
-def start_tensorflow_quietly() -> None:
-    """Import TensorFlow and Keras without the lines that their native code prints; Python's errors are not hidden."""
-    if "tensorflow" in sys.modules:
-        return
-    with native_stderr_hidden():
-        import keras  # noqa: F401
-        import tensorflow as tf
-
-        tf.zeros(1)  # the first operation prints the last of these lines
-    # TensorFlow takes several models, each traced once, for one model that is traced again and again, and warns.
-    tf.get_logger().setLevel("ERROR")

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING
 from pipeline import defaults
 from pipeline.cli import console
 from pipeline.cli.display.words import print_classes, warn_of_random_weights
-from pipeline.cli.option_types import COUNT, FRACTION, SETTINGS
+from pipeline.cli.option_types import COUNT, FRACTION, SETTINGS, part
 from pipeline.cli.shared_options import (
+    add_cluster_options,
     add_max_bad,
     add_spec_options,
     add_speed_options,
+    open_engine,
     select_options,
     spec_from_options,
 )
 from pipeline.errors import PipelineError, WeightsUnavailable
 
 if TYPE_CHECKING:
+    from pipeline.conv_base.spec import ConvBaseSpec
     from pipeline.store import FeatureStore
 
 
@@ -60,6 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = f"{ranges}; can be repeated (default: the values shown, or those of the views in the store)"
     views.add_argument("--augment", **SETTINGS, help=f"setting of the augmented copies. {text}")
     views.add_argument("--augment-seed", type=int, **seed.metadata)
+    add_cluster_options(parser)
+    parts = parser.add_argument_group("many machines without a cluster")
+    text = "write the plan of what is to be computed into the store, print it and stop"
+    parts.add_argument("--plan", action="store_true", help=text)
+    text = (
+        "compute part I, from 1 to N, of the shards of a plan that --plan has written; all parts may run at the same "
+        "time, and the same command without --part lists what they computed"
+    )
+    parts.add_argument("--part", type=part, metavar="I/N", help=text)
     add_speed_options(parser)
 
 
@@ -72,21 +84,25 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.store import open_features
 
     spec, stored = spec_from_options(options), None
+    if options.part:
+        return _compute_part(options, spec)
     with contextlib.suppress(PipelineError):  # `extract_features` raises what is wrong with the store
         stored = open_features(options.cache)
-    with ConsoleCallbacks() as callbacks:
+    with ConsoleCallbacks() as callbacks, open_engine(options) as cluster:
         images = scan_images(
             options.images,
             validation=options.validation,
             test=options.test,
             known=None if stored is None or options.rebuild else stored.images,
+            cluster=cluster,
             on_read=lambda done, total: callbacks.progress("reading", done, total, "files"),
         )
         was_random, stored = stored is not None and stored.random_weights, None  # frees the memory of its index
         console.say(f"images     {len(images)} in {options.images}")
         print_classes(images)
         console.list_some("skipped", [f"{path} {reason}" for path, reason in images.skipped])
-        settings = select_options(options, "views", "batch_size", "workers", "compression", "rebuild")
+        settings = select_options(options, "views", "batch_size", "workers", "compression", "rebuild", "mixed")
+        settings |= {"plan_only": options.plan, "cluster": cluster}
         seed = {} if options.augment_seed is None else {"seed": options.augment_seed}
         augmentation = {**dict(options.augment), **seed}
         settings["augmentation"] = Augmentation.from_settings(augmentation) if augmentation else None
@@ -100,7 +116,21 @@ def run(options: argparse.Namespace) -> int:
             console.warn(f"{error}; random weights are used, as --allow-random-weights is given")
             spec = replace(spec, weights="random")
             store = extract_features(images, options.cache, spec, callbacks=callbacks, **settings)
+    if options.plan and store.pending:
+        console.say(f"planned: {store.pending} of {len(store.images)} images wait for features in {options.cache}")
+        return 0
     return _show_result(store, callbacks.passes, options.max_bad)
+
+
+def _compute_part(options: argparse.Namespace, spec: ConvBaseSpec) -> int:
+    from pipeline.cli.display.callbacks import ConsoleCallbacks
+    from pipeline.extraction.compute_part import compute_part
+
+    (number, parts), settings = options.part, select_options(options, "mixed", "batch_size", "workers")
+    with ConsoleCallbacks() as callbacks:
+        rows = compute_part(options.cache, number, parts, spec, callbacks=callbacks, **settings)
+    console.say(f"part {number} of {parts}: {rows} rows computed; the same command without --part lists them")
+    return 0
 
 
 def _show_result(store: FeatureStore, passes: int, max_bad: float) -> int:

@@ -50,6 +50,15 @@ def count(text: str) -> int:
     return int(text)
 
 
+def part(text: str) -> tuple[int, int]:
+    """Read `I/N`, a part from 1 to N."""
+    number, _, parts = text.partition("/")
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        if count(number) <= count(parts):
+            return int(number), int(parts)
+    raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N")
+
+
 def counts(text: str) -> tuple[int, ...]:
     """Read whole numbers separated by commas."""
     return tuple(count(part.strip()) for part in text.split(",") if part.strip())

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
 from pipeline import defaults
 from pipeline.cli.option_types import COUNT, FRACTION, NUMBER, SETTINGS, counts, size
+from pipeline.text import counted
 
 if TYPE_CHECKING:
+    from pipeline.cluster import Cluster
     from pipeline.conv_base.spec import ConvBaseSpec
 
 
@@ -49,6 +53,34 @@ def add_speed_options(parser: argparse.ArgumentParser) -> None:
     text = "images per forward pass; affects speed and memory only"
     speed.add_argument("--batch-size", **COUNT, default=defaults.EXTRACT_BATCH, help=text)
     speed.add_argument("--workers", **COUNT, help="threads that decode images (default: one per core)")
+
+
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """Add --on and --mixed."""
+    engine = parser.add_argument_group("many machines")
+    text = (
+        "compute on a Dask cluster: local:N starts N processes on this machine; tcp://HOST:PORT, or the path of a "
+        "scheduler file, joins a cluster that was started before (default: compute in this process)"
+    )
+    engine.add_argument("--on", metavar="ENGINE", help=text)
+    text = "admit machines whose features differ from the store's within the tolerance of its precision"
+    engine.add_argument("--mixed", action="store_true", help=text)
+
+
+@contextlib.contextmanager
+def open_engine(options: argparse.Namespace) -> Iterator[Cluster | None]:
+    """Open the cluster of --on; None if there is none."""
+    if options.on is None:
+        yield None
+        return
+    from pipeline.cli import console
+    from pipeline.cluster import open_cluster
+
+    with open_cluster(options.on) as cluster:
+        hosts = cluster.hosts()
+        n_workers, n_hosts = counted(len(hosts), "worker"), counted(len(set(hosts)), "host")
+        console.say(f"cluster    {n_workers} on {n_hosts} of {options.on}")
+        yield cluster
 
 
 def add_max_bad(parser: argparse._ActionsContainer) -> None:

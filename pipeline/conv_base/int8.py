@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pipeline.conv_base.keras_setup import one_line
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError
 from pipeline.files.check_untrusted import check_in_child
+from pipeline.files.cores import available_cores
 from pipeline.files.durable import sha256_of
 from pipeline.files.native_stderr import native_stderr_hidden
 
@@ -50,7 +50,7 @@ class Int8ConvBase:
 
     def images_per_second(self, image: np.ndarray) -> float:
         """Measure the speed on all cores with one image, (height, width, 3) float32, again and again."""
-        cores = os.cpu_count() or 1
+        cores = available_cores()
         with ThreadPoolExecutor(cores) as pool:
             list(pool.map(self.compute, [image[None]] * cores * 2))  # makes the interpreters
             rounds, start = 0, perf_counter()

@@ -55,6 +55,9 @@ class Callbacks:
     def extraction_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
         """Everything is checked; the computation begins when this returns. Also called for each view."""
 
+    def shard_computed(self, host: str, images: int, seconds: float) -> None:
+        """A worker on a host of a cluster has computed a shard of so many images, and it is stored."""
+
     def views_dropped(self, count: int) -> None:
         """`count` augmented views were deleted, as fewer were requested."""
 

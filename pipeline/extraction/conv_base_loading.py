@@ -1,9 +1,12 @@
 """Load the conv base of a store, and measure what its precision costs."""
 
 import contextlib
-from dataclasses import replace
+import importlib.metadata
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -12,15 +15,39 @@ from pipeline.conv_base.fingerprint import compare
 from pipeline.conv_base.int8 import Int8ConvBase, load_int8
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.extraction.callbacks import Callbacks
-from pipeline.extraction.decode_ahead import decode_ahead, list_tasks
-from pipeline.extraction.plan import ExtractionPlan
+from pipeline.extraction.decode_ahead import Task, decode_ahead
 from pipeline.extraction.spec_check import check_same_spec
-from pipeline.store import FeatureStore
+from pipeline.store import StoreLayout
 
 MAX_ERROR = 0.05  # Maximum relative L2 error accepted by precision='auto'. That of VGG16 in bfloat16 is 0.007.
 COMPARED = 8  # images that are computed in float32 too: a second or so, once in the life of a store
 
+PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "pillow")
+
 AnyConvBase = load.ConvBase | Int8ConvBase
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that features depend on, and the machine."""
+    return {**{name: importlib.metadata.version(name) for name in PACKAGES}, "machine": platform.platform()}
+
+
+@dataclass(frozen=True)
+class ConvBaseDescription:
+    """What is known of a loaded conv base; unlike it, it can be sent to another process."""
+
+    spec: ConvBaseSpec  # with everything filled in
+    feature_shape: tuple[int, ...]  # of one image
+    sources: Mapping[str, Any]  # see `ConvBase`
+    precision_error: Mapping[str, Any] = field(default_factory=dict)  # see `Manifest.precision_error`
+    int8_model: bytes | None = None
+    made_with: Mapping[str, str] = field(default_factory=library_versions)
+
+    @classmethod
+    def of(cls, conv_base: AnyConvBase, precision_error: Mapping[str, Any] | None = None) -> Self:
+        """Describe a conv base."""
+        model = conv_base.model if isinstance(conv_base, Int8ConvBase) else None
+        return cls(conv_base.spec, conv_base.feature_shape, conv_base.sources, precision_error or {}, model)
 
 
 def load_with_callbacks(spec: ConvBaseSpec, callbacks: Callbacks) -> load.ConvBase:
@@ -29,7 +56,7 @@ def load_with_callbacks(spec: ConvBaseSpec, callbacks: Callbacks) -> load.ConvBa
     return load.load_conv_base(spec)
 
 
-def load_stored_conv_base(store: FeatureStore, callbacks: Callbacks) -> AnyConvBase:
+def load_stored_conv_base(store: StoreLayout, callbacks: Callbacks) -> AnyConvBase:
     """Load the conv base that a store was made with; it must not have changed since.
 
     One in int8 is loaded from the store, one in floats from where it came from.
@@ -39,7 +66,7 @@ def load_stored_conv_base(store: FeatureStore, callbacks: Callbacks) -> AnyConvB
     return load_float_conv_base(store, callbacks)
 
 
-def load_float_conv_base(store: FeatureStore, callbacks: Callbacks) -> load.ConvBase:
+def load_float_conv_base(store: StoreLayout, callbacks: Callbacks) -> load.ConvBase:
     """Load the conv base of a store from where it came from; in float32 if the store's precision is int8."""
     stored = store.spec
     if stored.precision == "int8":
@@ -51,16 +78,15 @@ def load_float_conv_base(store: FeatureStore, callbacks: Callbacks) -> load.Conv
     return conv_base
 
 
-def measure_precision_error(conv_base: load.ConvBase, plan: ExtractionPlan, workers: int | None) -> dict[str, Any]:
+def measure_precision_error(conv_base: load.ConvBase, tasks: Iterable[Task], workers: int | None) -> dict[str, Any]:
     """Return the `relative_l2` error against float32 and the number of `images` it was measured on.
 
-    These are the first images of a plan that can be decoded. The dict is empty if there are none, or if
+    These are the first images that can be decoded. The dict is empty if there are none, or if
     the conv base computes in float32.
     """
     spec = conv_base.spec
     if spec.precision == "float32":
         return {}
-    tasks = list_tasks(plan.index, plan.pending)
     decoded = decode_ahead(tasks, spec.decode_image, workers=workers, ahead=COMPARED)
     with contextlib.closing(decoded):
         pixels = list(islice((image.pixels for image in decoded if image.pixels is not None), COMPARED))

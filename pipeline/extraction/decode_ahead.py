@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.files.cores import available_cores
 from pipeline.images.augment import View, augment
 from pipeline.images.decode import DecodeError
 from pipeline.images.status import Status
@@ -69,7 +70,7 @@ def decode_ahead(
     `then` is called with each decoded image in the thread that decoded it, and its result is yielded. Close
     the generator to stop the threads.
     """
-    pool = ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(workers or available_cores(), thread_name_prefix="decode")
     waiting: deque[Future[Any]] = deque()
     try:
         for task in tasks:

@@ -3,11 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.cluster import Cluster
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import StoreError
 from pipeline.extraction.callbacks import SILENT, Callbacks
+from pipeline.extraction.cluster_engine import ClusterEngine
+from pipeline.extraction.engine import Engine
 from pipeline.extraction.fill_store import StoreFiller
+from pipeline.extraction.local_engine import LocalEngine
 from pipeline.extraction.view_plan import plan_views
 from pipeline.images.augment import Augmentation
 from pipeline.images.decode import DECODER
@@ -26,6 +30,9 @@ def extract_features(
     workers: int | None = None,
     compression: str = "none",
     rebuild: bool = False,
+    plan_only: bool = False,
+    cluster: Cluster | None = None,
+    mixed: bool = False,
     callbacks: Callbacks = SILENT,
 ) -> FeatureStore:
     """Fill or update a store; nothing is loaded or written if it is up to date.
@@ -53,6 +60,14 @@ def extract_features(
         Compression of a new store's shards; compressed shards cannot be memory-mapped.
     rebuild : bool
         Whether to delete the features that the store has and to compute all of them again.
+    plan_only : bool
+        Whether to write the plan of what is missing into the store and to compute nothing. `compute_part` computes it
+        then, in as many processes as one likes. Views are planned once all images have features.
+    cluster : Cluster, optional
+        The workers that compute, see `open_cluster`; this process if not given. The workers must have the images, the
+        conv base and the store under the same paths.
+    mixed : bool
+        Whether workers may compute features that differ from the store's within the tolerance of its precision.
     callbacks : Callbacks, optional
 
     Returns
@@ -73,6 +88,8 @@ def extract_features(
         views and `views` is not.
     SpecError
         The conv base cannot be loaded.
+    ClusterError
+        No worker is left, or the scheduler is gone; finished shards are kept.
     OSError
         A full disk or an I/O error; finished shards are kept.
     KeyboardInterrupt
@@ -83,12 +100,25 @@ def extract_features(
     if compression not in ("none", "gzip") or batch_size < 1 or (views is not None and views < 1):
         raise StoreError(f"compression {compression!r}, batch_size {batch_size} or views {views} is out of range")
     planned_views = [] if views == 1 else plan_views(directory, views, augmentation, rebuild=rebuild)
-    filler = StoreFiller(batch_size, workers, None if compression == "none" else compression, rebuild, callbacks)
+    engine: Engine = LocalEngine(batch_size, workers, callbacks)
+    if cluster is not None:
+        engine = ClusterEngine(cluster, batch_size, workers, mixed, callbacks)
+    filler = StoreFiller(
+        engine,
+        None if compression == "none" else compression,
+        rebuild,
+        callbacks,
+        plan_only=plan_only,
+        machines=plan_only or cluster is not None,
+        mixed=mixed,
+    )
     store = filler.fill(images, directory, spec)
     if dropped := drop_views(directory, len(planned_views) + 1):
         callbacks.views_dropped(dropped)
+    if plan_only and store.pending:
+        return store
     if planned_views and len(members := store.members("train")):
         # The conv base and its weights may have been moved since the store was made.
-        stored_spec = replace(store.spec, conv_base=spec.conv_base, weights=spec.weights)
-        filler.fill_views(store, replace(images.take(members), skipped=()), stored_spec, planned_views)
+        base_spec = replace(store.spec, conv_base=spec.conv_base, weights=spec.weights)
+        filler.fill_views(store, replace(images.take(members), skipped=()), base_spec, planned_views)
     return store

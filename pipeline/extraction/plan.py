@@ -44,6 +44,11 @@ class ExtractionPlan:
     changes: Changes  # how the images differ from those of the store
 
     @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """First row and end of each pending shard."""
+        return [(start, stop) for start, stop in self.pending.tolist()]
+
+    @property
     def rows_pending(self) -> int:
         """Number of forward passes to make."""
         return int(np.diff(self.pending).sum())

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.extraction.decode_ahead import Decoded, RowOf, Task, decode_ahead
 from pipeline.images.status import Status
-from pipeline.store import NO_ROW, FeatureStore
+from pipeline.store import NO_ROW, StoreLayout
 
 MAX_WAITING = 8  # batches: so many images, most of them without pixels, wait for one batch to be full
 Compute = Callable[[np.ndarray], np.ndarray]  # from a float32 batch to the float32 features of its images
@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 def compute_tasks(
     tasks: Iterable[Task],
-    store: FeatureStore,
+    store: StoreLayout,
     compute: Compute,
     *,
     batch_size: int,

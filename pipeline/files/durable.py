@@ -22,17 +22,31 @@ TEMPORARY = ".tmp-"
 def write_durably(path: Path, data: bytes | memoryview) -> None:
     """Write `data` to the file `path`, which is replaced in one step; after an OSError it is unchanged."""
     with _renamed_at_end(path) as temporary:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            unwritten = memoryview(data)
-            while unwritten:
-                unwritten = unwritten[os.write(descriptor, unwritten) :]
-            os.fsync(descriptor)
-            size = os.fstat(descriptor).st_size
-        finally:
-            os.close(descriptor)
-        if size != len(data):
-            raise OSError(f"{temporary}: {size} bytes on disk, {len(data)} were written")
+        _write_synced(temporary, data)
+
+
+def write_new_file(path: Path, data: bytes | memoryview) -> None:
+    """Write and sync a file that does not exist; after an error it does not exist. The directory is not synced."""
+    try:
+        _write_synced(path, data)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _write_synced(path: Path, data: bytes | memoryview) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        unwritten = memoryview(data)
+        while unwritten:
+            unwritten = unwritten[os.write(descriptor, unwritten) :]
+        os.fsync(descriptor)
+        size = os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+    if size != len(data):
+        raise OSError(f"{path}: {size} bytes on disk, {len(data)} were written")
 
 
 @contextlib.contextmanager

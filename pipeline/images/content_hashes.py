@@ -1,33 +1,85 @@
 """The sha256 of every image file's bytes, read by several threads."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.cluster import Cluster
+from pipeline.errors import ClusterFailed
 from pipeline.images.formats import FIRST_BYTES, may_be_image
 
 READERS = 8  # threads; more than cores, as they wait for disks
 FILES_PER_TASK = 64
+FILES_PER_CLUSTER_TASK = 2000
 UNREADABLE = b""  # in place of the sha256 of a file that cannot be read
 
 
-def read_contents(root: Path, ids: Sequence[str], on_read: Callable[[int, int], None]) -> list[bytes | None]:
+def read_contents(
+    root: Path, ids: Sequence[str], on_read: Callable[[int, int], None], cluster: Cluster | None = None
+) -> list[bytes | None]:
     """Return the sha256 of each file, 32 bytes; `UNREADABLE` if it cannot be read, None if it is no image.
 
-    `on_read(done, total)` is called before the first file and after every `FILES_PER_TASK` files.
+    `on_read(done, total)` is called before the first file and while files are read. The workers of a cluster must have
+    the files under the same paths.
     """
+    if ids:
+        on_read(0, len(ids))
+    if cluster is not None:
+        return _read_on_cluster(root, ids, on_read, cluster)
     contents: list[bytes | None] = []
+    for chunk in _read_in_threads(root, ids):
+        contents += chunk
+        on_read(len(contents), len(ids))
+    return contents
+
+
+def _read_in_threads(root: Path, ids: Sequence[str]) -> Iterator[list[bytes | None]]:
     starts = range(0, len(ids), FILES_PER_TASK)
     pool = ThreadPoolExecutor(READERS)
     try:
-        if ids:
-            on_read(0, len(ids))
-        for chunk in pool.map(lambda i: [_read_content(root / id) for id in ids[i : i + FILES_PER_TASK]], starts):
-            contents += chunk
-            on_read(len(contents), len(ids))
+        yield from pool.map(lambda i: [_read_content(root / id) for id in ids[i : i + FILES_PER_TASK]], starts)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Some files to read on a worker."""
+
+    root: Path
+    start: int
+    ids: Sequence[str]
+
+    def __str__(self) -> str:
+        return f"files {self.start} to {self.start + len(self.ids)}"
+
+
+def _read_files(files: _Files) -> list[bytes | None]:
+    return [content for chunk in _read_in_threads(files.root, files.ids) for content in chunk]
+
+
+def _read_on_cluster(
+    root: Path, ids: Sequence[str], on_read: Callable[[int, int], None], cluster: Cluster
+) -> list[bytes | None]:
+    contents: list[bytes | None] = [UNREADABLE] * len(ids)
+    done, step, root = 0, FILES_PER_CLUSTER_TASK, root.absolute()
+    run = cluster.run(
+        _read_files, (_Files(root, start, ids[start : start + step]) for start in range(0, len(ids), step))
+    )
+    for results in run:
+        for result in results:
+            files = result.task
+            unread = (id for id, content in zip(files.ids, result.value, strict=True) if content == UNREADABLE)
+            if id := next((id for id in unread if _read_content(root / id) != UNREADABLE), None):
+                run.refuse(result, f"it cannot read {root / id}: are the images mounted there?")
+                continue
+            contents[files.start : files.start + len(files.ids)] = result.value
+            done += len(files.ids)
+            on_read(done, len(ids))
+    if run.failed:
+        raise ClusterFailed(f"{run.failed[0][0]} could not be read on the cluster: {run.failed[0][1]}")
     return contents
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.cluster import Cluster
 from pipeline.defaults import TEST, VALIDATION
 from pipeline.errors import ImagesError
 from pipeline.images.content_hashes import read_contents
@@ -26,6 +27,7 @@ def scan_images(
     validation: float = VALIDATION,
     test: float = TEST,
     known: ImageTable | None = None,
+    cluster: Cluster | None = None,
     on_read: Callable[[int, int], None] = lambda done, total: None,
 ) -> ImageTable:
     """Find the labelled images of a data set.
@@ -42,6 +44,8 @@ def scan_images(
     known : ImageTable, optional
         The table of an earlier scan (`open_features(dir).images`). Files whose size and time are the
         same are not read again.
+    cluster : Cluster, optional
+        Workers that read the files, see `open_cluster`; they must have them under the same paths.
     on_read : callable
         Called as `on_read(done, total)` while files are read.
 
@@ -59,7 +63,7 @@ def scan_images(
     source = Path(source)
     listed, skipped = _list_files(source)
     root = source if source.is_dir() else source.parent
-    contents, readable, is_image = _contents(root, listed, known, on_read)
+    contents, readable, is_image = _contents(root, listed, known, on_read, cluster)
     if not is_image.all():
         skipped += [Skipped(listed.ids[i], "is no image") for i in np.flatnonzero(~is_image).tolist()]
         listed, contents, readable = listed.take(is_image), contents[is_image], readable[is_image]
@@ -99,7 +103,11 @@ def _list_files(source: Path) -> tuple[_Listed, list[Skipped]]:
 
 
 def _contents(
-    root: Path, listed: _Listed, known: ImageTable | None, on_read: Callable[[int, int], None]
+    root: Path,
+    listed: _Listed,
+    known: ImageTable | None,
+    on_read: Callable[[int, int], None],
+    cluster: Cluster | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the contents, from `known` where size and time are equal, and which files can be read and are images."""
     n = len(listed.ids)
@@ -112,7 +120,7 @@ def _contents(
         is_same &= known.readable[index]
         contents[rows[is_same]], readable[rows[is_same]] = known.contents[index[is_same]], True
     unread = np.flatnonzero(~readable)
-    read = read_contents(root, Ids.pack(compress(listed.ids, ~readable)), on_read)
+    read = read_contents(root, Ids.pack(compress(listed.ids, ~readable)), on_read, cluster)
     contents[unread] = np.frombuffer(b"".join(content or bytes(32) for content in read), np.uint8).reshape(-1, 32)
     readable[unread] = [bool(content) for content in read]
     is_image[unread] = [content is not None for content in read]

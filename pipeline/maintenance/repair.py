@@ -8,8 +8,8 @@ import numpy as np
 
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.compute_shards import compute_shards
-from pipeline.extraction.conv_base_loading import load_stored_conv_base
+from pipeline.extraction.image_counter import ImageCounter
+from pipeline.extraction.local_engine import LocalEngine
 from pipeline.extraction.plan import Changes, ExtractionPlan
 from pipeline.maintenance.verify import shard_problems
 from pipeline.store import BadImage, open_features, open_for_writing, view_directory, view_numbers
@@ -56,6 +56,7 @@ def repair_store(
         A full disk or an I/O error; the same call repairs the rest.
     """
     directory, result = Path(directory), RepairResult()
+    engine = LocalEngine(batch_size, workers, callbacks)
     open_features(directory)  # raises before the lock would make the directory
     for store in [directory, *(view_directory(directory, number) for number in view_numbers(directory))]:
         with open_for_writing(store) as writer:
@@ -63,7 +64,7 @@ def repair_store(
             problems = dict(shard_problems(before, full=True, callbacks=callbacks))
             if not problems:
                 continue
-            conv_base = load_stored_conv_base(before, callbacks)
+            engine.load_stored(before)
             for entry, problem in problems.items():
                 path = before.shards.path(entry)
                 logger.info("%s %s", path, problem)
@@ -71,7 +72,9 @@ def repair_store(
             result.quarantined += writer.quarantine(list(problems))
             pending = np.array([(entry.start, entry.stop) for entry in problems], np.int64)
             plan = ExtractionPlan(before.index, pending, Changes())
-            compute_shards(writer, plan, conv_base, batch_size=batch_size, workers=workers, callbacks=callbacks)
+            callbacks.extraction_planned(plan, writer.current)
+            counter = ImageCounter("features", plan.rows_pending, callbacks)
+            engine.compute(writer, plan, counter)
             result.rows += plan.rows_pending
             known_bad = {bad.id for bad in before.bad}
             result.lost += [bad for bad in writer.commit().bad if bad.id not in known_bad]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.conv_base.int8 import read_model
+from pipeline.conv_base.precision import TOLERANCE, relative_l2
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import SpecError, StoreDamaged, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
@@ -26,11 +27,6 @@ from pipeline.store import (
 )
 from pipeline.store.file_names import SHARDS
 from pipeline.text import COMMAND
-
-# Maximum relative L2 error of a row that is computed again, perhaps on another machine. Between four ways
-# to compute on a CPU (oneDNN with three instruction sets, Eigen) the rows of VGG16, ResNet50 and MobileNetV2
-# differ by up to 2e-6 in float32, 0.015 in bfloat16, whose mantissa has 8 bits, and 0.0015 in float16.
-MAX_ERROR = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.01, "int8": 0.01}
 
 REPAIR = f"`{COMMAND} repair {{}}`"
 FEATURES = f"run `{COMMAND} features IMAGES --cache {{}}` again"
@@ -71,7 +67,7 @@ def verify_store(
         against the manifest, finite values in good rows and zeros in the others.
     recompute : int
         Number of random good rows, of the store and of each view, to compute again. The maximum
-        relative L2 error depends on the precision of the conv base, see `MAX_ERROR`.
+        relative L2 error depends on the precision of the conv base, see `TOLERANCE`.
     sources : bool
         Whether to read every image and to compare its sha256 with the index. This also finds an
         image that was edited and given back its size and time.
@@ -177,16 +173,9 @@ def _recompute_rows(store: FeatureStore, rows: np.ndarray, callbacks: Callbacks)
         except ShardDamaged as error:
             yield Finding(_name(store, error.path), error.problem, REPAIR)
             continue
-        if errors[-1] > MAX_ERROR[store.spec.precision]:
+        if errors[-1] > TOLERANCE[store.spec.precision]:
             yield Finding(str(row.task.id), f"its features, computed again, differ by {errors[-1]:.1e}", SOURCES)
     callbacks.rows_recomputed(len(errors), max(errors, default=0.0))
-
-
-def relative_l2(features: np.ndarray, expected: np.ndarray) -> float:
-    """Return the L2 norm of the difference over that of `expected`."""
-    norm = np.linalg.norm(expected.astype(np.float64))
-    difference = np.linalg.norm(features.astype(np.float64) - expected)
-    return float(difference / norm if norm else difference)
 
 
 def head_directories(store: FeatureStore) -> list[Path]:

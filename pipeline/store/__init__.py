@@ -6,6 +6,8 @@ from pipeline.store.index import NO_ROW, Index
 from pipeline.store.manifest import BadRow, Manifest, ShardEntry, read_manifest
 from pipeline.store.open_store import open_features
 from pipeline.store.shard_file import ShardContent, ShardDamaged
+from pipeline.store.staged_shard import Receipt, list_staged, stage_shard
+from pipeline.store.store_layout import StoreLayout
 from pipeline.store.views import count_views, drop_views, open_view, open_views, stack_views, view_numbers
 from pipeline.store.write_store import StoreWriter, open_for_writing
 
@@ -16,18 +18,22 @@ __all__ = [
     "FeatureStore",
     "Index",
     "Manifest",
+    "Receipt",
     "ShardContent",
     "ShardDamaged",
     "ShardEntry",
+    "StoreLayout",
     "StoreWriter",
     "count_views",
     "drop_views",
+    "list_staged",
     "open_features",
     "open_for_writing",
     "open_view",
     "open_views",
     "read_manifest",
     "stack_views",
+    "stage_shard",
     "view_directory",
     "view_numbers",
 ]

@@ -1,21 +1,20 @@
 """`FeatureStore`: images, labels and features of a store, of its finished shards only."""
 
-import math
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.images.status import Status
 from pipeline.images.table import NO_GROUP, SPLITS
-from pipeline.store.file_names import FINETUNING, HEADS, INT8_MODEL
+from pipeline.store.file_names import FINETUNING, HEADS
 from pipeline.store.index import Index
 from pipeline.store.manifest import Manifest, ShardEntry
 from pipeline.store.read_rows import FeatureRows
 from pipeline.store.rows_by_content import RowsByContent
 from pipeline.store.shard_reader import ShardReader
+from pipeline.store.store_layout import StoreLayout
 
 
 class BadImage(NamedTuple):
@@ -26,59 +25,30 @@ class BadImage(NamedTuple):
     reason: str
 
 
-class FeatureStore:
-    """The features of a data set on disk; made by `open_features`.
+class FeatureStore(StoreLayout):
+    """The features of a data set on disk; made by `open_features`. It has the attributes of `StoreLayout`, too.
 
     Attributes
     ----------
-    directory : Path
-        The directory of the store.
-    manifest, index : Manifest, Index
+    index : Index
     shards : ShardReader
         Opens the files of the features.
     images : ImageTable
         All images of the data set, also those without features.
     classes : tuple of str
         The class names, sorted; labels are indices into them.
-    feature_shape : tuple of int
-        The shape of one row.
-    dtype : dtype
-        The dtype in which features are stored.
-    bytes_per_row : int
-        Bytes of one row of features, as stored.
-    fingerprint : str
-        The fingerprint of the spec that the features were made with.
     heads_directory, finetuning_directory : Path
         Where saved heads are, and the state from which an interrupted fine-tuning continues.
     """
 
     def __init__(self, directory: Path, manifest: Manifest, index: Index):
-        self.directory, self.manifest, self.index = directory, manifest, index
-        self.shards = ShardReader(directory, manifest, index)
+        super().__init__(directory, manifest)
+        self.index, self.shards = index, ShardReader(directory, manifest, index)
         self.images, self.classes = index.images, index.images.classes
-        self.feature_shape, self.dtype = manifest.feature_shape, manifest.dtype
-        self.bytes_per_row = math.prod(manifest.feature_shape) * manifest.dtype.itemsize
-        self.fingerprint = manifest.fingerprint
         self.heads_directory, self.finetuning_directory = directory / HEADS, directory / FINETUNING
 
     def __repr__(self) -> str:
         return f"<FeatureStore {self.directory}: {len(self.images)} images, features {self.feature_shape}>"
-
-    @property
-    def spec(self) -> ConvBaseSpec:
-        """The resolved spec that the features were made with."""
-        return self.manifest.conv_base_spec
-
-    @property
-    def int8_model(self) -> Path:
-        """The file of the conv base, if its precision is int8; views use that of their store."""
-        is_view = self.manifest.spec.get("view")
-        return (self.directory.absolute().parent.parent if is_view else self.directory) / INT8_MODEL
-
-    @property
-    def random_weights(self) -> bool:
-        """Whether the conv base was not trained on photos; accuracies then say little."""
-        return self.manifest.sources.get("weights") == "random"
 
     @cached_property
     def row_status(self) -> np.ndarray:

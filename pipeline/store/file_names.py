@@ -3,6 +3,8 @@
 manifest.json               the spec, the index in use and the finished shards
 index-SHA256.h5             the images, and the row of each
 shards/START-STOP.h5        the features of a range of rows
+shards/.done-...            a shard that another process computed, to be checked and renamed by the writer
+probe.h5                    the features of fixed images, which show how the machine rounds that made the store
 conv_base.tflite            the conv base of a store whose precision is int8, which its views use as well
 views/NNN/                  augmented copies: a store each
 heads/NAME/                 saved heads
@@ -20,6 +22,7 @@ from pipeline.files.lock import HOLDER, LOCK
 
 MANIFEST = "manifest.json"
 SHARDS = "shards"
+PROBE = "probe.h5"
 INT8_MODEL = "conv_base.tflite"
 VIEWS = "views"
 HEADS = "heads"
@@ -29,7 +32,7 @@ DUPLICATES = "duplicates.json"
 REPORT = "report.html"
 INDEX = re.compile(r"index-[0-9a-f]+\.h5")
 NAMES = frozenset(
-    {MANIFEST, SHARDS, INT8_MODEL, VIEWS, HEADS, FINETUNING, QUARANTINE, DUPLICATES, REPORT, LOCK, HOLDER}
+    {MANIFEST, SHARDS, PROBE, INT8_MODEL, VIEWS, HEADS, FINETUNING, QUARANTINE, DUPLICATES, REPORT, LOCK, HOLDER}
 )
 
 

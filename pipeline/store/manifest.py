@@ -60,6 +60,9 @@ class Manifest:
     # `calibrated` on, `images_per_second` and `float32_images_per_second`. Empty otherwise, and if these features
     # are not finite.
     precision_error: Mapping[str, Any] = field(default_factory=dict)
+    # The sha256 of the features of fixed images, see `pipeline.extraction.probe`, by which a machine shows that it
+    # computes the same numbers as the one that made the store. Empty in stores of older versions.
+    numerics: str = ""
 
     @property
     def dtype(self) -> np.dtype:

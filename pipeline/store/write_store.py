@@ -12,18 +12,16 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
-
-from pipeline.errors import StoreDamaged, StoreError
+from pipeline.errors import StoreError
 from pipeline.files.durable import make_directory, remove_temporaries, sha256_of, sync_directory, write_durably
 from pipeline.files.lock import HOLDER, LOCK, WriterLock, lock_directory
-from pipeline.images.status import Status
 from pipeline.store.feature_store import FeatureStore
-from pipeline.store.file_names import INT8_MODEL, MANIFEST, NAMES, QUARANTINE, SHARDS, index_name, shard_name
+from pipeline.store.file_names import INT8_MODEL, MANIFEST, NAMES, PROBE, QUARANTINE, SHARDS, index_name, shard_name
 from pipeline.store.index import Index
 from pipeline.store.manifest import BadRow, Manifest, ShardEntry
 from pipeline.store.open_store import open_features
 from pipeline.store.shard_file import ShardContent, build_shard
+from pipeline.store.staged_shard import Receipt, find_problem, list_staged, read_entry
 
 logger = logging.getLogger(__name__)
 MIN_SECONDS = 1.0  # between two writes of the manifest
@@ -91,6 +89,7 @@ class StoreWriter:
         self.directory, self.lock, self.rebuild = directory, lock, rebuild
         self.store: FeatureStore | None = None
         self._entries: dict[int, ShardEntry] = {}  # all finished shards by first row, listed or not
+        self._maker = 0  # of the next shards
         self._is_committed = True
         self._next_commit = monotonic() + MIN_SECONDS
         if (directory / MANIFEST).exists() and not rebuild:
@@ -106,15 +105,19 @@ class StoreWriter:
 
     def _set_store(self, store: FeatureStore) -> None:
         self.store = store
+        self._maker = len(store.manifest.later_makers)
         self._entries = {entry.start: entry for entry in store.manifest.shards}
 
-    def begin(self, manifest: Manifest, index: Index, int8_model: bytes | None = None) -> None:
-        """Put a new plan in place: first a new quantised conv base and the index, then the manifest that names them."""
+    def begin(
+        self, manifest: Manifest, index: Index, *, int8_model: bytes | None = None, probe: bytes | None = None
+    ) -> None:
+        """Put a new plan in place: first the index and a new conv base and probe, then the manifest that names them."""
         self.lock.check()
         if self.rebuild:  # without a manifest it is no store any more, then indices and shards can go
             (self.directory / MANIFEST).unlink(missing_ok=True)
             sync_directory(self.directory)
-            for path in [*self.directory.glob("index-*.h5"), *(self.directory / SHARDS).glob("*.h5")]:
+            shards = self.directory / SHARDS
+            for path in [*self.directory.glob("index-*.h5"), *shards.glob("*.h5"), *shards.glob(".done-*")]:
                 path.unlink()
             self.rebuild = False
         data = index.to_bytes()
@@ -123,8 +126,10 @@ class StoreWriter:
         make_directory(self.directory / SHARDS)
         if int8_model is not None:
             write_durably(self.directory / INT8_MODEL, int8_model)
-        elif self.store is None:  # that of an older store, or of a killed writer
+        elif self.store is None:  # it is of an older store, or of a killed writer
             (self.directory / INT8_MODEL).unlink(missing_ok=True)
+        if probe is not None:
+            write_durably(self.directory / PROBE, probe)
         if self.store is None or self.store.manifest.index_sha256 != sha256:
             write_durably(self.directory / manifest.index, data)
         self.lock.check()
@@ -136,9 +141,14 @@ class StoreWriter:
 
     def set_maker(self, made_with: Mapping[str, Any]) -> None:
         """Record the library versions and the machine that make the next shards."""
+        self._maker = self._number_of_maker(made_with)
+
+    def _number_of_maker(self, made_with: Mapping[str, Any]) -> int:
         manifest = self.current.manifest
-        if manifest.makers[-1] != made_with:
-            self._write_manifest(replace(manifest, later_makers=(*manifest.later_makers, made_with)))
+        if made_with not in manifest.makers:
+            manifest = replace(manifest, later_makers=(*manifest.later_makers, made_with))
+            self._write_manifest(manifest)
+        return manifest.makers.index(made_with)
 
     def put_shard(self, content: ShardContent, bad: tuple[BadRow, ...]) -> None:
         """Write a shard durably: when this returns, a power cut cannot undo it. `bad` are rows without features."""
@@ -147,8 +157,33 @@ class StoreWriter:
         data = build_shard(content, manifest.fingerprint, manifest.compression)
         make_directory(self.directory / SHARDS)  # it may be what was lost
         write_durably(self.directory / SHARDS / shard_name(content.start, content.stop), data)
-        maker = len(manifest.later_makers)
-        self._add(ShardEntry(content.start, content.stop, len(data), sha256_of(data), bad, maker))
+        self._add(ShardEntry(content.start, content.stop, len(data), sha256_of(data), bad, self._maker))
+
+    def accept(self, receipts: Sequence[Receipt]) -> dict[str, str]:
+        """Give staged shards their final names and list them; return the problems of those that are not accepted.
+
+        The problems are by the name of the file. The file of a shard that another process has computed, too, is
+        deleted; so are those with a problem. When this returns, a power cut cannot undo it.
+        """
+        self.lock.check()
+        problems, entries = {}, []
+        for receipt in receipts:
+            entry, path = receipt.entry, self.directory / SHARDS / receipt.name
+            if problem := find_problem(self.current, path, entry):
+                problems[receipt.name] = problem
+            elif not self._is_in_place(entry.start, entry.stop):
+                maker = self._number_of_maker(receipt.made_with)
+                os.replace(path, path.with_name(shard_name(entry.start, entry.stop)))
+                entries.append(replace(entry, maker=maker))
+            path.unlink(missing_ok=True)
+        sync_directory(self.directory / SHARDS)
+        for entry in entries:
+            self._add(entry)
+        return problems
+
+    def _is_in_place(self, start: int, stop: int) -> bool:
+        """Return whether a range has a finished shard whose file exists."""
+        return start in self._entries and (self.directory / SHARDS / shard_name(start, stop)).exists()
 
     def _add(self, entry: ShardEntry) -> None:
         # The manifest describes another file where the shard replaces a listed one, so that it cannot wait.
@@ -173,9 +208,9 @@ class StoreWriter:
         self._next_commit = now + max(MIN_SECONDS, (now - started) / MAX_SHARE)
 
     def adopt(self) -> int:
-        """List shards that a killed writer wrote and did not list; return how many.
+        """List shards that a killed writer, or processes without the lock, wrote and that are not listed.
 
-        A shard that is not exactly what the index says is deleted.
+        Return how many there were. A shard that is not exactly what the index says is deleted.
         """
         store, adopted = self.current, 0
         ranges = {shard_name(start, stop): (start, stop) for start, stop in store.index.ranges.tolist()}
@@ -183,14 +218,39 @@ class StoreWriter:
             start, stop = ranges.get(path.name, (None, None))
             if start in self._entries:
                 continue
-            entry = None if start is None else _read_entry(store, path, start, stop)
+            entry = None if start is None else read_entry(store, path, start, stop)
             if entry is None:
                 logger.info("%s is not part of the store; deleted", path)
                 path.unlink()
             else:
-                self._add(entry)
+                self._add(replace(entry, maker=self._maker))
                 adopted += 1
+        adopted += self._adopt_staged(set(ranges))
         self.commit()
+        return adopted
+
+    def remove_staged(self) -> None:
+        """Delete staged shards, which other processes computed a second time."""
+        for staged in list_staged(self.directory):
+            staged.path.unlink(missing_ok=True)
+
+    def _adopt_staged(self, planned: set[str]) -> int:
+        self.lock.check()
+        adopted = 0
+        for path, numerics, start, stop in list_staged(self.directory):
+            name, entry = shard_name(start, stop), None
+            if name in planned and not self._is_in_place(start, stop):
+                entry = read_entry(self.current, path, start, stop)
+            if entry is None:
+                logger.info("%s is not needed; deleted", path)
+                path.unlink()
+                continue
+            rounds_alike = self.current.manifest.numerics.startswith(numerics)
+            maker = self._maker if rounds_alike else self._number_of_maker({"numerics": numerics})
+            os.replace(path, path.with_name(name))
+            sync_directory(path.parent)
+            self._add(replace(entry, maker=maker))
+            adopted += 1
         return adopted
 
     def quarantine(self, entries: Sequence[ShardEntry]) -> list[Path]:
@@ -206,21 +266,6 @@ class StoreWriter:
         for changed in [folder, self.directory / SHARDS] if moved else []:
             sync_directory(changed)
         return moved
-
-
-def _read_entry(store: FeatureStore, path: Path, start: int, stop: int) -> ShardEntry | None:
-    """Return the entry of an unlisted shard after a check of every row; None if it is not what the index says."""
-    try:
-        data = path.read_bytes()
-        shard = store.shards.open_file(start, stop, sha256=None)
-        shard.check_rows()
-    except (StoreDamaged, OSError):
-        return None
-    bad = tuple(
-        BadRow(start + int(row), int(shard.status[row]), Status(shard.status[row]).words)
-        for row in np.flatnonzero(shard.status != Status.OK)
-    )
-    return ShardEntry(start, stop, len(data), sha256_of(data), bad, maker=len(store.manifest.later_makers))
 
 
 def _free_name(path: Path) -> Path:

@@ -102,7 +102,8 @@ def put_in_place(rows_per_shard: int, precision: str) -> None:
     mock.patch("pipeline.conv_base.load.load_conv_base", CountingConvBase).start()
     mock.patch("pipeline.cli.console.start_tensorflow_quietly", lambda: None).start()
     mock.patch("pipeline.extraction.plan.MAX_ROWS", rows_per_shard).start()
-    mock.patch("pipeline.extraction.fill_store.quantize_conv_base", _quantize).start()
-    mock.patch("pipeline.extraction.fill_store.estimate_int8", lambda *_: None).start()  # it computes, which counts
+    mock.patch("pipeline.extraction.local_engine.quantize_conv_base", _quantize).start()
+    mock.patch("pipeline.extraction.local_engine.estimate_int8", lambda *_: None).start()  # it computes, which counts
+    mock.patch("pipeline.extraction.probe.IMAGES", ()).start()  # likewise
     mock.patch("pipeline.conv_base.int8.Interpreter", CountingInterpreter).start()
     mock.patch("pipeline.conv_base.int8.check_in_child", lambda *_: None).start()

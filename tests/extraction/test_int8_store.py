@@ -482,7 +482,7 @@ def test_ctrl_c_while_quantising_ends_with_130_and_leaves_nothing(made, tmp_path
     if moment == "calibrating":
         monkeypatch.setattr(quantize_conv_base, "quantize", lambda model, images: real(model, Calibration(images)))
     else:
-        name = "_read_calibration_images" if moment == "reading" else "float_images_per_second"
+        name = "decode_ahead" if moment == "reading" else "float_images_per_second"
         monkeypatch.setattr(quantize_conv_base, name, interrupting(getattr(quantize_conv_base, name)))
     cache = tmp_path / "a" / "cache"
     status, _, said = command("features", made.photos, "--cache", cache, "--conv-base", made.conv_base, *OPTIONS)

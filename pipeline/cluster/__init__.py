@@ -1,0 +1,6 @@
+"""Run functions on many processes or machines, through Dask."""
+
+from pipeline.cluster.connect import Cluster, open_cluster
+from pipeline.cluster.run_tasks import Result, TaskRun, Worker
+
+__all__ = ["Cluster", "Result", "TaskRun", "Worker", "open_cluster"]

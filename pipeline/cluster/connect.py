@@ -1,0 +1,147 @@
+"""`open_cluster`: join a Dask cluster that the user has started, or start one on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.cluster.run_tasks import LOST, TaskRun, one_line, usable_workers
+from pipeline.errors import ClusterError, ClusterFailed
+from pipeline.files.cores import available_cores
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+CONNECT_SECONDS = 30  # to reach a scheduler
+WORKER_SECONDS = 3600  # to wait for its first worker, which a queue may hold back
+LOCAL_THREADS = 2  # of a local worker: while one shard is computed, the images of the next one are decoded
+CONFIG = {
+    "distributed.scheduler.allowed-failures": 0,  # of a local scheduler: `TaskRun` counts the lost workers of a task
+    "distributed.nanny.pre-spawn-environ": {},  # Dask limits numerical libraries to one thread
+    "distributed.admin.large-graph-warning-threshold": "1GB",
+}
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Cluster:
+    """A Dask cluster, made by `open_cluster`.
+
+    Attributes
+    ----------
+    name : str
+        What `open_cluster` was called with.
+    cores_per_worker : int or None
+        Cores of each worker that was started on this machine; None for a cluster that was joined.
+    """
+
+    def __init__(self, client: Client, name: str, cores_per_worker: int | None):
+        self.name, self.cores_per_worker = name, cores_per_worker
+        self._client = client
+        self._first: str | None = None  # the worker of `call`
+        self._warm: list[Any] = []
+        self._refused: dict[str, str] = {}  # workers that get no more tasks, and why
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self.name}: {len(self.hosts())} workers>"
+
+    def hosts(self) -> list[str]:
+        """Return the address of the host of each worker."""
+        return [re.sub(r"^\w+://|:\d+$", "", address) for address in usable_workers(self._client, self._refused)]
+
+    def run(self, function: Callable[[T], Any], tasks: Iterable[T]) -> TaskRun[T]:
+        """Call a function of one argument for each task on the workers; iterate over the results."""
+        return TaskRun(self._client, function, tasks, self._refused)
+
+    def warm_up(self, function: Callable[[], Any]) -> None:
+        """Call a function on every worker, once in the life of a cluster, and do not wait for it."""
+        if not self._warm:
+            for address in usable_workers(self._client, self._refused):
+                self._warm.append(self._client.submit(function, pure=False, workers=[address]))
+
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function on a worker, always the same one as long as it lives, and return its result."""
+        from distributed import CancelledError, KilledWorker
+
+        workers = usable_workers(self._client, self._refused)
+        if self._first not in workers:
+            self._first = next(iter(workers))
+        future = self._client.submit(function, *args, pure=False, workers=[self._first], allow_other_workers=True)
+        try:
+            return future.result()
+        except CancelledError:
+            raise ClusterFailed(LOST) from None
+        except KilledWorker as error:
+            raise ClusterError(f"the workers are killed when they run {function.__name__}: {error}") from None
+        finally:
+            future.release()
+
+
+@contextlib.contextmanager
+def open_cluster(name: str) -> Iterator[Cluster]:
+    """Start a Dask cluster on this machine, or join one that the user has started, until the block ends.
+
+    Parameters
+    ----------
+    name : str
+        `local:N` starts N processes on this machine, each with its share of the cores; they accept connections of this
+        process alone. `tcp://HOST:PORT`, `tls://HOST:PORT`, or the path of a scheduler file joins a cluster. Whoever
+        can reach the port of a `tcp` scheduler can run code on its workers: see Dask's documentation on security.
+
+    Raises
+    ------
+    ClusterError
+        Dask is not installed, `name` is none of these, or no scheduler answers.
+    """
+    with contextlib.ExitStack() as stack:
+        client, cores = _connect(name, stack)
+        started = time.monotonic()
+        while not usable_workers(client, ()):
+            if time.monotonic() - started > WORKER_SECONDS:
+                raise ClusterError(f"the cluster {name} has no workers; start some, for example `dask worker {name}`")
+            logger.info("waiting for a worker of %s", name)
+            time.sleep(1)
+        yield Cluster(client, name, cores)
+
+
+def _connect(name: str, stack: contextlib.ExitStack) -> tuple[Client, int | None]:
+    try:
+        import dask
+        from distributed import Client
+    except ImportError:
+        raise ClusterError("Dask is not installed: pip install 'cached-feature-pipeline[cluster]'") from None
+    stack.enter_context(dask.config.set(CONFIG))
+    for logger_name in ("distributed", "tornado", "asyncio"):
+        logging.getLogger(logger_name).setLevel(logging.CRITICAL)  # `TaskRun` reports what matters
+    local = re.fullmatch(r"local:([1-9]\d*)", name)
+    is_file = not local and "://" not in name
+    if is_file and not Path(name).is_file():
+        raise ClusterError(f"{name!r} is none of local:N, tcp://HOST:PORT, and the path of a scheduler file")
+    try:
+        if local:
+            cores = max(1, available_cores() // int(local[1]))
+            address: Any = stack.enter_context(_start_local(int(local[1]), cores))
+            return stack.enter_context(Client(address, timeout=CONNECT_SECONDS)), cores
+        target = {"scheduler_file": name} if is_file else {"address": name}
+        return stack.enter_context(Client(**target, timeout=CONNECT_SECONDS)), None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ClusterError(f"no scheduler answers at {name} ({one_line(error)}); start it first") from None
+
+
+def _start_local(n_workers: int, cores: int) -> Any:
+    from distributed import LocalCluster
+
+    return LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=LOCAL_THREADS,
+        memory_limit=0,
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+        security=True,  # other users of this machine cannot connect
+        env={"TF_NUM_INTRAOP_THREADS": str(cores), "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )

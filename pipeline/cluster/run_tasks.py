@@ -1,0 +1,221 @@
+"""`TaskRun`: call a function for many tasks on the workers of a cluster, whatever happens to the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import platform
+import queue
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from uuid import uuid4
+
+from pipeline.errors import ClusterError, ClusterFailed, PipelineError
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+logger = logging.getLogger(__name__)
+MAX_ATTEMPTS = 10  # of a task
+MAX_FAILED = 10  # tasks that fail for good before one succeeds
+THREADS_USED = 2  # of a worker, however many it has
+CHECK_SECONDS = 1.0  # between two looks at the workers while no result comes
+SLOW = 3.0  # times the median duration, after which a task is run a second time
+SLOW_SECONDS = 5.0  # at least
+LOST = "the scheduler of the cluster is gone; what was finished is kept, and the same command continues"
+T = TypeVar("T")
+
+
+class Worker(NamedTuple):
+    """A process that runs tasks."""
+
+    address: str
+    host: str
+
+
+class Result(NamedTuple, Generic[T]):
+    """What a worker returned for a task, and the seconds that it took."""
+
+    number: int  # of the task
+    task: T
+    value: Any
+    worker: Worker
+    seconds: float
+
+
+@dataclass
+class _Running(Generic[T]):
+    """A task that was submitted, once or twice."""
+
+    task: T
+    failures: int = 0
+    since: float = field(default_factory=time.monotonic)
+    futures: list[Future[Any]] = field(default_factory=list)
+
+    def cancel(self) -> None:
+        """Cancel what has not begun; what runs is not interrupted, and its result is ignored."""
+        for future in self.futures:
+            if not future.done():
+                future.cancel()
+
+
+class TaskRun(Generic[T]):
+    """Results of tasks as they come, in any order, some at a time; made by `Cluster.run`.
+
+    A few tasks for each worker are submitted at a time. A task whose worker was lost, or whose function raised an
+    error, is submitted again, up to `MAX_ATTEMPTS` times; then it is added to `failed`. A `PipelineError` ends the run.
+    When no task is left to submit, those that take long run on a second worker too, and the first result counts.
+    If the iteration ends early, tasks that have not begun are cancelled.
+
+    Attributes
+    ----------
+    failed : list of (task, reason)
+        Tasks without a result.
+    """
+
+    def __init__(
+        self, client: Client, function: Callable[[T], Any], tasks: Iterable[T], refused: dict[str, str]
+    ) -> None:
+        self.failed: list[tuple[T, str]] = []
+        self._client, self._function, self._tasks, self._refused = client, function, iter(tasks), refused
+        self._submitted, self._is_exhausted = 0, False
+        self._running: dict[int, _Running[T]] = {}  # by the number of the task
+        self._outcomes: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        self._seconds: list[float] = []  # of each result
+        self._workers: dict[str, int] = {}  # threads of each worker that gets tasks, by its address
+        self._next_check = 0.0
+
+    def __iter__(self) -> Iterator[list[Result[T]]]:
+        try:
+            while self._submit_new():
+                if results := list(self._take_results()):
+                    yield results
+        finally:
+            for running in self._running.values():
+                running.cancel()
+
+    def again(self, result: Result[T], task: T) -> None:
+        """Submit the task of a result again, changed to `task`."""
+        self._submit(result.number, _Running(task))
+
+    def refuse(self, result: Result[T], reason: str) -> None:
+        """Give no more tasks to the worker of a result, and submit its task again."""
+        if result.worker.address not in self._refused:
+            logger.warning("%s on %s gets no more tasks: %s", *result.worker, reason)
+        self._refused[result.worker.address] = reason
+        self._next_check = 0.0
+        self._submit(result.number, _Running(result.task))
+
+    def _submit_new(self) -> bool:
+        """Submit as many tasks as the workers can take; return False if all tasks are done."""
+        if time.monotonic() >= self._next_check:
+            self._check_workers()
+        slots = sum(min(threads, THREADS_USED) + 1 for threads in self._workers.values())
+        while not self._is_exhausted and len(self._running) < max(slots, 1):
+            try:
+                task = next(self._tasks)
+            except StopIteration:
+                self._is_exhausted = True
+            else:
+                self._submit(self._submitted, _Running(task))
+                self._submitted += 1
+        return bool(self._running)
+
+    def _take_results(self) -> Iterator[Result[T]]:
+        """Wait a moment for a result, and take all that have come."""
+        with contextlib.suppress(queue.Empty):
+            number, outcome = self._outcomes.get(timeout=CHECK_SECONDS)
+            while True:
+                if number not in self._running:
+                    pass  # the task ran twice, and the other result was first
+                elif isinstance(outcome, BaseException):
+                    self._submit_failed(number, outcome)
+                else:
+                    running, (value, worker, seconds) = self._running.pop(number), outcome
+                    running.cancel()
+                    self._seconds.append(seconds)
+                    yield Result(number, running.task, value, Worker(*worker), seconds)
+                number, outcome = self._outcomes.get_nowait()
+
+    def _check_workers(self) -> None:
+        self._next_check = time.monotonic() + CHECK_SECONDS
+        self._workers = usable_workers(self._client, self._refused)
+        if self._is_exhausted and self._seconds:
+            self._run_slow_tasks_twice()
+
+    def _run_slow_tasks_twice(self) -> None:
+        """Submit the tasks that take long to workers that do nothing; all others are done or run."""
+        busy = {address: set(keys) for address, keys in self._client.processing().items()}
+        n_idle = sum(not busy.get(address) for address in self._workers)
+        limit = time.monotonic() - max(SLOW * median(self._seconds), SLOW_SECONDS)
+        slow = [number for number, running in self._running.items() if running.since < limit]
+        for number in sorted(slow, key=lambda number: self._running[number].since)[:n_idle]:
+            running = self._running[number]
+            if len(running.futures) == 1:
+                key = running.futures[0].key
+                self._submit(
+                    number, running, [address for address in self._workers if key not in busy.get(address, ())]
+                )
+
+    def _submit(self, number: int, running: _Running[T], workers: Sequence[str] | None = None) -> None:
+        if workers is None and self._refused:
+            workers = list(self._workers)
+        key = f"{self._function.__name__}-{number}-{uuid4().hex}"
+        future = self._client.submit(_call, self._function, running.task, key=key, workers=workers)
+        running.futures.append(future)
+        self._running[number] = running
+        asyncio.run_coroutine_threadsafe(self._fetch(number, future), self._client.loop.asyncio_loop)  # type: ignore[union-attr]
+
+    async def _fetch(self, number: int, future: Future[Any]) -> None:
+        # Each on its own: a worker that is stopped after it has finished a task must not hold up the results of others.
+        try:
+            outcome = await self._client.gather(future, asynchronous=True)
+        except BaseException as error:  # raised in the thread that iterates
+            outcome = error
+        self._outcomes.put((number, outcome))
+
+    def _submit_failed(self, number: int, error: BaseException) -> None:
+        if isinstance(error, PipelineError):
+            raise error
+        if self._client.status != "running":
+            raise ClusterFailed(LOST)
+        running = self._running.pop(number)
+        running.cancel()
+        failures = running.failures + getattr(error, "allowed_failures", 0) + 1  # Dask has tried again by itself
+        reason = one_line(error)
+        if failures < MAX_ATTEMPTS:
+            logger.warning("%s failed and is submitted again: %s", running.task, reason)
+            self._submit(number, _Running(running.task, failures))
+            return
+        self.failed.append((running.task, reason))
+        if len(self.failed) >= MAX_FAILED and not self._seconds:
+            raise ClusterError(f"{len(self.failed)} tasks failed {failures} times each, the last one with {reason}")
+
+
+def usable_workers(client: Client, refused: Collection[str]) -> dict[str, int]:
+    """Return the number of threads of each worker that is not refused; if all are, ClusterError is raised."""
+    if client.status != "running":
+        raise ClusterFailed(LOST)
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    usable = {address: info["nthreads"] for address, info in workers.items() if address not in refused}
+    if workers and not usable:
+        raise ClusterError("no worker is left: all of them were refused, see above")
+    return usable
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error as one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _call(function: Callable[[T], Any], task: T) -> tuple[Any, tuple[str, str], float]:
+    """Call a function on a worker."""
+    from distributed import get_worker
+
+    start = time.monotonic()
+    value = function(task)
+    return value, (get_worker().address, platform.node()), time.monotonic() - start

@@ -1,0 +1,172 @@
+"""`ClusterEngine`: computes features on the workers of a cluster; see `LocalEngine` for what its methods do."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.cluster import Cluster, Result, TaskRun
+from pipeline.conv_base.precision import TOLERANCE
+from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
+from pipeline.conv_base.start_tensorflow import start_tensorflow_quietly
+from pipeline.errors import ClusterFailed
+from pipeline.extraction.callbacks import Callbacks
+from pipeline.extraction.conv_base_loading import ConvBaseDescription
+from pipeline.extraction.decode_ahead import Task, list_tasks, read_image
+from pipeline.extraction.image_counter import ImageCounter
+from pipeline.extraction.plan import ExtractionPlan
+from pipeline.extraction.probe import probe_difference, read_probe
+from pipeline.extraction.shard_task import Job, ShardTask, call_engine, compute_shard, without_shards
+from pipeline.files.durable import sha256_of
+from pipeline.images.decode import DecodeError
+from pipeline.images.status import Status
+from pipeline.store import Receipt, StoreLayout, StoreWriter
+from pipeline.store.file_names import SHARDS
+
+logger = logging.getLogger(__name__)
+MAX_CALIBRATION = 1000  # images that are sent to calibrate int8 on, should the first ones not be usable
+
+
+class ClusterEngine:
+    """Loads conv bases and computes features on the workers of a cluster, never in this process.
+
+    With `mixed`, workers are admitted whose features differ from the store's within the tolerance of its precision.
+    """
+
+    def __init__(self, cluster: Cluster, batch_size: int, workers: int | None, mixed: bool, callbacks: Callbacks):
+        self.cluster, self.batch_size, self.mixed, self.callbacks = cluster, batch_size, mixed, callbacks
+        self.workers = workers or cluster.cores_per_worker
+        self.spec = ConvBaseSpec()  # where the conv base is loaded from
+
+    def load_new(self, spec: ConvBaseSpec) -> ConvBaseDescription:
+        self._set_spec(spec)
+        return self._call("load_new", self.spec)
+
+    def settle_precision(
+        self, spec: ConvBaseSpec, tasks: Iterable[Task], calibration: Iterable[Task], rows: int
+    ) -> ConvBaseDescription:
+        sent = list(tasks), list(islice(calibration, MAX_CALIBRATION)), rows // len(self.cluster.hosts())
+        described = self._call("settle_precision", self.spec, *sent)
+        self.spec = replace(self.spec, precision=described.spec.precision)
+        return described
+
+    def load_again(self, layout: StoreLayout, spec: ConvBaseSpec, *, is_same: bool) -> ConvBaseDescription:
+        self._set_spec(spec)
+        return self._call("load_again", without_shards(layout), self.spec, is_same=is_same)
+
+    def load_stored(self, layout: StoreLayout) -> None:
+        self._set_spec(layout.spec)
+        self._call("load_stored", without_shards(layout))
+
+    def compute_probe(self, layout: StoreLayout) -> bytes:
+        return self._call("compute_probe", without_shards(layout))
+
+    def recompute(self, layout: StoreLayout, tasks: Sequence[Task]) -> list[np.ndarray | None]:
+        return self._call("recompute", without_shards(layout), tasks)
+
+    def _set_spec(self, spec: ConvBaseSpec) -> None:
+        """Remember a spec, with the paths of its files made absolute; a conv base is about to be loaded."""
+        self.cluster.warm_up(start_tensorflow_quietly)
+        self.spec = replace(
+            spec,
+            view=None,
+            conv_base=str(Path(spec.conv_base).absolute()) if spec.is_file else spec.conv_base,
+            weights=spec.weights if spec.weights in WEIGHTS_WORDS else str(Path(spec.weights).absolute()),
+        )
+
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the `LocalEngine` of a worker, and repeat the calls of its callbacks here."""
+        value, calls = self.cluster.call(call_engine, self.batch_size, self.workers, method, args, kwargs)
+        for name, arguments in calls:
+            getattr(self.callbacks, name)(*arguments)
+        return value
+
+    def compute(self, writer: StoreWriter, plan: ExtractionPlan, counter: ImageCounter) -> None:
+        _ShardRun(self, writer, plan, counter).run()
+
+
+class _ShardRun:
+    """Computes the pending shards of one store or view, and takes them over."""
+
+    def __init__(self, engine: ClusterEngine, writer: StoreWriter, plan: ExtractionPlan, counter: ImageCounter):
+        self.writer, self.plan, self.counter = writer, plan, counter
+        self.mixed, self.callbacks = engine.mixed, engine.callbacks
+        layout = without_shards(writer.current)
+        self.job = Job(layout, engine.spec, engine.batch_size, engine.workers, (layout.manifest.numerics,))
+        self.results: TaskRun[ShardTask] = engine.cluster.run(compute_shard, self._tasks())
+
+    def _tasks(self) -> Iterator[ShardTask]:
+        images = list_tasks(self.plan.index, self.plan.pending, self.job.layout.spec.view)
+        for start, stop in self.plan.ranges:
+            yield ShardTask(self.job, start, stop, tuple(islice(images, stop - start)))
+
+    def run(self) -> None:
+        for results in self.results:
+            self._take_over([result for result in results if self._is_usable(result)])
+        self.writer.remove_staged()
+        if self.results.failed:
+            task, reason = self.results.failed[0]
+            raise ClusterFailed(
+                f"{self.job.layout.directory}: {task} and {len(self.results.failed) - 1} other ranges could not be "
+                f"computed ({reason}); the others are stored, and the same command tries these again"
+            )
+
+    def _is_usable(self, result: Result[ShardTask]) -> bool:
+        """Return whether the result of a worker is a shard to take over; if not, the task is submitted again."""
+        if isinstance(result.value, Receipt):
+            problem = _unread_image(result.task, result.value)
+            if not problem:
+                return True
+            (self.job.layout.directory / SHARDS / result.value.name).unlink(missing_ok=True)
+        else:
+            problem = result.value.reason
+            if result.value.probe:
+                difference = probe_difference(result.value.probe, read_probe(self.job.layout))
+                problem += f" (relative L2 difference {difference:.1e})"
+                if difference <= TOLERANCE[self.job.layout.spec.precision]:
+                    if self.mixed:
+                        self._admit(result)
+                        return False
+                    problem += "; --mixed admits it"
+        self.results.refuse(result, problem)
+        return False
+
+    def _admit(self, result: Result[ShardTask]) -> None:
+        numerics = sha256_of(result.value.probe)
+        if numerics not in self.job.numerics:
+            logger.warning("%s on %s rounds differently and is admitted", *result.worker)
+            self.job = replace(self.job, numerics=(*self.job.numerics, numerics))
+        self.results.again(result, replace(result.task, job=self.job))
+
+    def _take_over(self, results: list[Result[ShardTask]]) -> None:
+        problems = self.writer.accept([result.value for result in results])
+        for result in results:
+            if problem := problems.get(result.value.name):
+                self.results.refuse(result, f"its shard {problem}: does it write to the same directory?")
+                continue
+            self.callbacks.shard_computed(result.worker.host, len(result.task.images), result.seconds)
+            for bad in result.value.entry.bad:
+                if (id := result.task.images[bad.row - result.task.start].id) is not None:
+                    self.callbacks.image_rejected(id, bad.reason)
+            self.counter.advance_by(len(result.task.images))
+
+
+def _unread_image(task: ShardTask, receipt: Receipt) -> str | None:
+    """Return what is wrong with a worker that could not read an image that this process can read."""
+    for bad in receipt.entry.bad:
+        image = task.images[bad.row - task.start]
+        if bad.status in (Status.NEVER_WRITTEN, Status.UNREADABLE) and image.path is not None:
+            try:
+                data = read_image(image.path)
+            except DecodeError:
+                continue
+            if hashlib.sha256(data).digest() == image.content:
+                return f"{image.path} {bad.reason}, and can be read here: are the images mounted there?"
+    return None

@@ -1,0 +1,130 @@
+"""`compute_part`: compute a part of the pending shards of a store, without its lock, beside other processes."""
+
+import contextlib
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.conv_base.precision import TOLERANCE
+from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.defaults import EXTRACT_BATCH
+from pipeline.errors import StoreMismatch
+from pipeline.extraction.callbacks import SILENT, Callbacks
+from pipeline.extraction.compute_shards import check_free_space, compute_shards
+from pipeline.extraction.decode_ahead import list_tasks
+from pipeline.extraction.image_counter import ImageCounter
+from pipeline.extraction.plan import Changes, ExtractionPlan
+from pipeline.extraction.probe import probe_difference, read_probe
+from pipeline.extraction.shard_task import Job, ShardComputer, without_shards
+from pipeline.extraction.spec_check import is_surely_same_spec
+from pipeline.files.durable import sha256_of
+from pipeline.store import FeatureStore, list_staged, open_features, open_views, stage_shard
+
+logger = logging.getLogger(__name__)
+
+
+def compute_part(
+    directory: str | Path,
+    part: int,
+    parts: int,
+    spec: ConvBaseSpec | None = None,
+    *,
+    mixed: bool = False,
+    batch_size: int = EXTRACT_BATCH,
+    workers: int | None = None,
+    callbacks: Callbacks = SILENT,
+) -> int:
+    """Compute every `parts`-th shard that is pending, of a store whose plan is written, and return the number of rows.
+
+    The shards lie below `shards/` under names of their own until `extract_features` checks and lists them. All parts
+    may run at the same time, on any machine that has the store, the images and the conv base under the same paths. A
+    part that is started again computes what is missing. Nothing else of the store is changed.
+
+    Parameters
+    ----------
+    directory : path
+        The directory of the store, whose plan `extract_features(..., plan_only=True)` has written.
+    part, parts : int
+        Which part, from 1 to `parts`, and how many there are.
+    spec : ConvBaseSpec, optional
+        The conv base that the store should have, and where it is now; that of the store if not given.
+    mixed : bool
+        Whether this machine may compute features that differ from the store's within the tolerance of its precision.
+    batch_size, workers
+        See `extract_features`.
+    callbacks : Callbacks, optional
+
+    Raises
+    ------
+    StoreError
+        There is no store.
+    StoreMismatch
+        The store was made with another spec, or this machine computes other numbers.
+    SpecError
+        The conv base cannot be loaded.
+    OSError
+        A full disk or an I/O error; finished shards are kept.
+    """
+    if not 1 <= part <= parts:
+        raise ValueError(f"part {part} of {parts}: parts are counted from 1")
+    store = open_features(directory)
+    if spec is not None:
+        is_surely_same_spec(store.manifest, spec)
+    pending = [(view, _pending_ranges(view, part, parts)) for view in [store, *open_views(store)]]
+    total = sum(int(np.diff(ranges).sum()) for _, ranges in pending)
+    counter = ImageCounter("features", total, callbacks)
+    computer: ShardComputer | None = None
+    for view, ranges in pending:
+        if len(ranges):
+            job = Job(without_shards(view), spec or store.spec, batch_size, workers, (view.manifest.numerics,))
+            check_free_space(view, int(np.diff(ranges).sum()))
+            callbacks.conv_base_loading(job.spec)
+            computer = computer or ShardComputer(job)
+            callbacks.extraction_planned(ExtractionPlan(view.index, ranges, Changes()), view)
+            _check_numerics(job, computer, mixed)
+            _compute(job, computer, view, ranges, counter)
+    return total
+
+
+def _pending_ranges(store: FeatureStore, part: int, parts: int) -> np.ndarray:
+    """Return the ranges of a part that are neither finished nor staged, ndarray of shape (r, 2), int64.
+
+    A shard's number in the index tells its part, so that parts that start later agree with those before.
+    """
+    finished = {(shard.start, shard.stop) for shard in store.shards_in_place()}
+    finished |= {(staged.start, staged.stop) for staged in list_staged(store.directory)}
+    mine = store.index.ranges[part - 1 :: parts]
+    return mine[[tuple(pair) not in finished for pair in mine.tolist()]]
+
+
+def _check_numerics(job: Job, computer: ShardComputer, mixed: bool) -> None:
+    probe = computer.probe(job.layout)
+    if sha256_of(probe) in job.numerics:
+        return
+    directory, difference = job.layout.directory, probe_difference(probe, read_probe(job.layout))
+    is_close = difference <= TOLERANCE[job.layout.spec.precision]
+    problem = f"this machine computes other numbers than {directory} has: relative L2 difference {difference:.1e}"
+    if not (mixed and is_close):
+        remedy = (
+            "--mixed admits it" if is_close else "use machines of the same kind, or --precision int8 for a new store"
+        )
+        raise StoreMismatch(f"{problem}; {remedy}")
+    logger.warning("%s; it is admitted", problem)
+
+
+def _compute(job: Job, computer: ShardComputer, store: FeatureStore, ranges: np.ndarray, counter: ImageCounter) -> None:
+    layout = job.layout
+    numerics, made_with = sha256_of(computer.probe(layout)), computer.made_with(layout)
+    shards = compute_shards(
+        [(start, stop) for start, stop in ranges.tolist()],
+        list_tasks(store.index, ranges, store.spec.view),
+        layout,
+        computer.engine.loaded(),
+        batch_size=job.batch_size,
+        workers=job.workers,
+        on_row=counter.advance,
+    )
+    with contextlib.closing(shards):
+        for content, bad in shards:
+            stage_shard(layout, content, bad, made_with, numerics)

@@ -1,0 +1,172 @@
+"""What a process without the store's lock does: compute one shard from a task that tells everything it needs."""
+
+import errno
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.conv_base.fingerprint import Difference, compare, hash_identity
+from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.conv_base.start_tensorflow import start_tensorflow_quietly
+from pipeline.errors import ClusterError, SpecError, StoreError, StoreMismatch
+from pipeline.extraction.callbacks import SILENT, Callbacks
+from pipeline.extraction.compute_shards import compute_shards
+from pipeline.extraction.conv_base_loading import library_versions
+from pipeline.extraction.decode_ahead import Task
+from pipeline.extraction.local_engine import LocalEngine
+from pipeline.files.durable import sha256_of
+from pipeline.store import Receipt, StoreLayout, stage_shard
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+MAX_SHARDS = 2  # that a process computes at a time: the images of the second are decoded meanwhile
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all shards of a run have in common."""
+
+    layout: StoreLayout  # its directory is absolute, and its manifest lists no shards
+    spec: ConvBaseSpec  # where the conv base is loaded from
+    batch_size: int
+    workers: int | None
+    numerics: tuple[str, ...]  # those that are admitted, the store's first; any if there are none
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard to compute."""
+
+    job: Job
+    start: int
+    stop: int
+    images: tuple[Task, ...]  # one for each row
+
+    def __str__(self) -> str:
+        return f"rows {self.start} to {self.stop}"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a process cannot compute shards of a store."""
+
+    reason: str
+    probe: bytes = b""  # of a process that computes other numbers than the store's
+
+
+class ShardComputer:
+    """Computes shards with a conv base that is loaded once and has shown which numbers it gives."""
+
+    def __init__(self, job: Job):
+        """Load the conv base of a job; SpecError or StoreMismatch say that it is not that of the store."""
+        self.engine = LocalEngine(job.batch_size, job.workers, SILENT)
+        if _engine and _engine[0].conv_base and not _differences(job, _engine[0].conv_base.spec):
+            self.engine.conv_base = _engine[0].conv_base  # this process has loaded it to begin the run
+        elif differences := _differences(job, self.engine.load_again(job.layout, job.spec, is_same=True).spec):
+            raise StoreMismatch("; ".join(map(str, differences)), differences)
+        self._probes: dict[str, bytes] = {}  # by the fingerprint of the store or view
+
+    def probe(self, layout: StoreLayout) -> bytes:
+        """Return the probe of a store or of one of its views."""
+        if layout.fingerprint not in self._probes:
+            self._probes[layout.fingerprint] = self.engine.compute_probe(layout)
+        return self._probes[layout.fingerprint]
+
+    def made_with(self, layout: StoreLayout) -> Mapping[str, Any]:
+        """Return the maker of shards: versions, machine, and `numerics` where they are not those of the store."""
+        numerics = sha256_of(self.probe(layout))
+        differs = numerics != layout.manifest.numerics
+        return {**library_versions(), **({"numerics": numerics} if differs else {})}
+
+    def compute(self, task: ShardTask) -> Receipt | Refusal:
+        """Compute and stage a shard, or return why this process must not."""
+        job, layout = task.job, task.job.layout
+        probe = self.probe(layout)
+        numerics = sha256_of(probe)
+        if job.numerics and numerics not in job.numerics:
+            return Refusal("it computes other numbers", probe)
+        ((content, bad),) = compute_shards(
+            [(task.start, task.stop)],
+            task.images,
+            layout,
+            self.engine.loaded(),
+            batch_size=job.batch_size,
+            workers=job.workers,
+        )
+        try:
+            return stage_shard(layout, content, bad, self.made_with(layout), numerics)
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise StoreError(f"{layout.directory} cannot be written to: {error.strerror}; make room") from None
+            return Refusal(f"it cannot write to {layout.directory}: {error.strerror}")
+
+
+def _differences(job: Job, spec: ConvBaseSpec) -> list[Difference]:
+    return compare(_identity(job.layout), replace(spec, view=None).identity())
+
+
+def _identity(layout: StoreLayout) -> dict[str, Any]:
+    """Return the identity of the conv base of a store or view."""
+    return {name: value for name, value in layout.manifest.spec.items() if name != "view"}
+
+
+_places = threading.BoundedSemaphore(MAX_SHARDS)
+_loading = threading.Lock()
+_computers: dict[str, ShardComputer] = {}  # at most one, by what was loaded
+
+
+def compute_shard(task: ShardTask) -> Receipt | Refusal:
+    """Compute one shard in a worker process, which loads the conv base for its first task and keeps it."""
+    with _places:
+        try:
+            return _computer_of(task.job).compute(task)
+        except (SpecError, StoreMismatch) as error:
+            return Refusal(f"its conv base is not that of the store: {error}")
+
+
+def _computer_of(job: Job) -> ShardComputer:
+    key = f"{hash_identity(_identity(job.layout))} {job.spec} {job.batch_size}"
+    with _loading:
+        if key not in _computers:
+            start_tensorflow_quietly()
+            _computers.clear()
+            _computers[key] = ShardComputer(job)
+        _computers[key].probe(job.layout)  # not by two threads at the same time
+        return _computers[key]
+
+
+class _Recorder(Callbacks):
+    """Keeps the calls of a `LocalEngine`, to be repeated where the run was started."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+
+    def precision_rejected(self, precision: str, error: Mapping[str, Any]) -> None:
+        self.calls.append(("precision_rejected", (precision, error)))
+
+    def quantizing(self, images: int) -> None:
+        self.calls.append(("quantizing", (images,)))
+
+    def int8_recommended(self, seconds: float, float_seconds: float) -> None:
+        self.calls.append(("int8_recommended", (seconds, float_seconds)))
+
+
+_engine: list[LocalEngine] = []  # of `call_engine`, at most one
+
+
+def call_engine(
+    batch_size: int, workers: int | None, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, list[tuple[str, tuple[Any, ...]]]]:
+    """Call a method of this process's `LocalEngine`; return its result and the calls of its callbacks."""
+    if method.startswith("load"):
+        start_tensorflow_quietly()
+        _engine[:] = [LocalEngine(batch_size, workers, SILENT)]
+    if not _engine:
+        raise ClusterError("the worker that had loaded the conv base is gone; run the same command again")
+    _engine[0].callbacks = recorder = _Recorder()
+    return getattr(_engine[0], method)(*args, **kwargs), recorder.calls
+
+
+def without_shards(layout: StoreLayout) -> StoreLayout:
+    """Return a layout that is small enough to be sent with every task."""
+    return StoreLayout(layout.directory.absolute(), replace(layout.manifest, shards=(), precision_error={}))
