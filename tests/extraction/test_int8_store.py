@@ -466,9 +466,9 @@ def test_a_conv_base_that_cannot_be_quantised_is_one_line_and_leaves_nothing(
 @pytest.mark.parametrize("moment", ["reading", "calibrating", "measuring"])
 def test_ctrl_c_while_quantising_ends_with_130_and_leaves_nothing(made, tmp_path, moment, command, monkeypatch):
     def interrupting(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             os.kill(os.getpid(), signal.SIGINT)
-            return function(*arguments)
+            return function(*arguments, **options)
 
         return call
 
