@@ -3,12 +3,13 @@
 import argparse
 
 from pipeline.cli import console
-from pipeline.cli.shared_options import add_speed_options, select_options
+from pipeline.cli.shared_options import add_cluster_options, add_speed_options, open_engine, select_options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `repair`."""
     parser.add_argument("store", metavar="DIR", help="store filled by `features`")
+    add_cluster_options(parser)
     add_speed_options(parser)
 
 
@@ -18,9 +19,9 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.maintenance.repair import repair_store
     from pipeline.text import counted
 
-    with ConsoleCallbacks() as callbacks:
-        speed = select_options(options, "batch_size", "workers")
-        result = repair_store(options.store, callbacks=callbacks, **speed)
+    with ConsoleCallbacks() as callbacks, open_engine(options) as cluster:
+        settings = select_options(options, "batch_size", "workers", "mixed")
+        result = repair_store(options.store, cluster=cluster, callbacks=callbacks, **settings)
     for name, problem in result.problems.items():
         console.say(f"{name} {problem}")
     for path in result.quarantined:

@@ -20,7 +20,9 @@ from pipeline.errors import ClusterFailed
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.conv_base_loading import ConvBaseDescription
 from pipeline.extraction.decode_ahead import Task, list_tasks, read_image
+from pipeline.extraction.engine import Engine
 from pipeline.extraction.image_counter import ImageCounter
+from pipeline.extraction.local_engine import LocalEngine
 from pipeline.extraction.plan import ExtractionPlan
 from pipeline.extraction.probe import probe_difference, read_probe
 from pipeline.extraction.shard_task import Job, ShardTask, call_engine, compute_shard, without_shards
@@ -90,6 +92,15 @@ class ClusterEngine:
 
     def compute(self, writer: StoreWriter, plan: ExtractionPlan, counter: ImageCounter) -> None:
         _ShardRun(self, writer, plan, counter).run()
+
+
+def make_engine(
+    cluster: Cluster | None, batch_size: int, workers: int | None, mixed: bool, callbacks: Callbacks
+) -> Engine:
+    """Return the engine that computes on a cluster, or in this process if there is none."""
+    if cluster is None:
+        return LocalEngine(batch_size, workers, callbacks)
+    return ClusterEngine(cluster, batch_size, workers, mixed, callbacks)
 
 
 class _ShardRun:

@@ -8,10 +8,8 @@ from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import StoreError
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.cluster_engine import ClusterEngine
-from pipeline.extraction.engine import Engine
+from pipeline.extraction.cluster_engine import make_engine
 from pipeline.extraction.fill_store import StoreFiller
-from pipeline.extraction.local_engine import LocalEngine
 from pipeline.extraction.view_plan import plan_views
 from pipeline.images.augment import Augmentation
 from pipeline.images.decode import DECODER
@@ -100,11 +98,8 @@ def extract_features(
     if compression not in ("none", "gzip") or batch_size < 1 or (views is not None and views < 1):
         raise StoreError(f"compression {compression!r}, batch_size {batch_size} or views {views} is out of range")
     planned_views = [] if views == 1 else plan_views(directory, views, augmentation, rebuild=rebuild)
-    engine: Engine = LocalEngine(batch_size, workers, callbacks)
-    if cluster is not None:
-        engine = ClusterEngine(cluster, batch_size, workers, mixed, callbacks)
     filler = StoreFiller(
-        engine,
+        make_engine(cluster, batch_size, workers, mixed, callbacks),
         None if compression == "none" else compression,
         rebuild,
         callbacks,

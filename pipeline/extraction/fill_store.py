@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.conv_base.fingerprint import compare
-from pipeline.conv_base.precision import TOLERANCE, relative_l2
 from pipeline.conv_base.spec import ConvBaseSpec
-from pipeline.errors import StoreMismatch
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.compute_shards import check_free_space
 from pipeline.extraction.conv_base_loading import ConvBaseDescription
@@ -19,13 +17,13 @@ from pipeline.extraction.decode_ahead import list_tasks
 from pipeline.extraction.decode_speed import measure_scaled_decoding
 from pipeline.extraction.engine import Engine
 from pipeline.extraction.image_counter import ImageCounter
+from pipeline.extraction.numerics import check_numbers, with_numerics
 from pipeline.extraction.plan import ExtractionPlan, make_plan, plan_update, rows_per_shard, rows_to_retry
 from pipeline.extraction.quantize_conv_base import calibration_tasks
 from pipeline.extraction.spec_check import check_same_spec, is_surely_same_spec
 from pipeline.files.durable import sha256_of
 from pipeline.images.augment import View
 from pipeline.images.equal_contents import first_equal
-from pipeline.images.status import Status
 from pipeline.images.table import ImageTable
 from pipeline.store import (
     FeatureStore,
@@ -39,7 +37,6 @@ from pipeline.store import (
 )
 from pipeline.store.file_names import MANIFEST
 
-RECOMPUTED = 8  # rows by which a machine shows that it gives the features of a store
 MAX_MEASURED = 1000  # images that a precision is measured on, should the first ones not be usable
 
 
@@ -104,8 +101,8 @@ class StoreFiller:
         else:
             check_same_spec(compare(store.manifest.spec, spec.identity()))
         if self.machines and plan.rows_pending and not manifest.numerics:
-            manifest, files = self._with_probe(manifest, store.directory)
-            self._check_numbers(store)
+            check_numbers(self.engine, store, self.mixed)
+            manifest, files["probe"] = with_numerics(self.engine, StoreLayout(store.directory, manifest))
         return manifest, plan, files
 
     def _plan_new_store(
@@ -128,29 +125,12 @@ class StoreFiller:
             compression=self.compression,
             precision_error=measured if math.isfinite(measured.get("relative_l2", 0)) else {},
         )
-        manifest, files = self._with_probe(manifest, directory) if self.machines else (manifest, {})
+        files = {}
+        if self.machines:
+            manifest, files["probe"] = with_numerics(self.engine, StoreLayout(directory, manifest))
         if described.int8_model is not None:
             files["int8_model"] = described.int8_model
         return manifest, plan, files
-
-    def _with_probe(self, manifest: Manifest, directory: Path) -> tuple[Manifest, dict[str, bytes]]:
-        """Compute the probe of a store; return the manifest that names it, and the file."""
-        probe = self.engine.compute_probe(StoreLayout(directory, manifest))
-        return replace(manifest, numerics=sha256_of(probe)), {"probe": probe}
-
-    def _check_numbers(self, store: FeatureStore) -> None:
-        """Check that the engine gives the features that a store without `numerics` has, with some of its rows."""
-        rows = np.flatnonzero(store.row_status == Status.OK)[:RECOMPUTED]
-        tasks = list(list_tasks(store.index, np.stack([rows, rows + 1], axis=1), store.spec.view))
-        computed = self.engine.recompute(store, tasks)
-        pairs = [(features, row) for features, row in zip(computed, rows, strict=True) if features is not None]
-        for features, row in pairs:
-            difference = relative_l2(features, store.read_rows(np.array([row]))[0])
-            if difference > (TOLERANCE[store.spec.precision] if self.mixed else 0):
-                raise StoreMismatch(
-                    f"{store.directory} was made by a machine that computes other numbers: relative L2 difference "
-                    f"{difference:.1e}; --mixed admits up to {TOLERANCE[store.spec.precision]:.0e}"
-                )
 
     def fill_views(self, store: FeatureStore, images: ImageTable, spec: ConvBaseSpec, views: Sequence[View]) -> None:
         """Fill or update views of some images of a store; `spec` is where its conv base is now."""

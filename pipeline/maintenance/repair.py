@@ -1,18 +1,31 @@
 """Move the bad shards of a store to quarantine and compute exactly those again."""
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.cluster import Cluster
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.extraction.callbacks import SILENT, Callbacks
+from pipeline.extraction.cluster_engine import make_engine
+from pipeline.extraction.engine import Engine
 from pipeline.extraction.image_counter import ImageCounter
-from pipeline.extraction.local_engine import LocalEngine
+from pipeline.extraction.numerics import check_numbers, with_numerics
 from pipeline.extraction.plan import Changes, ExtractionPlan
 from pipeline.maintenance.verify import shard_problems
-from pipeline.store import BadImage, open_features, open_for_writing, view_directory, view_numbers
+from pipeline.store import (
+    BadImage,
+    FeatureStore,
+    ShardEntry,
+    StoreWriter,
+    open_features,
+    open_for_writing,
+    view_directory,
+    view_numbers,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +42,13 @@ class RepairResult:
 
 
 def repair_store(
-    directory: str | Path, *, batch_size: int = EXTRACT_BATCH, workers: int | None = None, callbacks: Callbacks = SILENT
+    directory: str | Path,
+    *,
+    batch_size: int = EXTRACT_BATCH,
+    workers: int | None = None,
+    cluster: Cluster | None = None,
+    mixed: bool = False,
+    callbacks: Callbacks = SILENT,
 ) -> RepairResult:
     """Check every byte of the shards of a store and its views, and compute the bad shards again.
 
@@ -40,7 +59,7 @@ def repair_store(
     ----------
     directory : path
         The directory of the store.
-    batch_size, workers
+    batch_size, workers, cluster, mixed
         See `extract_features`.
     callbacks : Callbacks, optional
 
@@ -56,7 +75,7 @@ def repair_store(
         A full disk or an I/O error; the same call repairs the rest.
     """
     directory, result = Path(directory), RepairResult()
-    engine = LocalEngine(batch_size, workers, callbacks)
+    engine = make_engine(cluster, batch_size, workers, mixed, callbacks)
     open_features(directory)  # raises before the lock would make the directory
     for store in [directory, *(view_directory(directory, number) for number in view_numbers(directory))]:
         with open_for_writing(store) as writer:
@@ -65,6 +84,8 @@ def repair_store(
             if not problems:
                 continue
             engine.load_stored(before)
+            if cluster is not None and not before.manifest.numerics:
+                _give_numerics(writer, engine, problems, mixed)
             for entry, problem in problems.items():
                 path = before.shards.path(entry)
                 logger.info("%s %s", path, problem)
@@ -79,3 +100,12 @@ def repair_store(
             known_bad = {bad.id for bad in before.bad}
             result.lost += [bad for bad in writer.commit().bad if bad.id not in known_bad]
     return result
+
+
+def _give_numerics(writer: StoreWriter, engine: Engine, bad: Collection[ShardEntry], mixed: bool) -> None:
+    """Check the numbers of an engine with the good shards of a store, and record how it rounds."""
+    store = writer.current
+    good = replace(store.manifest, shards=tuple(entry for entry in store.manifest.shards if entry not in bad))
+    check_numbers(engine, FeatureStore(store.directory, good, store.index), mixed)
+    manifest, probe = with_numerics(engine, store)
+    writer.begin(manifest, store.index, probe=probe)

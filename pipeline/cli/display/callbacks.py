@@ -30,6 +30,8 @@ class ConsoleCallbacks(Callbacks):
         self.passes = 0  # forward passes planned so far, those of views included
         self._step: StepProgress | None = None
         self._images_per_second = 0.0  # of the step that computes the features
+        self._shards = 0  # that a cluster has computed
+        self._hosts: dict[str, tuple[int, float]] = {}  # images and seconds of each of its hosts
         self._views_announced = False
         self._rejected = 0
 
@@ -114,6 +116,17 @@ class ConsoleCallbacks(Callbacks):
             f"{plan.images_cached} images cached already"
         )
         warn_of_random_weights(store)
+
+    def shard_computed(self, host: str, images: int, seconds: float) -> None:
+        self._shards += 1
+        done, spent = self._hosts.get(host, (0, 0.0))
+        self._hosts[host] = (done + images, spent + seconds)
+        if self._step is not None:
+            slowest = max(self._hosts, key=lambda host: self._hosts[host][1] / self._hosts[host][0])
+            self._step.detail = (
+                f", {self._shards / self._step.seconds():.2f} shards/s on {counted(len(self._hosts), 'host')}"
+                + (f", the slowest is {slowest}" if len(self._hosts) > 1 else "")
+            )
 
     def views_dropped(self, count: int) -> None:
         self.say(f"views      {counted(count, 'augmented copy', 'augmented copies')} of each image deleted")

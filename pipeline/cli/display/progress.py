@@ -19,6 +19,7 @@ class StepProgress:
     def __init__(self, step: str, total: int | None, unit: str):
         self.step, self.total, self.unit = step, total, unit
         self.done = 0
+        self.detail = ""  # added to the rate
         self.start = self.last_shown = time.monotonic()
         self.bar = None
         if sys.stderr.isatty():
@@ -41,14 +42,18 @@ class StepProgress:
         if self.bar is not None:
             self.bar.stop()
 
+    def seconds(self) -> float:
+        """Return the seconds since the start, more than 0."""
+        return max(time.monotonic() - self.start, 1e-9)
+
     def units_per_second(self) -> float:
         """Return the mean rate since the start."""
-        return self.done / max(time.monotonic() - self.start, 1e-9)
+        return self.done / self.seconds()
 
     def _show(self) -> None:
         self.last_shown = time.monotonic()
         seconds, rate = self.last_shown - self.start, self.units_per_second()
-        rate_text = f"{rate:.1f} {self.unit}/s" if seconds >= MIN_SECONDS else ""
+        rate_text = f"{rate:.1f} {self.unit}/s{self.detail}" if seconds >= MIN_SECONDS else ""
         if self.bar is not None:
             self.bar.update(self.task, completed=self.done, rate=rate_text)
             return
