@@ -117,7 +117,8 @@ def run(options: argparse.Namespace) -> int:
             spec = replace(spec, weights="random")
             store = extract_features(images, options.cache, spec, callbacks=callbacks, **settings)
     if options.plan and store.pending:
-        console.say(f"planned: {store.pending} of {len(store.images)} images wait for features in {options.cache}")
+        waiting = f"{store.pending} of {len(store.images)} images wait for features in {options.cache}"
+        console.say(f"planned: {waiting}; go on with --part I/N, or without --plan")
         return 0
     return _show_result(store, callbacks.passes, options.max_bad)
 

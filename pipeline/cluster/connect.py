@@ -17,7 +17,7 @@ from pipeline.files.cores import available_cores
 if TYPE_CHECKING:
     from distributed import Client
 
-CONNECT_SECONDS = 30  # to reach a scheduler
+CONNECT_SECONDS = 10  # to reach a scheduler
 WORKER_SECONDS = 3600  # to wait for its first worker, which a queue may hold back
 LOCAL_THREADS = 2  # of a local worker: while one shard is computed, the images of the next one are decoded
 CONFIG = {

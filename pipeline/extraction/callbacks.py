@@ -55,6 +55,12 @@ class Callbacks:
     def extraction_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
         """Everything is checked; the computation begins when this returns. Also called for each view."""
 
+    def part_planned(self, rows: int, store: FeatureStore) -> None:
+        """A part of a plan is about to be computed: `rows` rows of a store, or of a view."""
+
+    def duration_estimated(self, seconds: float) -> None:
+        """A plan was written, and computing it where it was measured would take `seconds`."""
+
     def shard_computed(self, host: str, images: int, seconds: float) -> None:
         """A worker on a host of a cluster has computed a shard of so many images, and it is stored."""
 

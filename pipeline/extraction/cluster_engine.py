@@ -73,6 +73,9 @@ class ClusterEngine:
     def recompute(self, layout: StoreLayout, tasks: Sequence[Task]) -> list[np.ndarray | None]:
         return self._call("recompute", without_shards(layout), tasks)
 
+    def estimate_seconds(self, tasks: Sequence[Task], rows: int) -> float:
+        return self._call("estimate_seconds", tasks, rows) / len(self.cluster.hosts())
+
     def _set_spec(self, spec: ConvBaseSpec) -> None:
         """Remember a spec, with the paths of its files made absolute; a conv base is about to be loaded."""
         self.cluster.warm_up(start_tensorflow_quietly)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,16 @@ import numpy as np
 from pipeline.conv_base.precision import TOLERANCE
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.defaults import EXTRACT_BATCH
-from pipeline.errors import StoreMismatch
+from pipeline.errors import StoreError, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.extraction.compute_shards import check_free_space, compute_shards
 from pipeline.extraction.decode_ahead import list_tasks
 from pipeline.extraction.image_counter import ImageCounter
-from pipeline.extraction.plan import Changes, ExtractionPlan
 from pipeline.extraction.probe import probe_difference, read_probe
 from pipeline.extraction.shard_task import Job, ShardComputer, without_shards
 from pipeline.extraction.spec_check import is_surely_same_spec
 from pipeline.files.durable import sha256_of
+from pipeline.images.decode import DECODER
 from pipeline.store import FeatureStore, list_staged, open_features, open_views, stage_shard
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def compute_part(
     Raises
     ------
     StoreError
-        There is no store.
+        There is no store, or its plan is not for several machines.
     StoreMismatch
         The store was made with another spec, or this machine computes other numbers.
     SpecError
@@ -70,6 +71,7 @@ def compute_part(
         raise ValueError(f"part {part} of {parts}: parts are counted from 1")
     store = open_features(directory)
     if spec is not None:
+        spec = replace(spec, decoder=DECODER)
         is_surely_same_spec(store.manifest, spec)
     pending = [(view, _pending_ranges(view, part, parts)) for view in [store, *open_views(store)]]
     total = sum(int(np.diff(ranges).sum()) for _, ranges in pending)
@@ -77,11 +79,13 @@ def compute_part(
     computer: ShardComputer | None = None
     for view, ranges in pending:
         if len(ranges):
+            if not view.manifest.numerics:
+                raise StoreError(f"{view.directory} has no plan for several machines: run `features` with --plan first")
             job = Job(without_shards(view), spec or store.spec, batch_size, workers, (view.manifest.numerics,))
             check_free_space(view, int(np.diff(ranges).sum()))
             callbacks.conv_base_loading(job.spec)
             computer = computer or ShardComputer(job)
-            callbacks.extraction_planned(ExtractionPlan(view.index, ranges, Changes()), view)
+            callbacks.part_planned(int(np.diff(ranges).sum()), view)
             _check_numerics(job, computer, mixed)
             _compute(job, computer, view, ranges, counter)
     return total

@@ -83,7 +83,10 @@ class StoreFiller:
             self.callbacks.decoding_measured(*seconds)
         check_free_space(writer.current, plan.rows_pending)
         self.callbacks.extraction_planned(plan, writer.current)
-        if not self.plan_only:
+        if self.plan_only:
+            tasks = list(islice(list_tasks(plan.index, plan.pending), MAX_MEASURED))
+            self.callbacks.duration_estimated(self.engine.estimate_seconds(tasks, plan.rows_pending))
+        else:
             counter = self.counter or ImageCounter("features", plan.rows_pending, self.callbacks)
             self.engine.compute(writer, plan, counter)
 

@@ -24,7 +24,13 @@ from pipeline.extraction.decode_ahead import Task, list_tasks
 from pipeline.extraction.image_counter import ImageCounter
 from pipeline.extraction.plan import ExtractionPlan
 from pipeline.extraction.probe import compute_probe
-from pipeline.extraction.quantize_conv_base import estimate_int8, quantize_conv_base
+from pipeline.extraction.quantize_conv_base import (
+    estimate_int8,
+    float_images_per_second,
+    quantize_conv_base,
+    random_images,
+    seconds_to_decode,
+)
 from pipeline.extraction.run_conv_base import compute_tasks
 from pipeline.store import StoreLayout, StoreWriter
 
@@ -95,6 +101,15 @@ class LocalEngine:
         """Compute the features of some images in the dtype of a store; None for those that cannot be used."""
         rows = compute_tasks(tasks, layout, self.loaded().compute, batch_size=self.batch_size, workers=self.workers)
         return [row.features for row in rows]
+
+    def estimate_seconds(self, tasks: Sequence[Task], rows: int) -> float:
+        """Estimate how long `rows` images take, by measuring the decoding of the first ones and the conv base."""
+        conv_base = self.loaded()
+        if isinstance(conv_base, Int8ConvBase):
+            rate = conv_base.images_per_second(random_images(conv_base, 1)[0])
+        else:
+            rate = float_images_per_second(conv_base)
+        return rows * (seconds_to_decode(conv_base.spec, tasks) + 1 / rate)
 
     def compute(self, writer: StoreWriter, plan: ExtractionPlan, counter: ImageCounter) -> None:
         """Compute and write the pending shards of a plan whose index is written already."""

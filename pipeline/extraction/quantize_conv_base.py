@@ -18,6 +18,7 @@ from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import SpecError
 from pipeline.extraction.callbacks import Callbacks
+from pipeline.extraction.conv_base_loading import AnyConvBase
 from pipeline.extraction.decode_ahead import Task, decode_ahead
 from pipeline.files.durable import sha256_of
 from pipeline.images.equal_contents import first_equal
@@ -79,7 +80,7 @@ def _to_int8(conv_base: ConvBase, pixels: np.ndarray) -> Int8ConvBase:
 
 def float_images_per_second(conv_base: ConvBase) -> float:
     """Measure the speed of a conv base that computes in floats."""
-    pixels = _random_images(conv_base, EXTRACT_BATCH)
+    pixels = random_images(conv_base, EXTRACT_BATCH)
     conv_base.compute(pixels)  # traces the model
     seconds = []
     for _ in range(2):
@@ -89,7 +90,8 @@ def float_images_per_second(conv_base: ConvBase) -> float:
     return len(pixels) / min(seconds)
 
 
-def _random_images(conv_base: ConvBase, count: int) -> np.ndarray:
+def random_images(conv_base: AnyConvBase, count: int) -> np.ndarray:
+    """Return random images, (count, height, width, 3) float32, to measure the speed of a conv base with."""
     return np.random.default_rng(0).uniform(0, 255, (count, *conv_base.spec.height_width, 3)).astype(np.float32)
 
 
@@ -104,7 +106,7 @@ def estimate_int8(conv_base: ConvBase, tasks: Sequence[Task], rows: int) -> tupl
     seconds = rows * (decode_seconds + 1 / float_images_per_second(conv_base))
     if seconds < MIN_SECONDS:
         return None
-    pixels = _random_images(conv_base, 2)
+    pixels = random_images(conv_base, 2)
     try:
         int8 = _to_int8(replace(conv_base, model=run_isolated(with_precision, conv_base.model, "float32")), pixels)
     except SpecError:

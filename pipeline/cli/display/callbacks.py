@@ -117,6 +117,12 @@ class ConsoleCallbacks(Callbacks):
         )
         warn_of_random_weights(store)
 
+    def part_planned(self, rows: int, store: FeatureStore) -> None:
+        self.say(f"part       {rows} forward passes to make, {format_size(rows * store.bytes_per_row)} to write")
+
+    def duration_estimated(self, seconds: float) -> None:
+        self.say(f"duration   about {format_duration(seconds)}, as measured here")
+
     def shard_computed(self, host: str, images: int, seconds: float) -> None:
         self._shards += 1
         done, spent = self._hosts.get(host, (0, 0.0))
