@@ -13,7 +13,7 @@ from pipeline.conv_base.int8 import Int8ConvBase, Interpreter
 from pipeline.conv_base.load import ConvBase, load_conv_base
 from pipeline.extraction.callbacks import SILENT
 from pipeline.extraction.conv_base_loading import AnyConvBase
-from pipeline.extraction.quantize_conv_base import quantize_conv_base
+from pipeline.extraction.quantize_conv_base import calibration_tasks, quantize_conv_base
 from pipeline.images.decode import DECODER
 
 from .machine import has_integer_dot_products, has_matrix_units
@@ -30,7 +30,7 @@ MOBILENET_GOAL = 450.0  # images/s on two cores
 def measure_int8(sizes: Sizes, images: ImageTable, cache: Path, floats: list[ConvBase]) -> list[Figure]:
     """Measure VGG16 in int8, in turn with stage one in each precision of `floats`."""
     say("  VGG16 in int8")
-    int8, _ = quantize_conv_base(floats[0], images, None, SILENT)
+    int8, _ = quantize_conv_base(floats[0], calibration_tasks(images), None, SILENT)
     rate = min(int8.images_per_second(_random_image(int8)), len(images) / max(sizes.seconds, 1))
     subset = images.take(np.arange(min(len(images), max(2 * BATCH, round(rate * sizes.seconds)))))
     bases: tuple[AnyConvBase, ...] = (int8, *floats)
@@ -105,7 +105,7 @@ def measure_mobilenet(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
         precision="float32",
         decoder=DECODER,
     )
-    int8, _ = quantize_conv_base(load_conv_base(spec), images, None, SILENT)
+    int8, _ = quantize_conv_base(load_conv_base(spec), calibration_tasks(images), None, SILENT)
     jobs: dict[str, Callable[[], float]] = {
         "conv base": partial(int8.images_per_second, _random_image(int8)),
         "decoding": partial(decode_rate, images, spec, os.cpu_count() or 1),

@@ -8,7 +8,8 @@ from pathlib import Path
 from unittest import mock
 
 from pipeline import Callbacks, ConvBaseSpec, FeatureStore, ImageTable, extract_features
-from pipeline.extraction.conv_base_loading import AnyConvBase
+from pipeline.extraction.conv_base_loading import AnyConvBase, ConvBaseDescription
+from pipeline.extraction.local_engine import LocalEngine
 from pipeline.extraction.plan import ExtractionPlan
 
 DECODED = 256  # images for each core
@@ -27,7 +28,11 @@ def decode_rate(images: ImageTable, spec: ConvBaseSpec, cores: int = 1) -> float
 def run_stage_one(images: ImageTable, conv_base: AnyConvBase, cache: Path) -> float:
     """Return the seconds of stage one after its planning, with a conv base that is loaded and traced."""
     watch = StopWatch()
-    with mock.patch("pipeline.conv_base.load.load_conv_base", lambda spec: conv_base):
+    described = ConvBaseDescription.of(conv_base)
+    with (
+        mock.patch("pipeline.conv_base.load.load_conv_base", lambda spec: conv_base),
+        mock.patch.object(LocalEngine, "settle_precision", lambda *_: described),
+    ):
         extract_features(images, cache, conv_base.spec, callbacks=watch)
     seconds = time.perf_counter() - watch.start
     shutil.rmtree(cache)
