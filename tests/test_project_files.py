@@ -78,9 +78,10 @@ def required_packages(section: str, option: str) -> set[str]:
 
 def test_every_imported_package_is_required():
     required = required_packages("options", "install_requires")
-    onnx, dev = (required_packages("options.extras_require", extra) for extra in ("onnx", "dev"))
-    assert imported_packages("pipeline") | imported_packages("scripts") <= required | onnx
+    onnx, cluster, dev = (required_packages("options.extras_require", extra) for extra in ("onnx", "cluster", "dev"))
+    assert imported_packages("pipeline") | imported_packages("scripts") <= required | onnx | cluster
     assert imported_packages("tests") <= required | onnx | dev
+    assert cluster <= dev
 
 
 def test_every_required_package_is_imported():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.cluster.run_tasks import LOST, TaskRun, one_line, usable_workers
+from pipeline.cluster.run_tasks import CHECK_SECONDS, LOST, TaskRun, one_line, usable_workers
 from pipeline.errors import ClusterError, ClusterFailed
 from pipeline.files.cores import available_cores
 
@@ -54,6 +54,16 @@ class Cluster:
         """Return the address of the host of each worker."""
         return [re.sub(r"^\w+://|:\d+$", "", address) for address in usable_workers(self._client, self._refused)]
 
+    def wait_for_workers(self) -> list[str]:
+        """Wait until there is a worker, and return the addresses of all; ClusterError is raised after an hour."""
+        started = time.monotonic()
+        while not (workers := usable_workers(self._client, self._refused)):
+            if time.monotonic() - started > WORKER_SECONDS:
+                raise ClusterError(f"{self.name} has no workers; start some, for example `dask worker {self.name}`")
+            logger.info("waiting for a worker of %s", self.name)
+            time.sleep(CHECK_SECONDS)
+        return list(workers)
+
     def run(self, function: Callable[[T], Any], tasks: Iterable[T]) -> TaskRun[T]:
         """Call a function of one argument for each task on the workers; iterate over the results."""
         return TaskRun(self._client, function, tasks, self._refused)
@@ -68,9 +78,9 @@ class Cluster:
         """Call a function on a worker, always the same one as long as it lives, and return its result."""
         from distributed import CancelledError, KilledWorker
 
-        workers = usable_workers(self._client, self._refused)
+        workers = self.wait_for_workers()
         if self._first not in workers:
-            self._first = next(iter(workers))
+            self._first = workers[0]
         future = self._client.submit(function, *args, pure=False, workers=[self._first], allow_other_workers=True)
         try:
             return future.result()
@@ -100,13 +110,9 @@ def open_cluster(name: str) -> Iterator[Cluster]:
     """
     with contextlib.ExitStack() as stack:
         client, cores = _connect(name, stack)
-        started = time.monotonic()
-        while not usable_workers(client, ()):
-            if time.monotonic() - started > WORKER_SECONDS:
-                raise ClusterError(f"the cluster {name} has no workers; start some, for example `dask worker {name}`")
-            logger.info("waiting for a worker of %s", name)
-            time.sleep(1)
-        yield Cluster(client, name, cores)
+        cluster = Cluster(client, name, cores)
+        cluster.wait_for_workers()
+        yield cluster
 
 
 def _connect(name: str, stack: contextlib.ExitStack) -> tuple[Client, int | None]:

@@ -55,6 +55,7 @@ class _Running(Generic[T]):
     failures: int = 0
     since: float = field(default_factory=time.monotonic)
     futures: list[Future[Any]] = field(default_factory=list)
+    places: set[str] = field(default_factory=set)  # the workers that may run it; any if this is empty
 
     def cancel(self) -> None:
         """Cancel what has not begun; what runs is not interrupted, and its result is ignored."""
@@ -84,7 +85,7 @@ class TaskRun(Generic[T]):
         self._client, self._function, self._tasks, self._refused = client, function, iter(tasks), refused
         self._submitted, self._is_exhausted = 0, False
         self._running: dict[int, _Running[T]] = {}  # by the number of the task
-        self._outcomes: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[int, Future[Any], Any]] = queue.SimpleQueue()
         self._seconds: list[float] = []  # of each result
         self._workers: dict[str, int] = {}  # threads of each worker that gets tasks, by its address
         self._next_check = 0.0
@@ -107,7 +108,9 @@ class TaskRun(Generic[T]):
         if result.worker.address not in self._refused:
             logger.warning("%s on %s gets no more tasks: %s", *result.worker, reason)
         self._refused[result.worker.address] = reason
-        self._next_check = 0.0
+        self._check_workers()
+        if not self._workers:
+            raise ClusterError("no worker is left: all of them were refused, see above")
         self._submit(result.number, _Running(result.task))
 
     def _submit_new(self) -> bool:
@@ -115,7 +118,7 @@ class TaskRun(Generic[T]):
         if time.monotonic() >= self._next_check:
             self._check_workers()
         slots = sum(min(threads, THREADS_USED) + 1 for threads in self._workers.values())
-        while not self._is_exhausted and len(self._running) < max(slots, 1):
+        while not self._is_exhausted and len(self._running) < slots:
             try:
                 task = next(self._tasks)
             except StopIteration:
@@ -123,27 +126,35 @@ class TaskRun(Generic[T]):
             else:
                 self._submit(self._submitted, _Running(task))
                 self._submitted += 1
-        return bool(self._running)
+        return bool(self._running) or not self._is_exhausted
 
     def _take_results(self) -> Iterator[Result[T]]:
         """Wait a moment for a result, and take all that have come."""
         with contextlib.suppress(queue.Empty):
-            number, outcome = self._outcomes.get(timeout=CHECK_SECONDS)
+            number, future, outcome = self._outcomes.get(timeout=CHECK_SECONDS)
             while True:
-                if number not in self._running:
-                    pass  # the task ran twice, and the other result was first
+                running = self._running.get(number)
+                if running is None or future not in running.futures:
+                    pass  # the task ran twice, and the other result was first; or it was submitted again
                 elif isinstance(outcome, BaseException):
-                    self._submit_failed(number, outcome)
+                    self._submit_failed(number, running, future, outcome)
                 else:
-                    running, (value, worker, seconds) = self._running.pop(number), outcome
+                    del self._running[number]
                     running.cancel()
+                    value, worker, seconds = outcome
                     self._seconds.append(seconds)
                     yield Result(number, running.task, value, Worker(*worker), seconds)
-                number, outcome = self._outcomes.get_nowait()
+                number, future, outcome = self._outcomes.get_nowait()
 
     def _check_workers(self) -> None:
         self._next_check = time.monotonic() + CHECK_SECONDS
-        self._workers = usable_workers(self._client, self._refused)
+        workers = usable_workers(self._client, self._refused)
+        if self._workers and not workers:
+            logger.warning("no worker is left; waiting for new ones")
+        self._workers = workers
+        for number, running in list(self._running.items()):
+            if workers and running.places and running.places.isdisjoint(workers):
+                self._submit(number, _Running(running.task, running.failures))
         if self._is_exhausted and self._seconds:
             self._run_slow_tasks_twice()
 
@@ -164,6 +175,7 @@ class TaskRun(Generic[T]):
     def _submit(self, number: int, running: _Running[T], workers: Sequence[str] | None = None) -> None:
         if workers is None and self._refused:
             workers = list(self._workers)
+            running.places.update(workers)
         key = f"{self._function.__name__}-{number}-{uuid4().hex}"
         future = self._client.submit(_call, self._function, running.task, key=key, workers=workers)
         running.futures.append(future)
@@ -176,35 +188,34 @@ class TaskRun(Generic[T]):
             outcome = await self._client.gather(future, asynchronous=True)
         except BaseException as error:  # raised in the thread that iterates
             outcome = error
-        self._outcomes.put((number, outcome))
+        self._outcomes.put((number, future, outcome))
 
-    def _submit_failed(self, number: int, error: BaseException) -> None:
+    def _submit_failed(self, number: int, running: _Running[T], future: Future[Any], error: BaseException) -> None:
         if isinstance(error, PipelineError):
             raise error
         if self._client.status != "running":
             raise ClusterFailed(LOST)
-        running = self._running.pop(number)
-        running.cancel()
-        failures = running.failures + getattr(error, "allowed_failures", 0) + 1  # Dask has tried again by itself
-        reason = one_line(error)
-        if failures < MAX_ATTEMPTS:
-            logger.warning("%s failed and is submitted again: %s", running.task, reason)
-            self._submit(number, _Running(running.task, failures))
+        running.futures.remove(future)
+        running.failures += getattr(error, "allowed_failures", 0) + 1  # Dask has tried again by itself
+        if running.futures:  # the task runs twice
             return
+        reason = one_line(error)
+        if running.failures < MAX_ATTEMPTS:
+            logger.warning("%s failed and is submitted again: %s", running.task, reason)
+            self._submit(number, _Running(running.task, running.failures))
+            return
+        del self._running[number]
         self.failed.append((running.task, reason))
         if len(self.failed) >= MAX_FAILED and not self._seconds:
-            raise ClusterError(f"{len(self.failed)} tasks failed {failures} times each, the last one with {reason}")
+            raise ClusterError(f"{len(self.failed)} tasks failed {MAX_ATTEMPTS} times each, the last one with {reason}")
 
 
 def usable_workers(client: Client, refused: Collection[str]) -> dict[str, int]:
-    """Return the number of threads of each worker that is not refused; if all are, ClusterError is raised."""
+    """Return the number of threads of each worker that is not refused."""
     if client.status != "running":
         raise ClusterFailed(LOST)
     workers = client.scheduler_info(n_workers=-1)["workers"]
-    usable = {address: info["nthreads"] for address, info in workers.items() if address not in refused}
-    if workers and not usable:
-        raise ClusterError("no worker is left: all of them were refused, see above")
-    return usable
+    return {address: info["nthreads"] for address, info in workers.items() if address not in refused}
 
 
 def one_line(error: BaseException) -> str:

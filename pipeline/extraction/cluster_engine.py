@@ -54,7 +54,7 @@ class ClusterEngine:
     def settle_precision(
         self, spec: ConvBaseSpec, tasks: Iterable[Task], calibration: Iterable[Task], rows: int
     ) -> ConvBaseDescription:
-        sent = list(tasks), list(islice(calibration, MAX_CALIBRATION)), rows // len(self.cluster.hosts())
+        sent = list(tasks), list(islice(calibration, MAX_CALIBRATION)), rows // len(self.cluster.wait_for_workers())
         described = self._call("settle_precision", self.spec, *sent)
         self.spec = replace(self.spec, precision=described.spec.precision)
         return described
