@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from uuid import uuid4
 
 from pipeline.errors import ClusterError, ClusterFailed, PipelineError
+from pipeline.text import counted
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -26,6 +27,7 @@ THREADS_USED = 2  # of a worker, however many it has
 CHECK_SECONDS = 1.0  # between two looks at the workers while no result comes
 SLOW = 3.0  # times the median duration, after which a task is run a second time
 SLOW_SECONDS = 5.0  # at least
+SILENT_SECONDS = 300.0  # without a result, after which a warning is logged
 LOST = "the scheduler of the cluster is gone; what was finished is kept, and the same command continues"
 T = TypeVar("T")
 
@@ -88,7 +90,7 @@ class TaskRun(Generic[T]):
         self._outcomes: queue.SimpleQueue[tuple[int, Future[Any], Any]] = queue.SimpleQueue()
         self._seconds: list[float] = []  # of each result
         self._workers: dict[str, int] = {}  # threads of each worker that gets tasks, by its address
-        self._next_check = 0.0
+        self._next_check, self._next_warning = 0.0, time.monotonic() + SILENT_SECONDS
 
     def __iter__(self) -> Iterator[list[Result[T]]]:
         try:
@@ -143,6 +145,7 @@ class TaskRun(Generic[T]):
                     running.cancel()
                     value, worker, seconds = outcome
                     self._seconds.append(seconds)
+                    self._next_warning = time.monotonic() + SILENT_SECONDS
                     yield Result(number, running.task, value, Worker(*worker), seconds)
                 number, future, outcome = self._outcomes.get_nowait()
 
@@ -157,10 +160,16 @@ class TaskRun(Generic[T]):
                 self._submit(number, _Running(running.task, running.failures))
         if self._is_exhausted and self._seconds:
             self._run_slow_tasks_twice()
+        if time.monotonic() > self._next_warning and self._running:
+            self._next_warning = time.monotonic() + SILENT_SECONDS
+            oldest = min(self._running.values(), key=lambda running: running.since)
+            n_workers, minutes = counted(len(self._workers), "worker"), (time.monotonic() - oldest.since) / 60
+            logger.warning("%s: no result yet after %.0f minutes, on %s", oldest.task, minutes, n_workers)
 
     def _run_slow_tasks_twice(self) -> None:
         """Submit the tasks that take long to workers that do nothing; all others are done or run."""
-        busy = {address: set(keys) for address, keys in self._client.processing().items()}
+        with scheduler_needed():
+            busy = {address: set(keys) for address, keys in self._client.processing().items()}
         n_idle = sum(not busy.get(address) for address in self._workers)
         limit = time.monotonic() - max(SLOW * median(self._seconds), SLOW_SECONDS)
         slow = [number for number, running in self._running.items() if running.since < limit]
@@ -177,7 +186,8 @@ class TaskRun(Generic[T]):
             workers = list(self._workers)
             running.places.update(workers)
         key = f"{self._function.__name__}-{number}-{uuid4().hex}"
-        future = self._client.submit(_call, self._function, running.task, key=key, workers=workers)
+        with scheduler_needed():
+            future = self._client.submit(_call, self._function, running.task, key=key, workers=workers)
         running.futures.append(future)
         self._running[number] = running
         asyncio.run_coroutine_threadsafe(self._fetch(number, future), self._client.loop.asyncio_loop)  # type: ignore[union-attr]
@@ -210,11 +220,21 @@ class TaskRun(Generic[T]):
             raise ClusterError(f"{len(self.failed)} tasks failed {MAX_ATTEMPTS} times each, the last one with {reason}")
 
 
+@contextlib.contextmanager
+def scheduler_needed() -> Iterator[None]:
+    """Raise ClusterFailed if the scheduler does not answer."""
+    try:
+        yield
+    except OSError:  # Dask's CommClosedError is one
+        raise ClusterFailed(LOST) from None
+
+
 def usable_workers(client: Client, refused: Collection[str]) -> dict[str, int]:
     """Return the number of threads of each worker that is not refused."""
     if client.status != "running":
         raise ClusterFailed(LOST)
-    workers = client.scheduler_info(n_workers=-1)["workers"]
+    with scheduler_needed():
+        workers = client.scheduler_info(n_workers=-1)["workers"]
     return {address: info["nthreads"] for address, info in workers.items() if address not in refused}
 
 

@@ -66,7 +66,7 @@ class StoreFiller:
         """
         if not self.rebuild and (store := _find_up_to_date(images, directory, spec)):
             return store
-        with open_for_writing(directory, rebuild=self.rebuild) as writer:
+        with open_for_writing(directory, rebuild=self.rebuild, on_check=self._on_check) as writer:
             if writer.store is None:
                 manifest, plan, files = self._plan_new_store(images, directory, spec, loaded)
             else:
@@ -77,6 +77,9 @@ class StoreFiller:
             if plan.rows_pending:
                 self._compute(writer, plan, spec)
             return writer.commit()
+
+    def _on_check(self, done: int, total: int) -> None:
+        self.callbacks.progress("checking", done, total, "shards")
 
     def _compute(self, writer: StoreWriter, plan: ExtractionPlan, spec: ConvBaseSpec) -> None:
         if spec.view is None and (seconds := measure_scaled_decoding(plan, writer.current.spec)):

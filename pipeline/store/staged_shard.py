@@ -12,11 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from pipeline.errors import StoreDamaged
 from pipeline.files.durable import sha256_of, sync_directory, write_new_file
-from pipeline.images.status import Status
 from pipeline.store.feature_store import FeatureStore
 from pipeline.store.file_names import SHARDS, shard_name
 from pipeline.store.manifest import BadRow, ShardEntry
@@ -78,21 +74,3 @@ def find_problem(store: FeatureStore, path: Path, entry: ShardEntry) -> str | No
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return None
-
-
-def read_entry(store: FeatureStore, path: Path, start: int, stop: int) -> ShardEntry | None:
-    """Return the entry of a shard without a receipt after a check of every row; None if it is not what the index says.
-
-    The maker of the shard is not known.
-    """
-    try:
-        data = path.read_bytes()
-        shard = Shard(path, store.manifest, start, store.index.contents[start:stop], sha256=None)
-        shard.check_rows()
-    except (StoreDamaged, OSError):
-        return None
-    bad = tuple(
-        BadRow(start + int(row), int(shard.status[row]), Status(shard.status[row]).words)
-        for row in np.flatnonzero(shard.status != Status.OK)
-    )
-    return ShardEntry(start, stop, len(data), sha256_of(data), bad)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
@@ -21,7 +21,8 @@ from pipeline.store.index import Index
 from pipeline.store.manifest import BadRow, Manifest, ShardEntry
 from pipeline.store.open_store import open_features
 from pipeline.store.shard_file import ShardContent, build_shard
-from pipeline.store.staged_shard import Receipt, find_problem, list_staged, read_entry
+from pipeline.store.staged_shard import Receipt, find_problem, list_staged
+from pipeline.store.unlisted_shards import check_unlisted
 
 logger = logging.getLogger(__name__)
 MIN_SECONDS = 1.0  # between two writes of the manifest
@@ -29,19 +30,22 @@ MAX_SHARE = 0.02  # fraction of the time of a run that is spent on writing the m
 
 
 @contextlib.contextmanager
-def open_for_writing(directory: Path, *, rebuild: bool = False) -> Iterator[StoreWriter]:
+def open_for_writing(
+    directory: Path, *, rebuild: bool = False, on_check: Callable[[int, int], None] = lambda done, total: None
+) -> Iterator[StoreWriter]:
     """Lock a store, remove what a killed writer left, and yield the store's writer.
 
     When the block ends, also by an error, the manifest lists every shard that was written. After an error before
     anything was written, neither a new directory nor a lock file is left. With `rebuild`, the present manifest, index
     and shards, in whatever state, are deleted when a new plan begins. Heads stay; their fingerprint differs.
+    `on_check(done, total)` is called while shards are checked that other processes have left.
     """
     _check_is_store_or_empty(directory)
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     with lock_directory(directory) as lock, _removed_if_unused(directory, missing, lock):
         for folder in (directory, directory / SHARDS):
             remove_temporaries(folder)
-        writer = StoreWriter(directory, lock, rebuild=rebuild)
+        writer = StoreWriter(directory, lock, on_check, rebuild=rebuild)
         try:
             yield writer
         except BaseException:
@@ -85,8 +89,10 @@ class StoreWriter:
     writer lists those that a killed one could not. `store` is what the manifest on disk describes, if there is one.
     """
 
-    def __init__(self, directory: Path, lock: WriterLock, *, rebuild: bool = False):
-        self.directory, self.lock, self.rebuild = directory, lock, rebuild
+    def __init__(
+        self, directory: Path, lock: WriterLock, on_check: Callable[[int, int], None], *, rebuild: bool = False
+    ):
+        self.directory, self.lock, self.rebuild, self._on_check = directory, lock, rebuild, on_check
         self.store: FeatureStore | None = None
         self._entries: dict[int, ShardEntry] = {}  # all finished shards by first row, listed or not
         self._maker = 0  # of the next shards
@@ -212,20 +218,21 @@ class StoreWriter:
 
         Return how many there were. A shard that is not exactly what the index says is deleted.
         """
-        store, adopted = self.current, 0
-        ranges = {shard_name(start, stop): (start, stop) for start, stop in store.index.ranges.tolist()}
-        for path in sorted((self.directory / SHARDS).glob("*.h5")):
-            start, stop = ranges.get(path.name, (None, None))
-            if start in self._entries:
-                continue
-            entry = None if start is None else read_entry(store, path, start, stop)
-            if entry is None:
+        self.lock.check()
+        adopted = 0
+        for path, entry, numerics in check_unlisted(self.current, set(self._entries), self._on_check):
+            if entry is None or (numerics and self._is_in_place(entry.start, entry.stop)):
                 logger.info("%s is not part of the store; deleted", path)
                 path.unlink()
-            else:
-                self._add(replace(entry, maker=self._maker))
-                adopted += 1
-        adopted += self._adopt_staged(set(ranges))
+                continue
+            maker = self._maker
+            if numerics:
+                os.replace(path, path.with_name(shard_name(entry.start, entry.stop)))
+                sync_directory(path.parent)
+                if not self.current.manifest.numerics.startswith(numerics):
+                    maker = self._number_of_maker({"numerics": numerics})
+            self._add(replace(entry, maker=maker))
+            adopted += 1
         self.commit()
         return adopted
 
@@ -233,25 +240,6 @@ class StoreWriter:
         """Delete staged shards, which other processes computed a second time."""
         for staged in list_staged(self.directory):
             staged.path.unlink(missing_ok=True)
-
-    def _adopt_staged(self, planned: set[str]) -> int:
-        self.lock.check()
-        adopted = 0
-        for path, numerics, start, stop in list_staged(self.directory):
-            name, entry = shard_name(start, stop), None
-            if name in planned and not self._is_in_place(start, stop):
-                entry = read_entry(self.current, path, start, stop)
-            if entry is None:
-                logger.info("%s is not needed; deleted", path)
-                path.unlink()
-                continue
-            rounds_alike = self.current.manifest.numerics.startswith(numerics)
-            maker = self._maker if rounds_alike else self._number_of_maker({"numerics": numerics})
-            os.replace(path, path.with_name(name))
-            sync_directory(path.parent)
-            self._add(replace(entry, maker=maker))
-            adopted += 1
-        return adopted
 
     def quarantine(self, entries: Sequence[ShardEntry]) -> list[Path]:
         """Move the files of shards that are not missing aside, and return where they are now.
