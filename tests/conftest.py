@@ -1,5 +1,5 @@
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +60,22 @@ def run(fake_conv_base: type[FakeConvBase], capsys: pytest.CaptureFixture[str]) 
         return status, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Any]:
+    """Start a Dask cluster of two workers in this process."""
+    from distributed import Client
+
+    with Client(
+        processes=False, n_workers=2, threads_per_worker=2, memory_limit=0, dashboard_address=":0", silence_logs=50
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def cluster(client: Any) -> Any:
+    """Return a cluster of two workers in this process."""
+    from pipeline.cluster import Cluster
+
+    return Cluster(client, "in this process", 1)

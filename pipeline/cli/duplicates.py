@@ -10,6 +10,7 @@ from pipeline import defaults
 from pipeline.cli import console
 from pipeline.cli.display.words import describe_duplicates
 from pipeline.cli.option_types import FRACTION
+from pipeline.cli.shared_options import add_engine_option, open_engine
 from pipeline.errors import PipelineError
 from pipeline.text import counted, format_duration, format_size
 
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--groups", metavar="FILE.csv", help=text)
     text = "smallest cosine similarity of features for which two pictures are compared; a lower one takes longer"
     parser.add_argument("--threshold", **FRACTION, default=defaults.THRESHOLD, help=text)
+    add_engine_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -39,15 +41,15 @@ def run(options: argparse.Namespace) -> int:
     store = open_features(options.store)
     _check_outputs(options.csv, options.groups)  # now rather than after minutes of comparing
     n = len(store.members())
-    duration = format_duration(seconds_to_compare(n, store.feature_shape[-1]))
+    duration = "" if options.on else f", about {format_duration(seconds_to_compare(n, store.feature_shape[-1]))}"
     console.say(
         f"{store.directory}: {n} images, {format_size(n * store.bytes_per_row)} of features to read, "
-        f"then about {duration} to compare all pairs"
+        f"then all pairs to compare{duration}"
     )
     if store.pending:
         console.warn(f"{store.pending} images have no features yet and are compared by their bytes only")
-    with ConsoleCallbacks() as callbacks:
-        duplicates = find_duplicates(store, threshold=options.threshold, callbacks=callbacks)
+    with ConsoleCallbacks() as callbacks, open_engine(options) as cluster:
+        duplicates = find_duplicates(store, threshold=options.threshold, callbacks=callbacks, cluster=cluster)
     try:
         save_duplicates(store, duplicates)
     except OSError as error:  # the store may be read-only; the result is shown all the same

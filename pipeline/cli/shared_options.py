@@ -55,14 +55,20 @@ def add_speed_options(parser: argparse.ArgumentParser) -> None:
     speed.add_argument("--workers", **COUNT, help="threads that decode images (default: one per core)")
 
 
-def add_cluster_options(parser: argparse.ArgumentParser) -> None:
-    """Add --on and --mixed."""
+def add_engine_option(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add --on; return its group."""
     engine = parser.add_argument_group("many machines")
     text = (
         "compute on a Dask cluster: local:N starts N processes on this machine; tcp://HOST:PORT, or the path of a "
         "scheduler file, joins a cluster that was started before (default: compute in this process)"
     )
     engine.add_argument("--on", metavar="ENGINE", help=text)
+    return engine
+
+
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """Add --on and --mixed."""
+    engine = add_engine_option(parser)
     text = "admit machines whose features differ from the store's within the tolerance of its precision"
     engine.add_argument("--mixed", action="store_true", help=text)
 

@@ -4,19 +4,24 @@ import tempfile
 
 import numpy as np
 
+from pipeline.cluster import Cluster
 from pipeline.defaults import THRESHOLD
 from pipeline.duplicates.equal_files import exact_duplicates
+from pipeline.duplicates.on_cluster import similar_rows_on_cluster
 from pipeline.duplicates.pairs import Duplicates, make_pair
 from pipeline.duplicates.same_picture import GreyPictures
-from pipeline.duplicates.similar_features import RowPairs, similar_rows
+from pipeline.duplicates.similar_features import similar_rows
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.store import NO_ROW, FeatureStore
 
-MIN_CORRELATION = 0.9  # of two pictures that are the same
-MIN_COSINE = 0.95  # of two rows whose pictures cannot be read and count as the same
 
-
-def find_duplicates(store: FeatureStore, *, threshold: float = THRESHOLD, callbacks: Callbacks = SILENT) -> Duplicates:
+def find_duplicates(
+    store: FeatureStore,
+    *,
+    threshold: float = THRESHOLD,
+    callbacks: Callbacks = SILENT,
+    cluster: Cluster | None = None,
+) -> Duplicates:
     """Find the images of a store that show the same picture.
 
     Equal files are known from the index. For the others every row of features is compared with every
@@ -30,7 +35,10 @@ def find_duplicates(store: FeatureStore, *, threshold: float = THRESHOLD, callba
         Minimum cosine of two rows whose pictures are compared. A lower value finds more and takes
         longer; it adds few false pairs.
     callbacks : Callbacks, optional
-        `progress` is called with the steps `reading` and `comparing`.
+        `progress` is called with the steps `reading`, `standardising` and `comparing`.
+    cluster : Cluster, optional
+        Rows are read and compared on its workers, which must have the store and the images under the same paths. All
+        pictures are read then, not only those of similar rows. The result is the same.
 
     Returns
     -------
@@ -41,7 +49,10 @@ def find_duplicates(store: FeatureStore, *, threshold: float = THRESHOLD, callba
     StoreDamaged
         A shard was changed or damaged.
     OSError
-        There is no space for the temporary files: 4 bytes per channel and 1 KiB, for each image.
+        There is no space for the temporary files: 4 bytes per channel and 1 KiB, for each image. With a cluster they
+        lie in the store.
+    ClusterError
+        No worker has the store and the images, or tasks failed on several workers.
 
     Notes
     -----
@@ -57,9 +68,12 @@ def find_duplicates(store: FeatureStore, *, threshold: float = THRESHOLD, callba
     image_of = np.full(len(store.index.contents), NO_ROW)
     image_of[store.index.rows[members]] = members  # the first one of equal images
     rows = np.flatnonzero(image_of != NO_ROW)
-    with tempfile.TemporaryFile() as file:
-        pictures = GreyPictures(store, rows, file)
-        found = similar_rows(store.rows_on_demand(rows), threshold, lambda pairs: _same(pairs, pictures), callbacks)
+    if cluster is not None:
+        found = similar_rows_on_cluster(store, rows, threshold, callbacks, cluster)
+    else:
+        with tempfile.TemporaryFile() as file:
+            pictures = GreyPictures(store, rows, file)
+            found = similar_rows(store.rows_on_demand(rows), threshold, pictures.keep_same, callbacks)
     pairs = [
         make_pair(images, pair, "near", similarity, None if np.isnan(pixels) else pixels)
         for pair, similarity, pixels in zip(
@@ -67,12 +81,3 @@ def find_duplicates(store: FeatureStore, *, threshold: float = THRESHOLD, callba
         )
     ]
     return Duplicates((*exact_duplicates(images).pairs, *pairs), len(images), rows=len(rows), threshold=threshold)
-
-
-def _same(pairs: RowPairs, pictures: GreyPictures) -> RowPairs:
-    """Return those pairs of similar rows that show the same picture."""
-    if not len(pairs.rows):
-        return pairs
-    pixels = pictures.correlations(pairs.rows)
-    same = np.where(np.isnan(pixels), pairs.similarity >= MIN_COSINE, pixels >= MIN_CORRELATION)
-    return pairs._replace(pixels=pixels).take(same)

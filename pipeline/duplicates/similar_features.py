@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from typing import IO, NamedTuple
 
 import numpy as np
 
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.heads.rows_on_demand import Rows
+from pipeline.heads.rows_on_demand import Rows, row_blocks
 
 BLOCK_ROWS = 2048  # rows compared at a time: 16 MiB of cosines
 MAX_PAIRS = 10  # listed pairs of a row with later rows, besides those that hold a group together
@@ -29,6 +30,26 @@ class RowPairs(NamedTuple):
 
 
 NO_PAIRS = RowPairs(np.empty((0, 2), np.int64), np.empty(0, np.float32), np.empty(0, np.float32))
+
+
+class Blocks(NamedTuple):
+    """A block of rows, and the blocks that it is compared with: itself and later ones, given by their first rows."""
+
+    start: int
+    others: range
+
+    def count_pairs(self, n: int) -> int:
+        """Return the number of pairs of rows to compare, where there are n rows."""
+        size = min(self.others.step, n - self.start)
+        sizes = (min(self.others.step, n - other) for other in self.others if other != self.start)
+        return size * sum(sizes) + (size * (size - 1) // 2 if self.start in self.others else 0)
+
+
+def list_blocks(n: int, group: int = 1) -> Iterator[Blocks]:
+    """List all pairs of blocks of n rows, at most `group` of the same first block together."""
+    for start in range(0, n, BLOCK_ROWS):
+        others = range(start, n, BLOCK_ROWS)
+        yield from (Blocks(start, others[i : i + group]) for i in range(0, len(others), group))
 
 
 def similar_rows(
@@ -52,20 +73,74 @@ def similar_rows(
     accept : callable
         Takes the similar pairs of two blocks, at most `BLOCK_ROWS` ** 2, and returns some of them.
     """
-    result, done, total = NO_PAIRS, 0, len(X) * (len(X) - 1) // 2
-    if not total:
-        return result
+    n, done = len(X), 0
+    if n < 2:
+        return NO_PAIRS
     with tempfile.TemporaryFile() as file:
-        read_block = _pool_rows(X, file, callbacks)
-        callbacks.progress("comparing", done, total, "pairs")  # the clock starts here
-        for start in range(0, len(X), BLOCK_ROWS):
-            block, parts = read_block(start), [result]
-            for other_start in range(start, len(X), BLOCK_ROWS):
-                other = block if other_start == start else read_block(other_start)
-                parts.append(_limit_pairs(accept(_similar_pairs(block, other, start, other_start, threshold))))
-                done += len(block) * (len(block) - 1) // 2 if other_start == start else len(block) * len(other)
-                callbacks.progress("comparing", done, total, "pairs")
-            result = _limit_pairs(RowPairs(*map(np.concatenate, zip(*parts, strict=True))))
+        callbacks.progress("reading", done, n, "rows")
+        for block in row_blocks(X):
+            file.write(pool_rows(block).tobytes())
+            done += len(block)
+            callbacks.progress("reading", done, n, "rows")
+        rows = standardise_rows(file, n, callbacks)
+        return merge_pairs(_compare_in_turn(rows, threshold, accept, callbacks))
+
+
+def _compare_in_turn(
+    rows: np.ndarray, threshold: float, accept: Callable[[RowPairs], RowPairs], callbacks: Callbacks
+) -> Iterator[tuple[Blocks, list[RowPairs]]]:
+    n, done = len(rows), 0
+    callbacks.progress("comparing", done, n * (n - 1) // 2, "pairs")  # the clock starts here
+    for blocks in list_blocks(n):
+        yield blocks, compare_blocks(rows, blocks, threshold, accept)
+        done += blocks.count_pairs(n)
+        callbacks.progress("comparing", done, n * (n - 1) // 2, "pairs")
+
+
+def pool_rows(X: Rows) -> np.ndarray:
+    """Return rows of features averaged over height and width, ndarray of shape (n, d), float32."""
+    from pipeline.heads.pooling import Pool
+
+    return Pool("avg").fit_transform(X).astype(np.float32, copy=False)
+
+
+def standardise_rows(file: IO[bytes], n: int, callbacks: Callbacks) -> np.ndarray:
+    """Standardise the n pooled rows in a file, and scale each to length 1; return them as a memory map (n, d)."""
+    from sklearn.preprocessing import StandardScaler, normalize
+
+    file.flush()
+    rows, scaler = np.memmap(file, np.float32, "r").reshape(n, -1), StandardScaler()
+    starts = range(0, n, BLOCK_ROWS)
+    callbacks.progress("standardising", 0, n, "rows")
+    for start in starts:
+        scaler.partial_fit(rows[start : start + BLOCK_ROWS])
+    for start in starts:
+        block = normalize(scaler.transform(rows[start : start + BLOCK_ROWS]), copy=False)
+        file.seek(start * 4 * rows.shape[1])
+        file.write(block.tobytes())  # not through a memory map: a full disk would kill the process
+        callbacks.progress("standardising", start + len(block), n, "rows")
+    file.flush()
+    return rows
+
+
+def compare_blocks(
+    rows: np.ndarray, blocks: Blocks, threshold: float, accept: Callable[[RowPairs], RowPairs]
+) -> list[RowPairs]:
+    """Return the accepted pairs of a block of standardised rows (n, d) with each of some others."""
+    parts, step = [], blocks.others.step
+    block = np.array(rows[blocks.start : blocks.start + step])
+    for start in blocks.others:
+        other = block if start == blocks.start else np.array(rows[start : start + step])
+        parts.append(_limit_pairs(accept(_similar_pairs(block, other, blocks.start, start, threshold))))
+    return parts
+
+
+def merge_pairs(parts: Iterable[tuple[Blocks, list[RowPairs]]]) -> RowPairs:
+    """Return the pairs of all blocks, which come in the order of `list_blocks`."""
+    result = NO_PAIRS
+    for _, of_block in groupby(parts, key=lambda part: part[0].start):
+        pairs = [result, *(pairs for _, found in of_block for pairs in found)]
+        result = _limit_pairs(RowPairs(*map(np.concatenate, zip(*pairs, strict=True))))
     return result
 
 
@@ -75,26 +150,6 @@ def seconds_to_compare(n: int, width: int) -> float:
     start = time.perf_counter()
     np.count_nonzero(rows @ rows.T >= 2)
     return (time.perf_counter() - start) / max(len(rows), 1) ** 2 * n**2 / 2
-
-
-def _pool_rows(X: Rows, file: IO[bytes], callbacks: Callbacks) -> Callable[[int], np.ndarray]:
-    """Pool all rows into `file`; return a function that reads a block of them, standardised and of length 1."""
-    from sklearn.preprocessing import StandardScaler, normalize
-
-    from pipeline.heads.pooling import Pool
-    from pipeline.heads.rows_on_demand import row_blocks
-
-    pool, scaler, done = Pool("avg"), StandardScaler(), 0
-    callbacks.progress("reading", done, len(X), "rows")
-    for block in row_blocks(X):
-        pooled = pool.fit_transform(block).astype(np.float32, copy=False)
-        scaler.partial_fit(pooled)
-        file.write(pooled.tobytes())
-        done += len(block)
-        callbacks.progress("reading", done, len(X), "rows")
-    file.flush()
-    rows = np.memmap(file, np.float32, "r", shape=(len(X), pool.width(X.shape[1:])))
-    return lambda start: normalize(scaler.transform(rows[start : start + BLOCK_ROWS]), copy=False)
 
 
 def _similar_pairs(block: np.ndarray, other: np.ndarray, start: int, other_start: int, threshold: float) -> RowPairs:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import time
+from functools import lru_cache
 from pathlib import Path
 
 from pipeline.errors import StoreDamaged, StoreError
@@ -47,6 +48,26 @@ def open_features(directory: str | Path) -> FeatureStore:
         index = read_index(data, Path(manifest.images["root"]), path)
         _check_agreement(directory, manifest, index)
         return FeatureStore(directory, manifest, index)
+
+
+def hash_files(store: FeatureStore) -> str:
+    """Return a sha256 of the index and the finished shards of a store, for `open_again`."""
+    return sha256_of("".join([store.manifest.index_sha256, *(s.sha256 for s in store.manifest.shards)]).encode())
+
+
+@lru_cache(1)
+def open_again(directory: Path, sha256: str) -> FeatureStore:
+    """Open a store that another process has opened, once in this process.
+
+    Raises
+    ------
+    StoreError
+        Its files have changed since: `sha256` is no longer that of `hash_files`.
+    """
+    store = open_features(directory)
+    if hash_files(store) != sha256:
+        raise StoreError(f"{directory} was changed meanwhile; run the same command again")
+    return store
 
 
 def _wait_for_index(path: Path, waited: float) -> float:

@@ -143,8 +143,8 @@ def test_a_store_without_features_is_no_error(tmp_path, fake_conv_base):
 def test_progress_is_reported_from_zero_to_the_total(folder, copies, fake_conv_base):
     calls = []
     find_duplicates(store_of(folder), callbacks=Recorder(calls))
-    assert {call[0] for call in calls} == {"reading", "comparing"}
-    for step in ("reading", "comparing"):
+    assert {call[0] for call in calls} == {"reading", "standardising", "comparing"}
+    for step in ("reading", "standardising", "comparing"):
         counts = [(done, total) for name, done, total, _ in calls if name == step]
         assert counts[0][0] == 0 and counts[-1][0] == counts[-1][1]
 
