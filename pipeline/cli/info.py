@@ -71,6 +71,9 @@ def _describe(store: FeatureStore, heads: list[SavedHead]) -> dict[str, Any]:
             for view in open_views(store)
         ],
         "made_with": dict(store.manifest.made_with),
+        "shards_of_other_numerics": sum(
+            "numerics" in store.manifest.makers[shard.maker] for shard in store.manifest.shards
+        ),
         "duplicates": known_duplicates(store).counts(),
         "heads": [{**head.metrics, "head": head.name, "problem": head.problem} for head in heads],
     }
@@ -88,6 +91,8 @@ def _show(document: dict[str, Any], store: FeatureStore) -> None:
         say(f"precision   {describe_precision(spec['precision'], document['precision_error'])}")
     say(f"weights     {sources['weights']}, sha256 {spec['weights_sha256'][:12]}")
     say(f"fingerprint {store.fingerprint[:12]}, {document['shards']} shards")
+    if others := document["shards_of_other_numerics"]:
+        say(f"numerics    {counted(others, 'shard')} made by machines that round differently from the others")
     say(f"duplicates  {describe_duplicates(document['duplicates'])}")
     if views:
         copies = counted(len(views), "augmented copy", "augmented copies")
