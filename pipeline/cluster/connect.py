@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import re
 import time
@@ -133,10 +134,17 @@ def _connect(name: str, stack: contextlib.ExitStack) -> tuple[Client, int | None
             cores = max(1, available_cores() // int(local[1]))
             address: Any = stack.enter_context(_start_local(int(local[1]), cores))
             return stack.enter_context(Client(address, timeout=CONNECT_SECONDS)), cores
-        target = {"scheduler_file": name} if is_file else {"address": name}
-        return stack.enter_context(Client(**target, timeout=CONNECT_SECONDS)), None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        address = _read_scheduler_file(Path(name)) if is_file else name
+        return stack.enter_context(Client(address, timeout=CONNECT_SECONDS)), None
+    except (OSError, ValueError) as error:
         raise ClusterError(f"no scheduler answers at {name} ({one_line(error)}); start it first") from None
+
+
+def _read_scheduler_file(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_bytes())["address"])
+    except (OSError, ValueError, LookupError, TypeError):
+        raise ClusterError(f"{path} is no file that `dask scheduler --scheduler-file {path}` wrote") from None
 
 
 def _start_local(n_workers: int, cores: int) -> Any:
