@@ -25,7 +25,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 RUN := .venv/bin/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help features heads finetune predict export report info verify duplicates pack sample test torture bench three-ways augmentation compare-precisions finetune-speed lint clean conv-bases
+.PHONY: help features heads finetune predict export report info verify duplicates pack sample test torture bench bench-cluster three-ways augmentation compare-precisions finetune-speed lint clean conv-bases
 
 help: ## list the targets and variables
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
@@ -84,6 +84,10 @@ torture: .venv/installed-dev ## try to damage stores: kills, failing disks, flip
 
 bench: .venv/installed ## measure speed and memory in about ten minutes (SCALE=4 DATA=folder)
 	@.venv/bin/python -m scripts.bench --plot docs/bench.png $(if $(DATA),--data "$(DATA)") $(if $(SCALE),--scale $(SCALE)) $(BENCH_ARGS)
+
+bench-cluster: .venv/installed-dev ## measure the coordination of up to 100 workers, and two processes on DATA, in 10 to 15 minutes
+	@.venv/bin/python -m scripts.bench --parts coordination,two_processes --json cache/bench-cluster.json \
+		$(if $(DATA),--data "$(DATA)") $(BENCH_ARGS)
 
 three-ways: .venv/installed ## compare the slides' three ways on DATA: accuracy, seconds, end to end (WAYS_ARGS="--train 1000")
 	@test -n "$(DATA)" || { echo 'which photos? make three-ways DATA=folder WEIGHTS=file' >&2; exit 2; }

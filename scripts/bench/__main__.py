@@ -17,7 +17,20 @@ from rich.console import Console
 from pipeline.errors import PipelineError
 from pipeline.files.durable import make_directory, write_durably
 
-from . import cold, decoding, growth, heads, int8, limit, many_images, pooled, reading, ways
+from . import (
+    cold,
+    coordination,
+    decoding,
+    growth,
+    heads,
+    int8,
+    limit,
+    many_images,
+    pooled,
+    reading,
+    two_processes,
+    ways,
+)
 from .machine import describe_machine, summarize_machine
 from .measuring import ChildFailed, in_child, say
 from .photos import draw_photos, make_photos
@@ -41,7 +54,10 @@ PARTS: dict[str, tuple[str, Measure]] = {
     "growth": ("growth, with a conv base that costs next to nothing", growth.measure),
     "plan": ("scan, plan and index of many images; the files are simulated", many_images.measure),
     "cold": ("cold start", cold.measure),
+    "coordination": ("coordination of many workers, whose conv base sleeps", coordination.measure),
+    "two_processes": ("stage one in two processes, with real photos", two_processes.measure),
 }
+DASK_PARTS = ("coordination", "two_processes")  # not measured unless asked for
 ISOLATED = frozenset(
     (*REQUIRED_PARTS, "decoding", "mobilenet")
 )  # run in a child process; the other parts start a child for each measurement
@@ -102,7 +118,7 @@ def measure_part(name: str, sizes: Sizes, photos: Path, work: Path) -> list[Figu
 def _prepare_photos(options: argparse.Namespace, sizes: Sizes, work: Path) -> tuple[Path, str]:
     folder = work / "photos"
     if not {"limit", "mobilenet", "decoding", "ways"} & set(options.parts):
-        return folder, ""
+        return options.data or folder, ""
     say("making photos" if options.data is None else f"drawing photos from {options.data}")
     if options.data is None:
         return folder, make_photos(folder, sizes.photos)
@@ -135,7 +151,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--images", type=_parse_images, metavar="N", help="simulated images of the part plan (default: 1000000)")
     add("--data", type=Path, metavar="FOLDER", help="folder of your own photos (default: synthetic photos)")
     add(
-        "--parts", type=_parse_parts, default=list(PARTS), help=f"parts to measure, of {','.join(PARTS)} (default: all)"
+        "--parts",
+        type=_parse_parts,
+        default=[name for name in PARTS if name not in DASK_PARTS],
+        help=f"parts to measure, of {','.join(PARTS)} (default: all but {' and '.join(DASK_PARTS)})",
     )
     add(
         "--json",

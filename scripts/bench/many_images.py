@@ -75,7 +75,7 @@ def measure(sizes: Sizes, photos: Path, work: Path) -> list[Figure]:
 def plan_new_store(n: int, work: Path) -> Steps:
     """Scan, plan and write the index of a new store. Must run in a process that does nothing else."""
     steps = Steps()
-    with _simulated_files(n, changed=False), open_for_writing(work / "store") as writer:
+    with simulated_files(n, changed=False), open_for_writing(work / "store") as writer:
         images = steps.run("scan, all files read", scan_images, work / "photos")
         plan = steps.run("plan", make_plan, images, None, (), rows_per_shard=MAX_ROWS)
         steps.run("write index and manifest", writer.begin, _manifest(work), plan.index)
@@ -86,7 +86,7 @@ def plan_new_store(n: int, work: Path) -> Steps:
 def plan_changes(n: int, work: Path) -> Steps:
     """Scan changed images, and plan, begin and follow the rest of a store. Must run in a process of its own."""
     steps = Steps()
-    with _simulated_files(n, changed=True):
+    with simulated_files(n, changed=True):
         stored = steps.run("open the store", open_features, work / "store")
         images = steps.run("scan, changed files read", scan_images, work / "photos", known=stored.images)
         del stored
@@ -106,7 +106,7 @@ def plan_changes(n: int, work: Path) -> Steps:
 def find_no_changes(n: int, work: Path) -> Steps:
     """Scan the images of a finished store, and find that nothing is to be done. Must run in a process of its own."""
     steps = Steps()
-    with _simulated_files(n, changed=True):
+    with simulated_files(n, changed=True):
         stored = steps.run("open the store", open_features, work / "store")
         images = steps.run("scan, no file read", scan_images, work / "photos", known=stored.images)
         del stored
@@ -152,7 +152,8 @@ class SimulatedWalk(FolderWalk):
 
 
 @contextmanager
-def _simulated_files(n: int, *, changed: bool) -> Iterator[None]:
+def simulated_files(n: int, *, changed: bool) -> Iterator[None]:
+    """Let scans find n files, see `SimulatedWalk`."""
     SimulatedWalk.n, SimulatedWalk.changed = n, changed
     with (
         mock.patch("pipeline.images.labels.FolderWalk", SimulatedWalk),

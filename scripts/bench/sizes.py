@@ -42,6 +42,12 @@ class Sizes:
         Numbers of tiny images that stage one is run on.
     planned : int
         Number of simulated images that are scanned and planned.
+    workers : tuple of int
+        Numbers of workers that share a run.
+    images_per_worker : int
+        Images of such a run for each worker.
+    sleep : float
+        Seconds that a conv base sleeps for each image.
     matrix : int
         Rows and columns of the plain matrix product.
     precisions : tuple of str
@@ -64,6 +70,9 @@ class Sizes:
     stored_rows: int = 8_192
     growth: tuple[int, ...] = GROWTH[:-1]
     planned: int = 1_000_000
+    workers: tuple[int, ...] = (2, 8, 32, 100)
+    images_per_worker: int = 10_000
+    sleep: float = 0.005
     matrix: int = 3_072
     precisions: tuple[str, ...] = ("float32",)
     mobilenet_side: int = 224

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from pipeline.errors import ImagesError
 from pipeline.heads import make_head
-from scripts.bench import heads, limit, measuring, photos, pooled, whole_job
+from scripts.bench import heads, limit, measuring, photos, pooled, two_processes, whole_job
 from scripts.bench.__main__ import PARTS, main, measure_part
 from scripts.bench.plot import save_plot
 from scripts.bench.results import Figure, figure, make_table, ratios
@@ -41,12 +41,16 @@ TINY = Sizes(
     matrix=64,
     precisions=("float32", "bfloat16"),
     planned=2_000,
+    workers=(3,),
+    images_per_worker=1_000,
+    sleep=0.0001,
     mobilenet_side=32,
 )
 WITH_CHILDREN = (
     "growth",
     "plan",
     "cold",
+    "coordination",
 )  # parts that start processes; the others run in this one, where TensorFlow is loaded
 
 
@@ -86,6 +90,7 @@ def measure(part: str, photos_folder: Path, work: Path) -> list[Figure]:
         ("growth", {"growth.each.20", "growth.each.200", "growth.straight", "growth.no_op.200", "growth.peak.20"}),
         ("plan", {"plan.new_store.plan.seconds.2000", "plan.changes.scan_changed_files_read.peak.2000"}),
         ("cold", {"cold.python", "cold.import", "cold.help", "cold.info"}),
+        ("coordination", {"coordination.efficiency.3", "coordination.rate", "coordination.scheduler"}),
     ],
 )
 def test_each_part_measures_its_figures(part, keys, bench_photos, tmp_path):
@@ -94,6 +99,21 @@ def test_each_part_measures_its_figures(part, keys, bench_photos, tmp_path):
     assert keys <= {figure.key for figure in figures}
     assert len({figure.key for figure in figures}) == len(figures)
     assert all(math.isfinite(sample) and sample >= 0 for figure in figures for sample in figure.samples)
+
+
+def test_commands_in_one_and_two_processes_are_compared_byte_for_byte(bench_photos, tmp_path, monkeypatch):
+    def pretend(*command: str | Path) -> float:
+        store, is_plain = Path(command[command.index("--cache") + 1]), "--on" not in command
+        (store / "shards").mkdir(parents=True, exist_ok=True)
+        for name in ("equal", "other", *["missing"] * is_plain):
+            (store / "shards" / f"{name}.h5").write_text("same" if name == "equal" else str(is_plain))
+        return 3.0 if is_plain else 2.0
+
+    monkeypatch.setattr(two_processes, "run_command", pretend)
+    figures = {figure.key: figure for figure in two_processes.measure(TINY, bench_photos, tmp_path)}
+    assert figures["two_processes.speed"].samples == (1.5, 1.5)
+    assert figures["two_processes.different"].value == 2
+    assert two_processes.measure(TINY, tmp_path / "photos", tmp_path) == []
 
 
 def test_a_comparison_has_one_sample_per_round(bench_photos, tmp_path):
