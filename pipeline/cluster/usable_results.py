@@ -1,6 +1,5 @@
 """What functions on workers, and the loops over their results, share."""
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,25 +9,13 @@ from pipeline.cluster.run_tasks import Result, TaskRun
 from pipeline.errors import ClusterFailed
 
 T = TypeVar("T")
-_alone = threading.Lock()
+alone = threading.Lock()  # of a task that uses all cores of its process
 
 
 class NotMounted(NamedTuple):
     """What a worker returns that does not have a directory."""
 
     directory: Path
-
-
-@contextlib.contextmanager
-def alone(cores: int | None) -> Iterator[None]:
-    """Run a block while no other one runs in this process.
-
-    Numerical libraries use `cores` threads; as many as the process was started with if it is None.
-    """
-    from threadpoolctl import threadpool_limits
-
-    with _alone, threadpool_limits(cores):
-        yield
 
 
 def usable_results(

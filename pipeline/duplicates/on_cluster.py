@@ -7,6 +7,7 @@ the grey pictures, and which pictures could be read.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from pipeline.duplicates.similar_features import (
 )
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.decode_ahead import Task, read_image
+from pipeline.files.cores import available_cores
 from pipeline.files.scratch import scratch_directory
 from pipeline.images.decode import DecodeError
 from pipeline.store import FeatureStore
@@ -107,7 +109,7 @@ def _write_files(job: Job, store: FeatureStore, rows: np.ndarray, callbacks: Cal
     np.save(job.files / IS_READ, is_read)
 
 
-def _compare_in_order(job: Job, callbacks: Callbacks, cluster: Cluster) -> Iterator[tuple[Blocks, list[RowPairs]]]:
+def _compare_in_order(job: Job, callbacks: Callbacks, cluster: Cluster) -> Iterator[tuple[Blocks, RowPairs]]:
     tasks = (CompareTask(job, blocks) for blocks in list_blocks(job.n, BLOCKS_PER_TASK))
     total, done, next_number = job.n * (job.n - 1) // 2, 0, 0
     waiting: dict[int, Result[Any]] = {}  # by the number of the task
@@ -119,7 +121,7 @@ def _compare_in_order(job: Job, callbacks: Callbacks, cluster: Cluster) -> Itera
         while next_number in waiting:
             result = waiting.pop(next_number)
             next_number += 1
-            yield result.task.blocks, result.value
+            yield from ((result.task.blocks, pairs) for pairs in result.value)
 
 
 def _find_unread_image(result: Result[ReadTask]) -> str | None:
@@ -156,5 +158,6 @@ def compare_rows(task: CompareTask) -> list[RowPairs] | NotMounted:
     rows = np.memmap(job.files / ROWS, np.float32, "r").reshape(job.n, -1)
     pictures = np.memmap(job.files / PICTURES, np.uint8, "r").reshape(job.n, PIXELS)
     is_read = np.load(job.files / f"{IS_READ}.npy", mmap_mode="r")
-    with alone(job.cores):
-        return compare_blocks(rows, task.blocks, job.threshold, lambda pairs: keep_same(pairs, pictures, is_read))
+    with alone:
+        accept = partial(keep_same, pictures=pictures, is_read=is_read)
+        return list(compare_blocks(rows, task.blocks, job.threshold, accept, job.cores or available_cores()))

@@ -1,6 +1,7 @@
 """Whether two images show the same picture: their small grey versions are compared, also mirrored."""
 
 import contextlib
+import threading
 from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from typing import IO
@@ -26,15 +27,16 @@ class GreyPictures:
 
     def __init__(self, store: FeatureStore, rows: np.ndarray, file: IO[bytes]):
         self._store, self._rows, self._file = store, rows, file
-        self._state = np.full(len(rows), UNREAD, np.uint8)
+        self._state, self._lock = np.full(len(rows), UNREAD, np.uint8), threading.Lock()
         file.truncate(len(rows) * PIXELS)
 
     def keep_same(self, pairs: RowPairs) -> RowPairs:
-        """Return those pairs of similar rows, indices into `rows`, that show the same picture."""
+        """Return those pairs of similar rows, indices into `rows`, that show the same picture; threads may call it."""
         if not len(pairs.rows):
             return pairs
-        self._read(np.unique(pairs.rows))
-        pictures = np.memmap(self._file, np.uint8, "r", shape=(len(self._rows), PIXELS))
+        with self._lock:
+            self._read(np.unique(pairs.rows))
+            pictures = np.memmap(self._file, np.uint8, "r", shape=(len(self._rows), PIXELS))
         return keep_same(pairs, pictures, self._state == READ)
 
     def _read(self, pictures: np.ndarray) -> None:

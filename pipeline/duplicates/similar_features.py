@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import IO, NamedTuple
 
 import numpy as np
 
 from pipeline.extraction.callbacks import SILENT, Callbacks
+from pipeline.files.cores import available_cores
 from pipeline.heads.rows_on_demand import Rows, row_blocks
 
 BLOCK_ROWS = 2048  # rows compared at a time: 16 MiB of cosines
@@ -38,6 +40,10 @@ class Blocks(NamedTuple):
     start: int
     others: range
 
+    def part(self, first: int, stop: int) -> Blocks:
+        """Return the same block with some of the others."""
+        return Blocks(self.start, self.others[first:stop])
+
     def count_pairs(self, n: int) -> int:
         """Return the number of pairs of rows to compare, where there are n rows."""
         size = min(self.others.step, n - self.start)
@@ -45,11 +51,11 @@ class Blocks(NamedTuple):
         return size * sum(sizes) + (size * (size - 1) // 2 if self.start in self.others else 0)
 
 
-def list_blocks(n: int, group: int = 1) -> Iterator[Blocks]:
+def list_blocks(n: int, group: int) -> Iterator[Blocks]:
     """List all pairs of blocks of n rows, at most `group` of the same first block together."""
     for start in range(0, n, BLOCK_ROWS):
-        others = range(start, n, BLOCK_ROWS)
-        yield from (Blocks(start, others[i : i + group]) for i in range(0, len(others), group))
+        blocks = Blocks(start, range(start, n, BLOCK_ROWS))
+        yield from (blocks.part(i, i + group) for i in range(0, len(blocks.others), group))
 
 
 def similar_rows(
@@ -71,7 +77,8 @@ def similar_rows(
         Read once. Memory grows with n by a few numbers per row only; pooled rows lie in a temporary
         file of 4 * n * d bytes.
     accept : callable
-        Takes the similar pairs of two blocks, at most `BLOCK_ROWS` ** 2, and returns some of them.
+        Takes the similar pairs of two blocks, at most `BLOCK_ROWS` ** 2, and returns some of them. Several threads
+        call it.
     """
     n, done = len(X), 0
     if n < 2:
@@ -88,13 +95,14 @@ def similar_rows(
 
 def _compare_in_turn(
     rows: np.ndarray, threshold: float, accept: Callable[[RowPairs], RowPairs], callbacks: Callbacks
-) -> Iterator[tuple[Blocks, list[RowPairs]]]:
+) -> Iterator[tuple[Blocks, RowPairs]]:
     n, done = len(rows), 0
     callbacks.progress("comparing", done, n * (n - 1) // 2, "pairs")  # the clock starts here
-    for blocks in list_blocks(n):
-        yield blocks, compare_blocks(rows, blocks, threshold, accept)
-        done += blocks.count_pairs(n)
-        callbacks.progress("comparing", done, n * (n - 1) // 2, "pairs")
+    for blocks in list_blocks(n, n):
+        for other, pairs in enumerate(compare_blocks(rows, blocks, threshold, accept, available_cores())):
+            yield blocks, pairs
+            done += blocks.part(other, other + 1).count_pairs(n)
+            callbacks.progress("comparing", done, n * (n - 1) // 2, "pairs")
 
 
 def pool_rows(X: Rows) -> np.ndarray:
@@ -124,23 +132,32 @@ def standardise_rows(file: IO[bytes], n: int, callbacks: Callbacks) -> np.ndarra
 
 
 def compare_blocks(
-    rows: np.ndarray, blocks: Blocks, threshold: float, accept: Callable[[RowPairs], RowPairs]
-) -> list[RowPairs]:
-    """Return the accepted pairs of a block of standardised rows (n, d) with each of some others."""
-    parts, step = [], blocks.others.step
+    rows: np.ndarray, blocks: Blocks, threshold: float, accept: Callable[[RowPairs], RowPairs], threads: int
+) -> Iterator[RowPairs]:
+    """Yield the accepted pairs of a block of standardised rows (n, d) with each of some others.
+
+    `accept` is called from several threads.
+    """
+    from threadpoolctl import threadpool_limits
+
+    step = blocks.others.step
     block = np.array(rows[blocks.start : blocks.start + step])
-    for start in blocks.others:
+
+    def compare(start: int) -> RowPairs:
         other = block if start == blocks.start else np.array(rows[start : start + step])
-        parts.append(_limit_pairs(accept(_similar_pairs(block, other, blocks.start, start, threshold))))
-    return parts
+        return _limit_pairs(accept(_similar_pairs(block, other, blocks.start, start, threshold)))
+
+    # The last bits of a product of matrices depend on the number of threads that compute it, so each is left to one.
+    with threadpool_limits(1), ThreadPoolExecutor(threads, thread_name_prefix="compare") as pool:
+        yield from pool.map(compare, blocks.others)
 
 
-def merge_pairs(parts: Iterable[tuple[Blocks, list[RowPairs]]]) -> RowPairs:
+def merge_pairs(parts: Iterable[tuple[Blocks, RowPairs]]) -> RowPairs:
     """Return the pairs of all blocks, which come in the order of `list_blocks`."""
     result = NO_PAIRS
     for _, of_block in groupby(parts, key=lambda part: part[0].start):
-        pairs = [result, *(pairs for _, found in of_block for pairs in found)]
-        result = _limit_pairs(RowPairs(*map(np.concatenate, zip(*pairs, strict=True))))
+        columns = zip(result, *(pairs for _, pairs in of_block), strict=True)
+        result = _limit_pairs(RowPairs(*map(np.concatenate, columns)))
     return result
 
 
