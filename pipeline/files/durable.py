@@ -95,8 +95,7 @@ def replace_directory(path: Path) -> Iterator[Path]:
             if file.is_dir():
                 sync_directory(file)
             else:
-                with open(file, "r+b") as opened:
-                    os.fsync(opened.fileno())
+                sync_file(file)
         sync_directory(temporary)
         if path.exists():
             os.replace(path, old)
@@ -110,6 +109,12 @@ def replace_directory(path: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file survive a power cut, whoever wrote them."""
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+
+
 def sync_directory(directory: Path) -> None:
     """Make renames and removals inside `directory` survive a power cut."""
     if os.name == "nt":  # Windows cannot open a directory; its renames are journalled
@@ -119,6 +124,18 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_with_parents(directory: Path) -> None:
+    """Make what is in `directory`, and its own name, survive a power cut, where a killed process did not.
+
+    A process that is killed after a rename or a mkdir and before the sync leaves a name that is visible and not
+    durable. Whoever builds on what it left calls this first.
+    """
+    sync_directory(directory)
+    for parent in directory.absolute().parents:
+        with contextlib.suppress(OSError):  # a directory that this process may not open, nor has it made it
+            sync_directory(parent)
 
 
 def make_directory(directory: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pipeline.errors import PipelineError, StoreBusy, StoreError
-from pipeline.files.durable import make_directory, write_durably
+from pipeline.files.durable import make_directory, sync_with_parents, write_durably
 from pipeline.files.lease import Lease
 
 LOCK = ".lock"
@@ -97,6 +97,7 @@ def lock_directory(directory: Path, *, wait: float = 0) -> Iterator[WriterLock]:
         reason = error.strerror or error
         raise StoreError(f"{directory} cannot be written to: {reason}; give another directory") from None
     try:
+        sync_with_parents(directory)  # an earlier writer may have been killed before it did
         yield lock
     finally:
         lock.release()

@@ -13,7 +13,14 @@ from time import monotonic
 from typing import Any
 
 from pipeline.errors import StoreError
-from pipeline.files.durable import make_directory, remove_temporaries, sha256_of, sync_directory, write_durably
+from pipeline.files.durable import (
+    make_directory,
+    remove_temporaries,
+    sha256_of,
+    sync_directory,
+    sync_file,
+    write_durably,
+)
 from pipeline.files.lock import HOLDER, LOCK, WriterLock, lock_directory
 from pipeline.store.feature_store import FeatureStore
 from pipeline.store.file_names import INT8_MODEL, MANIFEST, NAMES, PROBE, QUARANTINE, SHARDS, index_name, shard_name
@@ -45,6 +52,8 @@ def open_for_writing(
     with lock_directory(directory) as lock, _removed_if_unused(directory, missing, lock):
         for folder in (directory, directory / SHARDS):
             remove_temporaries(folder)
+        if (directory / SHARDS).is_dir():
+            sync_directory(directory / SHARDS)  # a killed writer may have renamed a shard and not synced this
         writer = StoreWriter(directory, lock, on_check, rebuild=rebuild)
         try:
             yield writer
@@ -227,6 +236,7 @@ class StoreWriter:
                 continue
             maker = self._maker
             if numerics:
+                sync_file(path)  # its writer may have been killed before it did
                 os.replace(path, path.with_name(shard_name(entry.start, entry.stop)))
                 sync_directory(path.parent)
                 if not self.current.manifest.numerics.startswith(numerics):

@@ -66,3 +66,16 @@ def test_directories_are_made_and_synced_into_their_parents(tmp_path, monkeypatc
     monkeypatch.setattr(durable, "sync_directory", synced.append)
     durable.make_directory(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir() and synced == [tmp_path, tmp_path / "a"]
+
+
+def test_fault_03_a_directory_is_synced_with_its_parents_as_far_as_they_can_be_opened(tmp_path, monkeypatch):
+    synced = []
+
+    def sync(directory):
+        if directory == tmp_path.parent:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        synced.append(directory)
+
+    monkeypatch.setattr(durable, "sync_directory", sync)
+    durable.sync_with_parents(tmp_path / "a")
+    assert synced == [tmp_path / "a", tmp_path, *tmp_path.parent.parents]

@@ -1,5 +1,7 @@
 """What the writer of a store puts on disk, when it lists it, and what it leaves behind."""
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import pytest
 
 from pipeline import ConvBaseSpec, StoreDamaged, StoreError, extract_features, open_features, scan_images
 from pipeline.images.status import Status
-from pipeline.store import ShardContent, open_for_writing
+from pipeline.store import ShardContent, StoreLayout, open_for_writing, stage_shard
+from pipeline.store.file_names import SHARDS, shard_name
+from pipeline.store.shard_file import build_shard
 from tests.fakes import FakeConvBase, photo_folder
 from tests.store.small_stores import contents_of, index_of, manifest_of
 
@@ -108,6 +112,29 @@ def test_a_shard_that_replaces_a_listed_one_is_listed_at_once(tmp_path, clock):
     with open_for_writing(cache) as writer:
         writer.put_shard(shard(index, 0, 2, np.ones((2, 2, 2, 3), np.float16)), ())
         assert open_features(cache).load()[0].max() == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the paths of descriptors in /proc")
+def test_fault_03_what_a_killed_writer_left_unsynced_is_synced_before_it_is_listed(tmp_path, monkeypatch):
+    index, cache = index_of(NAMES[:4]), tmp_path / "cache"
+    with open_for_writing(cache) as writer:
+        writer.begin(manifest_of(), index)
+    left_over = shard(index, 0, 2), shard(index, 2, 4)
+    (cache / SHARDS / shard_name(0, 2)).write_bytes(build_shard(left_over[0], manifest_of().fingerprint))
+    receipt = stage_shard(StoreLayout(cache, manifest_of()), left_over[1], (), {}, "")
+    synced = []
+
+    def fsync(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with open_for_writing(cache) as writer:
+            assert writer.store.pending == 0
+    listed = max(i for i, path in enumerate(synced) if path.name.startswith(".tmp-manifest"))
+    staged = synced.index(cache / SHARDS / receipt.name)
+    assert {cache, tmp_path, cache / SHARDS} <= set(synced[:staged])  # the first shard's name, and the store's own
+    assert cache / SHARDS in synced[staged:listed]
 
 
 class TestKilledWriter:
