@@ -79,7 +79,7 @@ sample: .venv/installed
 test: .venv/installed-dev lint ## run lint, then all tests
 	@.venv/bin/python -m pytest -n auto
 
-torture: .venv/installed-dev ## try to damage stores: kills, failing disks, flipped bits, bad images (DATA=folder N=1000)
+torture: .venv/installed-dev ## try to damage stores: kills, power cuts, failing disks, flipped bits, bad images (DATA=folder N=1000)
 	@.venv/bin/python -m scripts.torture $(if $(DATA),--images "$(DATA)") $(if $(N),--n $(N)) $(TORTURE_ARGS)
 
 bench: .venv/installed ## measure speed and memory in about ten minutes (SCALE=4 DATA=folder)

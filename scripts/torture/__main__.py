@@ -12,11 +12,12 @@ from pathlib import Path
 from pipeline import ImagesError, ImageTable, scan_images
 from pipeline.images.sample import write_sample
 
-from . import bad_images, children, disk_errors, durability, flips, kills, specs, stand_ins
-from .oracle import Sample, examine, faults_when_finished, features_of, fill
-from .results import Result, last_line, table
+from . import bad_images, children, crash_states, disk_errors, durability, flips, kills, power_cuts, specs, stand_ins
+from .oracle import Sample, features_of, fill_reference
+from .results import Result, table
 
-PARTS = "abcdef"
+NAMES = ("a kills", "b disks", "c bits", "d specs", "e images", "f syncs", "g crash states", "h cuts")
+PARTS = "".join(name[0] for name in NAMES)
 
 
 @dataclass
@@ -60,6 +61,16 @@ class Torture:
         """Measure the cost of the syncs."""
         yield durability.measure_syncs(self.whole.images, self.work, self.options.durability_with_vgg16)
 
+    def g(self) -> Iterator[Result]:
+        """Cut the power, in a model of file systems."""
+        states = self.options.states // (10 if self.options.quick else 1)
+        kills = not self.options.quick
+        yield crash_states.examine_states(self.few, self.work, states, self.options.seed, kills)
+
+    def h(self) -> Iterator[Result]:
+        """Cut the power of real file systems."""
+        yield power_cuts.cut_power(self.few, self.work, self.options.cuts, self.options.seed)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts and print the table; return 1 if a promise is broken, 2 if the images cannot be used."""
@@ -97,7 +108,7 @@ def _samples(options: argparse.Namespace, work: Path) -> tuple[Sample, Sample]:
     whole = _copy_images(images, order, options.n, work / "whole")
     few_rows = options.rows_per_shard * (2 if options.quick else 3) // 2
     few = _copy_images(images, of_two_classes, few_rows, work / "few")
-    return _fill_reference(whole, work), _fill_reference(few, work)
+    return fill_reference(whole, work), fill_reference(few, work)
 
 
 def _copy_images(images: ImageTable, order: Sequence[int], n: int, folder: Path) -> Sample:
@@ -113,31 +124,27 @@ def _copy_images(images: ImageTable, order: Sequence[int], n: int, folder: Path)
     return Sample.of(folder)
 
 
-def _fill_reference(sample: Sample, work: Path) -> Sample:
-    """Fill the store that every other one is compared with, and check it like any other."""
-    cache = work / f"uninterrupted-{sample.folder.name}"
-    outcome = children.run(fill, sample, cache)
-    sample.seconds = outcome.value or 0.0
-    shards = sorted((cache / "shards").iterdir()) if outcome.status == 0 else []
-    sample.whole = {path.name: path.read_bytes() for path in shards}
-    found = examine(cache, sample)
-    sample.rows, sample.shard_rows = found.kept, max(found.rows.values(), default=0)
-    faults = [last_line(outcome.errors)] if outcome.status else faults_when_finished(cache, sample)
-    if faults or found.wrong_rows or found.bad_files:
-        raise SystemExit(f"the run to compare with is wrong itself: {faults or found}")
-    return sample
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.torture", description="Try to break the pipeline.")
     add = parser.add_argument
     add("--images", type=Path, metavar="FOLDER", help="labelled images (default: the built-in digits)")
     add("--n", type=int, default=300, help="images drawn from them (%(default)s)")
-    add("--parts", type=_parts, default=PARTS, help="a kills, b disks, c bits, d specs, e images, f syncs (all)")
+    add(
+        "--parts",
+        type=_parts,
+        default=PARTS,
+        help="a kills, b disks, c bits, d specs, e images, f syncs, g crash states (all)",
+    )
     add("--kills", type=int, default=200, help="random kills that hit a run (%(default)s)")
     add("--operations", type=int, default=50, help="file operations that fail, the first so many (%(default)s)")
     add("--flips", type=int, default=1000, help="bits flipped (%(default)s)")
-    add("--quick", action="store_true", help="one error an operation, steps of one shard, every fifth bad image")
+    add("--states", type=int, default=2000, help="distinct states of files after a power cut (%(default)s)")
+    add("--cuts", type=int, default=200, help="power cuts that hit a run on a real file system (%(default)s)")
+    add(
+        "--quick",
+        action="store_true",
+        help="one error an operation, steps of one shard, every fifth bad image, a tenth of states",
+    )
     add(
         "--rows-per-shard", type=int, default=64, help="a small number gives several shards of few images (%(default)s)"
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-BY_PATH = ("os.open", "os.unlink", "os.mkdir", "os.replace", "io.open")
-BY_DESCRIPTOR = ("os.write", "os.fsync", "os.fstat", "os.close")
+BY_PATH = ("os.open", "os.unlink", "os.remove", "os.mkdir", "os.rmdir", "os.replace", "os.rename", "io.open")
+BY_DESCRIPTOR = ("os.write", "os.ftruncate", "os.fsync", "os.fstat", "os.close")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def interfered(folder: Path, interfere: Callable[[Operation], Any]) -> Iterator[
 
     def wrapped(name: str, real: Callable[..., Any], path_of: Callable[..., str]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            path = path_of(*args)
+            path = path_of(*args, **kwargs)
             if path != inside and not path.startswith(inside + os.sep):
                 return real(*args, **kwargs)
             return interfere(Operation(count(), name, path, real, args, kwargs))
@@ -67,8 +67,10 @@ def interfered(folder: Path, interfere: Callable[[Operation], Any]) -> Iterator[
         yield
 
 
-def _path(*args: Any) -> str:
-    return os.fsdecode(args[0]) if isinstance(args[0], (str, bytes, os.PathLike)) else ""
+def _path(path: Any, *rest: Any, dir_fd: int | None = None, **options: Any) -> str:
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        return ""
+    return os.fsdecode(path) if dir_fd is None else os.path.join(_path_of_descriptor(dir_fd), os.fsdecode(path))  # noqa: PTH118
 
 
 def _path_of_descriptor(descriptor: int, *rest: Any) -> str:

@@ -17,7 +17,7 @@ from pipeline import ImageTable, PipelineError, extract_features, open_features,
 from pipeline.images.decode import DecodeError, decode_image
 from pipeline.images.status import Status
 
-from . import stand_ins
+from . import children, stand_ins
 from .stand_ins import SIDE, quarters, tally
 
 BATCH = 8  # images per forward pass
@@ -75,6 +75,21 @@ def fill(sample: Sample, cache: Path) -> float:
     extract_features(sample.images, cache, stand_ins.SPEC, batch_size=BATCH, workers=2)
     tally.stage = 2
     return time.monotonic() - start
+
+
+def fill_reference(sample: Sample, work: Path) -> Sample:
+    """Fill the store that every other one is compared with, and check it like any other."""
+    cache = work / f"uninterrupted-{sample.folder.name}"
+    outcome = children.run(fill, sample, cache)
+    sample.seconds = outcome.value or 0.0
+    shards = sorted((cache / "shards").iterdir()) if outcome.status == 0 else []
+    sample.whole = {path.name: path.read_bytes() for path in shards}
+    found = examine(cache, sample)
+    sample.rows, sample.shard_rows = found.kept, max(found.rows.values(), default=0)
+    faults = [outcome.errors] if outcome.status else faults_when_finished(cache, sample)
+    if faults or found.wrong_rows or found.bad_files:
+        raise SystemExit(f"the run to compare with is wrong itself: {faults or found}")
+    return sample
 
 
 @dataclass

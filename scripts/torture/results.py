@@ -27,6 +27,8 @@ class Result:
         Maximum number of rows lost by one kill, divided by the rows of a shard.
     broken : list of str
         Descriptions of broken promises.
+    impossible : str
+        Why the part cannot run on this machine; then it has no verdict.
     """
 
     part: str
@@ -38,6 +40,7 @@ class Result:
     broken: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    impossible: str = ""
 
     def __post_init__(self) -> None:
         self._start = self._last = time.monotonic()
@@ -78,7 +81,9 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """`kept`, or the number of broken promises."""
+        """`kept`, the number of broken promises, or why there is no verdict."""
+        if self.impossible:
+            return f"not possible here: {self.impossible}"
         return f"BROKEN ({len(self.broken)})" if self.broken else "kept"
 
 

@@ -80,6 +80,20 @@ def test_the_syncs_are_timed(tmp_path):
     assert syncs["tried"]["runs"] == 6 and "inside fsync" in said
 
 
+def test_fault_03_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path):
+    status, (states,), said = torture(tmp_path, "--parts", "g", "--states", "600")
+    assert status == 0, said
+    assert states["tried"]["distinct states"] == 60 and states["tried"]["acknowledged rows lost"] == 0
+
+
+def test_fault_03_a_power_cut_on_ext4_loses_nothing_that_was_acknowledged(tmp_path):
+    status, (cuts,), said = torture(tmp_path, "--parts", "h", "--cuts", "5")
+    assert status == 0, said
+    if cuts["impossible"]:
+        pytest.skip(cuts["verdict"])
+    assert cuts["tried"]["cuts in a run"] == 5 and cuts["tried"]["acknowledged rows lost"] == 0
+
+
 WRITES_IN_PLACE = """
 import os
 def write(path, data):
@@ -134,6 +148,20 @@ TRUSTS_THE_INT8_MODEL = """
 import pipeline.conv_base.int8 as int8
 int8.read_model = lambda path, spec: path.read_bytes()
 """
+SYNCS_NO_FILES = """
+import os, stat, pipeline.files.durable as durable
+class Os:
+    def __getattr__(self, name):
+        return getattr(os, name)
+    def fsync(self, descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            os.fsync(descriptor)
+durable.os = Os()
+"""
+SYNCS_NO_DIRECTORIES = """
+import pipeline.files.durable as durable
+durable.sync_directory = lambda directory: None
+"""
 SHIFTS_ROWS = """
 import numpy as np, pipeline.store.write_store as writing
 from dataclasses import replace
@@ -156,11 +184,14 @@ writing.build_shard = build
         pytest.param("b", PRINTS_TWO_LINES, ["sorry"], id="prints two lines"),
         pytest.param("c", READS_UNCHECKED, ["read as something else"], id="reads unchecked"),
         pytest.param("d", IGNORES_A_FIELD, ["resize: no error"], id="ignores a field"),
+        pytest.param("g", SYNCS_NO_FILES, ["was acknowledged and is damaged"], id="syncs no files"),
+        pytest.param("g", SYNCS_NO_DIRECTORIES, ["was acknowledged and is missing"], id="syncs no directories"),
         pytest.param("e", PAINTS_BAD_IMAGES_GREY, ["status 1, not 2"], id="paints bad images grey"),
     ],
 )
 def test_a_broken_promise_is_noticed(tmp_path, parts, breaking, complaints):
-    status, found, said = torture(tmp_path, "--parts", parts, "--operations", "8", "--flips", "60", breaking=breaking)
+    counts = ["--operations", "8", "--flips", "60", "--states", "300"]
+    status, found, said = torture(tmp_path, "--parts", parts, *counts, breaking=breaking)
     broken = "\n".join(text for part in found for text in part["broken"])
     assert status == 1 and all(complaint in broken for complaint in complaints), said
 
