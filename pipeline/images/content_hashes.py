@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.cluster import Cluster
-from pipeline.errors import ClusterFailed
+from pipeline.cluster import Cluster, Result
+from pipeline.cluster.usable_results import usable_results
 from pipeline.images.formats import FIRST_BYTES, may_be_image
 
 READERS = 8  # threads; more than cores, as they wait for disks
@@ -65,22 +65,21 @@ def _read_on_cluster(
 ) -> list[bytes | None]:
     contents: list[bytes | None] = [UNREADABLE] * len(ids)
     done, step, root = 0, FILES_PER_CLUSTER_TASK, root.absolute()
-    run = cluster.run(
-        _read_files, (_Files(root, start, ids[start : start + step]) for start in range(0, len(ids), step))
-    )
-    for results in run:
-        for result in results:
-            files = result.task
-            unread = (id for id, content in zip(files.ids, result.value, strict=True) if content == UNREADABLE)
-            if id := next((id for id in unread if _read_content(root / id) != UNREADABLE), None):
-                run.refuse(result, f"it cannot read {root / id}: are the images mounted there?")
-                continue
-            contents[files.start : files.start + len(files.ids)] = result.value
-            done += len(files.ids)
-            on_read(done, len(ids))
-    if run.failed:
-        raise ClusterFailed(f"{run.failed[0][0]} could not be read on the cluster: {run.failed[0][1]}")
+    tasks = (_Files(root, start, ids[start : start + step]) for start in range(0, len(ids), step))
+    for result in usable_results(cluster.run(_read_files, tasks), _find_unread_file):
+        start = result.task.start
+        contents[start : start + len(result.value)] = result.value
+        done += len(result.value)
+        on_read(done, len(ids))
     return contents
+
+
+def _find_unread_file(result: Result[_Files]) -> str | None:
+    """Return what is wrong with a worker that could not read a file that this process can read."""
+    root, ids = result.task.root, result.task.ids
+    unread = (root / id for id, content in zip(ids, result.value, strict=True) if content == UNREADABLE)
+    path = next((path for path in unread if _read_content(path) != UNREADABLE), None)
+    return f"it cannot read {path}: are the images mounted there?" if path else None
 
 
 def _read_content(path: Path) -> bytes | None:
