@@ -43,7 +43,7 @@ class Decoded(NamedTuple):
 
 def list_tasks(index: Index, ranges: np.ndarray, view: View | None = None) -> Iterator[Task]:
     """List a task for each row of the ranges, an ndarray of shape (r, 2) of first rows and ends."""
-    images = index.images
+    images, root = index.images, str(index.images.root)
     for start, stop in ranges.tolist():
         for row in range(start, stop):
             content, image = index.contents[row].tobytes(), index.image_of_row[row]
@@ -51,7 +51,7 @@ def list_tasks(index: Index, ranges: np.ndarray, view: View | None = None) -> It
                 yield Task(row, content, None, None)
             else:
                 id = images.ids[image]
-                yield Task(row, content, id, os.path.join(images.root, id), view)  # noqa: PTH118  # a million times
+                yield Task(row, content, id, os.path.join(root, id), view)  # noqa: PTH118  # a million times
 
 
 def decode_ahead(
