@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -133,7 +135,9 @@ def _connect(name: str, stack: contextlib.ExitStack) -> tuple[Client, int | None
         if local:
             cores = max(1, available_cores() // int(local[1]))
             address: Any = stack.enter_context(_start_local(int(local[1]), cores))
-            return stack.enter_context(Client(address, timeout=CONNECT_SECONDS)), cores
+            client = stack.enter_context(Client(address, timeout=CONNECT_SECONDS))
+            client.run(atexit.register, os._exit, 0)  # TensorFlow would take seconds to end in each worker
+            return client, cores
         address = _read_scheduler_file(Path(name)) if is_file else name
         return stack.enter_context(Client(address, timeout=CONNECT_SECONDS)), None
     except (OSError, ValueError) as error:
@@ -154,7 +158,8 @@ def _start_local(n_workers: int, cores: int) -> Any:
         n_workers=n_workers,
         threads_per_worker=LOCAL_THREADS,
         memory_limit=0,
-        dashboard_address=None,
+        dashboard_address=":0",  # any free port, for the scheduler's HTTP server; there is no dashboard
+        scheduler_kwargs={"dashboard": False},
         silence_logs=logging.CRITICAL,
         security=True,  # other users of this machine cannot connect
         env={"TF_NUM_INTRAOP_THREADS": str(cores), "TF_CPP_MIN_LOG_LEVEL": "3"},
