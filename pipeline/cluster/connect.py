@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.cluster.run_tasks import CHECK_SECONDS, LOST, TaskRun, one_line, usable_workers
+from pipeline.cluster.run_tasks import CHECK_SECONDS, LOST, NONE_LEFT, TaskRun, one_line, usable_workers
 from pipeline.errors import ClusterError, ClusterFailed
 from pipeline.files.cores import available_cores
 
@@ -58,9 +58,14 @@ class Cluster:
         return [re.sub(r"^\w+://|:\d+$", "", address) for address in usable_workers(self._client, self._refused)]
 
     def wait_for_workers(self) -> list[str]:
-        """Wait until there is a worker, and return the addresses of all; ClusterError is raised after an hour."""
+        """Wait until there is a worker, and return the addresses of all.
+
+        ClusterError is raised after an hour, or if workers were refused and no other is left.
+        """
         started = time.monotonic()
         while not (workers := usable_workers(self._client, self._refused)):
+            if self._refused:
+                raise ClusterError(NONE_LEFT)
             if time.monotonic() - started > WORKER_SECONDS:
                 raise ClusterError(f"{self.name} has no workers; start some, for example `dask worker {self.name}`")
             logger.info("waiting for a worker of %s", self.name)

@@ -29,6 +29,7 @@ SLOW = 3.0  # times the median duration, after which a task is run a second time
 SLOW_SECONDS = 5.0  # at least
 SILENT_SECONDS = 300.0  # without a result, after which a warning is logged
 LOST = "the scheduler of the cluster is gone; what was finished is kept, and the same command continues"
+NONE_LEFT = "no worker is left: all of them were refused, see above"
 T = TypeVar("T")
 
 
@@ -112,7 +113,7 @@ class TaskRun(Generic[T]):
         self._refused[result.worker.address] = reason
         self._check_workers()
         if not self._workers:
-            raise ClusterError("no worker is left: all of them were refused, see above")
+            raise ClusterError(NONE_LEFT)
         self._submit(result.number, _Running(result.task))
 
     def _submit_new(self) -> bool:

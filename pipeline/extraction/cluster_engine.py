@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from pipeline.extraction.probe import probe_difference, read_probe
 from pipeline.extraction.shard_task import Job, ShardTask, call_engine, compute_shard, without_shards
 from pipeline.files.durable import sha256_of
 from pipeline.images.decode import DecodeError
-from pipeline.images.status import Status
+from pipeline.images.status import UNREAD
 from pipeline.store import Receipt, StoreLayout, StoreWriter
 from pipeline.store.file_names import SHARDS
 
@@ -45,6 +46,7 @@ class ClusterEngine:
     def __init__(self, cluster: Cluster, batch_size: int, workers: int | None, mixed: bool, callbacks: Callbacks):
         self.cluster, self.batch_size, self.mixed, self.callbacks = cluster, batch_size, mixed, callbacks
         self.workers = workers or cluster.cores_per_worker
+        self.token = uuid4().hex  # tells this run from others on the same workers
         self.spec = ConvBaseSpec()  # where the conv base is loaded from
 
     def load_new(self, spec: ConvBaseSpec) -> ConvBaseDescription:
@@ -88,7 +90,7 @@ class ClusterEngine:
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of the `LocalEngine` of a worker, and repeat the calls of its callbacks here."""
-        value, calls = self.cluster.call(call_engine, self.batch_size, self.workers, method, args, kwargs)
+        value, calls = self.cluster.call(call_engine, self.token, self.batch_size, self.workers, method, args, kwargs)
         for name, arguments in calls:
             getattr(self.callbacks, name)(*arguments)
         return value
@@ -176,7 +178,7 @@ def _unread_image(task: ShardTask, receipt: Receipt) -> str | None:
     """Return what is wrong with a worker that could not read an image that this process can read."""
     for bad in receipt.entry.bad:
         image = task.images[bad.row - task.start]
-        if bad.status in (Status.NEVER_WRITTEN, Status.UNREADABLE) and image.path is not None:
+        if bad.status in UNREAD and image.path is not None:
             try:
                 data = read_image(image.path)
             except DecodeError:

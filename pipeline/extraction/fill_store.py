@@ -30,6 +30,7 @@ from pipeline.store import (
     Manifest,
     StoreLayout,
     StoreWriter,
+    list_staged,
     open_features,
     open_for_writing,
     open_view,
@@ -174,4 +175,5 @@ def _find_up_to_date(images: ImageTable, directory: Path, spec: ConvBaseSpec) ->
     # A plan would tell the same, in seconds for a million images.
     unchanged = sha256_of(replace(store.index, images=images).to_bytes()) == store.manifest.index_sha256
     finished = not store.pending and store.shards_in_place() == store.manifest.shards
+    finished = finished and not any(list_staged(directory))  # a late process may have left some
     return store if unchanged and finished and not np.isin(store.index.rows, list(rows_to_retry(store))).any() else None

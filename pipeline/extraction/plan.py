@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.images.equal_contents import first_equal
 from pipeline.images.ids import MISSING, match_ids
-from pipeline.images.status import Status
+from pipeline.images.status import UNREAD
 from pipeline.images.table import ImageTable
 from pipeline.store import NO_ROW, FeatureStore, Index
 
@@ -76,8 +76,7 @@ def plan_update(images: ImageTable, store: FeatureStore) -> ExtractionPlan:
 
 def rows_to_retry(store: FeatureStore) -> set[int]:
     """Return the rows whose image was gone or could not be read when they were computed."""
-    unread = (Status.UNREADABLE, Status.NEVER_WRITTEN)
-    return {bad.row for shard in store.manifest.shards for bad in shard.bad if bad.status in unread}
+    return {bad.row for shard in store.manifest.shards for bad in shard.bad if bad.status in UNREAD}
 
 
 def make_plan(

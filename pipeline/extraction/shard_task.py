@@ -60,8 +60,9 @@ class ShardComputer:
     def __init__(self, job: Job):
         """Load the conv base of a job; SpecError or StoreMismatch say that it is not that of the store."""
         self.engine = LocalEngine(job.batch_size, job.workers, SILENT)
-        if _engine and _engine[0].conv_base and not _differences(job, _engine[0].conv_base.spec):
-            self.engine.conv_base = _engine[0].conv_base  # this process has loaded it to begin the run
+        loaded = [engine.conv_base for engine in _engines.values() if engine.conv_base]
+        if loaded and not _differences(job, loaded[0].spec):
+            self.engine.conv_base = loaded[0]  # this process has loaded it to begin the run
         elif differences := _differences(job, self.engine.load_again(job.layout, job.spec, is_same=True).spec):
             raise StoreMismatch("; ".join(map(str, differences)), differences)
         self._probes: dict[str, bytes] = {}  # by the fingerprint of the store or view
@@ -151,20 +152,21 @@ class _Recorder(Callbacks):
         self.calls.append(("int8_recommended", (seconds, float_seconds)))
 
 
-_engine: list[LocalEngine] = []  # of `call_engine`, at most one
+_engines: dict[str, LocalEngine] = {}  # of `call_engine`, at most one, by the token of its run
 
 
 def call_engine(
-    batch_size: int, workers: int | None, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    token: str, batch_size: int, workers: int | None, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, list[tuple[str, tuple[Any, ...]]]]:
-    """Call a method of this process's `LocalEngine`; return its result and the calls of its callbacks."""
-    if method.startswith("load"):
+    """Call a method of the `LocalEngine` of a run; return its result and the calls of its callbacks."""
+    if method.startswith("load") and token not in _engines:
         start_tensorflow_quietly()
-        _engine[:] = [LocalEngine(batch_size, workers, SILENT)]
-    if not _engine:
+        _engines.clear()
+        _engines[token] = LocalEngine(batch_size, workers, SILENT)
+    if (engine := _engines.get(token)) is None:
         raise ClusterError("the worker that had loaded the conv base is gone; run the same command again")
-    _engine[0].callbacks = recorder = _Recorder()
-    return getattr(_engine[0], method)(*args, **kwargs), recorder.calls
+    engine.callbacks = recorder = _Recorder()
+    return getattr(engine, method)(*args, **kwargs), recorder.calls
 
 
 def without_shards(layout: StoreLayout) -> StoreLayout:

@@ -17,3 +17,6 @@ class Status(IntEnum):
     def words(self) -> str:
         """The status in words, `too large` for example."""
         return self.name.lower().replace("_", " ")
+
+
+UNREAD = (Status.NEVER_WRITTEN, Status.UNREADABLE)  # another attempt may read the file

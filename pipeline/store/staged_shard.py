@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.files.durable import sha256_of, sync_directory, write_new_file
+from pipeline.images.status import UNREAD
 from pipeline.store.feature_store import FeatureStore
 from pipeline.store.file_names import SHARDS, shard_name
 from pipeline.store.manifest import BadRow, ShardEntry
@@ -58,6 +59,11 @@ def list_staged(directory: Path) -> Iterator[StagedShard]:
     for path in sorted((directory / SHARDS).glob(".done-*")):
         match = STAGED.fullmatch(path.name)
         yield StagedShard(path, match[1], int(match[2]), int(match[3])) if match else StagedShard(path, "", 0, 0)
+
+
+def has_unread_rows(entry: ShardEntry) -> bool:
+    """Return whether an image of a shard could not be read; another process may be able to."""
+    return any(bad.status in UNREAD for bad in entry.bad)
 
 
 def find_problem(store: FeatureStore, path: Path, entry: ShardEntry) -> str | None:

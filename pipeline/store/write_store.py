@@ -28,7 +28,7 @@ from pipeline.store.index import Index
 from pipeline.store.manifest import BadRow, Manifest, ShardEntry
 from pipeline.store.open_store import open_features
 from pipeline.store.shard_file import ShardContent, build_shard
-from pipeline.store.staged_shard import Receipt, find_problem, list_staged
+from pipeline.store.staged_shard import Receipt, find_problem, has_unread_rows, list_staged
 from pipeline.store.unlisted_shards import check_unlisted
 
 logger = logging.getLogger(__name__)
@@ -225,12 +225,13 @@ class StoreWriter:
     def adopt(self) -> int:
         """List shards that a killed writer, or processes without the lock, wrote and that are not listed.
 
-        Return how many there were. A shard that is not exactly what the index says is deleted.
+        Return how many there were. A shard that is not exactly what the index says is deleted. So is one of another
+        process that could not read an image: its host may not have the images.
         """
         self.lock.check()
         adopted = 0
         for path, entry, numerics in check_unlisted(self.current, set(self._entries), self._on_check):
-            if entry is None or (numerics and self._is_in_place(entry.start, entry.stop)):
+            if entry is None or (numerics and (self._is_in_place(entry.start, entry.stop) or has_unread_rows(entry))):
                 logger.info("%s is not part of the store; deleted", path)
                 path.unlink()
                 continue
