@@ -6,6 +6,7 @@ import random
 import shutil
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -96,19 +97,23 @@ def small_shards(few: Sample) -> Any:
 
 
 def _draw_states(scenarios: list[Scenario], states: int, draw: random.Random) -> list[list[State]]:
-    """Draw states of every moment of every scenario in turn, until so many distinct ones are found, by scenario."""
-    moments = [(i, cut) for i, of in enumerate(scenarios) for cut in range(of.first, len(of.events) + 1)]
+    """Draw distinct states, as many of each run, over all of its moments; by scenario."""
+    by_run: dict[str, list[tuple[int, int]]] = {}
+    for i, scenario in enumerate(scenarios):
+        moments = by_run.setdefault(scenario.name.partition(AFTER_A_KILL)[0], [])
+        moments += [(i, cut) for cut in range(scenario.first, len(scenario.events) + 1)]
     drawn: list[list[State]] = [[] for _ in scenarios]
     seen: set[tuple[int, bytes, str]] = set()
-    for _ in range(MAX_DRAWS * states // len(moments) + 1):
-        draw.shuffle(moments)
-        for i, cut in moments:
-            events = scenarios[i].events[:cut]
-            tree, promises = draw_state(events, draw), Promises.after(events)
-            key = (i, digest(tree), repr(promises))
-            if key not in seen and len(seen) < states:
-                seen.add(key)
-                drawn[i].append(State(cut, tree, promises))
+    for run in islice(cycle(by_run.values()), MAX_DRAWS * states):
+        i, cut = draw.choice(run)
+        events = scenarios[i].events[:cut]
+        tree, promises = draw_state(events, draw), Promises.after(events)
+        key = (i, digest(tree), repr(promises))
+        if key not in seen:
+            seen.add(key)
+            drawn[i].append(State(cut, tree, promises))
+        if len(seen) == states:
+            break
     return drawn
 
 
