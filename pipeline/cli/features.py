@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import defaults
@@ -126,7 +127,10 @@ def run(options: argparse.Namespace) -> int:
 def _compute_part(options: argparse.Namespace, spec: ConvBaseSpec) -> int:
     from pipeline.cli.display.callbacks import ConsoleCallbacks
     from pipeline.extraction.compute_part import compute_part
+    from pipeline.store import read_manifest
 
+    if options.allow_random_weights and read_manifest(Path(options.cache)).sources["weights"] == "random":
+        spec = replace(spec, weights="random")
     (number, parts), settings = options.part, select_options(options, "mixed", "batch_size", "workers")
     with ConsoleCallbacks() as callbacks:
         rows = compute_part(options.cache, number, parts, spec, callbacks=callbacks, **settings)

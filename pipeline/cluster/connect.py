@@ -8,8 +8,10 @@ import json
 import logging
 import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -159,13 +161,28 @@ def _read_scheduler_file(path: Path) -> str:
 def _start_local(n_workers: int, cores: int) -> Any:
     from distributed import LocalCluster
 
-    return LocalCluster(
-        n_workers=n_workers,
-        threads_per_worker=LOCAL_THREADS,
-        memory_limit=0,
-        dashboard_address=":0",  # any free port, for the scheduler's HTTP server; there is no dashboard
-        scheduler_kwargs={"dashboard": False},
-        silence_logs=logging.CRITICAL,
-        security=True,  # other users of this machine cannot connect
-        env={"TF_NUM_INTRAOP_THREADS": str(cores), "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+    with _interrupt_signal_blocked():
+        return LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=LOCAL_THREADS,
+            memory_limit=0,
+            dashboard_address="localhost:0",  # any free port, for the scheduler's HTTP server; there is no dashboard
+            scheduler_kwargs={"dashboard": False},
+            silence_logs=logging.CRITICAL,
+            security=True,  # other users of this machine cannot connect
+            env={"TF_NUM_INTRAOP_THREADS": str(cores), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+
+
+@contextlib.contextmanager
+def _interrupt_signal_blocked() -> Iterator[None]:
+    """Let the threads and processes that are started ignore Ctrl-C, which a terminal sends to them, too."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

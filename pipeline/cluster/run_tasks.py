@@ -212,7 +212,7 @@ class TaskRun(Generic[T]):
             return
         reason = one_line(error)
         if running.failures < MAX_ATTEMPTS:
-            logger.warning("%s failed and is submitted again: %s", running.task, reason)
+            logger.warning("trying %s again: %s", running.task, reason)
             self._submit(number, _Running(running.task, running.failures))
             return
         del self._running[number]
@@ -241,6 +241,8 @@ def usable_workers(client: Client, refused: Collection[str]) -> dict[str, int]:
 
 def one_line(error: BaseException) -> str:
     """Return an error as one line."""
+    if type(error).__name__ == "KilledWorker":
+        return "its worker was lost"
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 

@@ -20,6 +20,7 @@ from pipeline.extraction.shard_task import Job, ShardComputer, without_shards
 from pipeline.extraction.spec_check import is_surely_same_spec
 from pipeline.files.durable import sha256_of
 from pipeline.images.decode import DECODER
+from pipeline.images.status import UNREAD
 from pipeline.store import FeatureStore, list_staged, open_features, open_views, stage_shard
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ def compute_part(
         spec = replace(spec, decoder=DECODER)
         is_surely_same_spec(store.manifest, spec)
     pending = [(view, _pending_ranges(view, part, parts)) for view in [store, *open_views(store)]]
-    total = sum(int(np.diff(ranges).sum()) for _, ranges in pending)
+    total, done = sum(int(np.diff(ranges).sum()) for _, ranges in pending), 0
     counter = ImageCounter("features", total, callbacks)
     computer: ShardComputer | None = None
     for view, ranges in pending:
@@ -87,8 +88,8 @@ def compute_part(
             computer = computer or ShardComputer(job)
             callbacks.part_planned(int(np.diff(ranges).sum()), view)
             _check_numerics(job, computer, mixed)
-            _compute(job, computer, view, ranges, counter)
-    return total
+            done += _compute(job, computer, view, ranges, counter)
+    return done
 
 
 def _pending_ranges(store: FeatureStore, part: int, parts: int) -> np.ndarray:
@@ -117,8 +118,12 @@ def _check_numerics(job: Job, computer: ShardComputer, mixed: bool) -> None:
     logger.warning("%s; it is admitted", problem)
 
 
-def _compute(job: Job, computer: ShardComputer, store: FeatureStore, ranges: np.ndarray, counter: ImageCounter) -> None:
-    layout = job.layout
+def _compute(job: Job, computer: ShardComputer, store: FeatureStore, ranges: np.ndarray, counter: ImageCounter) -> int:
+    """Compute and stage shards, and return the number of their rows.
+
+    A shard with an image that cannot be read is left to the run that lists the others: this host may not have it.
+    """
+    layout, done, unread = job.layout, 0, 0
     numerics, made_with = sha256_of(computer.probe(layout)), computer.made_with(layout)
     shards = compute_shards(
         [(start, stop) for start, stop in ranges.tolist()],
@@ -131,4 +136,15 @@ def _compute(job: Job, computer: ShardComputer, store: FeatureStore, ranges: np.
     )
     with contextlib.closing(shards):
         for content, bad in shards:
+            if n_unread := sum(row.status in UNREAD for row in bad):
+                unread += n_unread
+                continue
             stage_shard(layout, content, bad, made_with, numerics)
+            done += len(content.features)
+    if unread:
+        logger.warning(
+            "%d images could not be read, so that %d rows of %s are left to the run without --part; are the images "
+            "mounted here?",
+            *(unread, int(np.diff(ranges).sum()) - done, layout.directory),
+        )
+    return done

@@ -140,7 +140,7 @@ def test_a_task_of_a_lost_worker_is_done_by_another_one(n_workers):
 def test_an_error_is_tried_again_ten_times_in_all(cluster, caplog):
     assert collect(cluster.run(fail_nine_times, [7])) == {7: 7}
     assert calls[7] == 10
-    assert caplog.messages[-1] == "7 failed and is submitted again: OSError: for a while"
+    assert caplog.messages[-1] == "trying 7 again: OSError: for a while"
 
 
 def test_a_task_that_fails_ten_times_is_left_and_named_and_the_others_are_done(cluster):
