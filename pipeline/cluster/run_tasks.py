@@ -110,10 +110,10 @@ class TaskRun(Generic[T]):
         """Give no more tasks to the worker of a result, and submit its task again."""
         if result.worker.address not in self._refused:
             logger.warning("%s on %s gets no more tasks: %s", *result.worker, reason)
-        self._refused[result.worker.address] = reason
-        self._check_workers()
-        if not self._workers:
-            raise ClusterError(NONE_LEFT)
+            self._refused[result.worker.address] = reason
+            self._check_workers()
+            if not self._workers:
+                raise ClusterError(NONE_LEFT)
         self._submit(result.number, _Running(result.task))
 
     def _submit_new(self) -> bool:
