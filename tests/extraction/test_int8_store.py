@@ -23,6 +23,7 @@ from pipeline.files.durable import sha256_of, sha256_of_file
 from pipeline.images.augment import augment
 from pipeline.predict.label_images import Predictor
 from pipeline.store import NO_ROW, count_views, open_views
+from tests.clusters import cluster_of_threads
 from tests.exporting import conv_base_file
 from tests.fakes import Recorder, photo, photo_folder
 from tests.store.small_stores import contents_of
@@ -152,6 +153,14 @@ def test_batch_size_and_workers_change_no_byte(made, tmp_path, options):
     made.fill(tmp_path / "cache", views=2, **options)
     assert shards_of(tmp_path / "cache") == shards_of(made.cache)
     assert (tmp_path / "cache" / "conv_base.tflite").read_bytes() == made.model
+
+
+def test_a_cluster_makes_the_same_model_and_the_same_bytes(made, tmp_path):
+    with cluster_of_threads() as cluster:
+        store = made.fill(tmp_path / "other", views=2, cluster=cluster)
+    assert store.pending == 0 and (tmp_path / "other" / "conv_base.tflite").read_bytes() == made.model
+    assert shards_of(tmp_path / "other") == shards_of(made.cache)
+    assert shards_of(tmp_path / "other/views/001") == shards_of(made.cache / "views/001")
 
 
 @pytest.fixture
