@@ -5,7 +5,14 @@ from typing import Any
 
 from pipeline.cli import console
 from pipeline.cli.option_types import COUNT, PATIENCE, SETTINGS, head_key_value, names
-from pipeline.cli.shared_options import add_dense_options, add_max_bad, add_training_options, select_options
+from pipeline.cli.shared_options import (
+    add_dense_options,
+    add_engine_option,
+    add_max_bad,
+    add_training_options,
+    open_engine,
+    select_options,
+)
 from pipeline.text import COMMAND
 
 
@@ -27,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dense = parser.add_argument_group("dense head")
     add_dense_options(dense)
     dense.add_argument("--early-stopping", **PATIENCE)
+    add_engine_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -37,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.store import count_views, open_features
     from pipeline.text import format_size
     from pipeline.training.memory import memory_needed
+    from pipeline.training.on_cluster import MIN_CLUSTER_ROWS
     from pipeline.training.train_heads import check_ready, train_heads
     from pipeline.training.trained_head import format_title
 
@@ -54,8 +63,11 @@ def run(options: argparse.Namespace) -> int:
     warn_of_random_weights(store)
     if "dense" in options.heads:
         console.start_tensorflow_quietly()
-    with ConsoleCallbacks() as callbacks:
-        settings = select_options(options, "max_bad", "repeats")
+    n_rows = n_views * n_train + n_validation
+    if options.on and n_rows < MIN_CLUSTER_ROWS:
+        console.note(f"--on is not worth it for {n_rows:,} rows: below {MIN_CLUSTER_ROWS:,} one process is as fast")
+    with ConsoleCallbacks() as callbacks, open_engine(options) as cluster:
+        settings = select_options(options, "max_bad", "repeats") | {"cluster": cluster}
         trained = train_heads(store, options.heads, params=params, views=n_views, callbacks=callbacks, **settings)
     with_views = f", {n_views} views of each train image" if n_views > 1 else ""
     title = format_title(f"{n_validation} validation images", store) + with_views

@@ -170,7 +170,8 @@ def _start_local(n_workers: int, cores: int) -> Any:
             scheduler_kwargs={"dashboard": False},
             silence_logs=logging.CRITICAL,
             security=True,  # other users of this machine cannot connect
-            env={"TF_NUM_INTRAOP_THREADS": str(cores), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            # The second is what joblib takes for the number of cores.
+            env={"TF_NUM_INTRAOP_THREADS": str(cores), "LOKY_MAX_CPU_COUNT": str(cores), "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
 
 

@@ -19,6 +19,7 @@ class KNNHead(PipelineHead):
 
     name = "knn"
     training_copies = 2
+    shares_folds = True
     choice: ClassVar[Choice] = Choice("k", "n_neighbors", (50, 25, 15, 9, 5, 3, 1), fallback=1)
 
     k: int | None = None

@@ -75,6 +75,7 @@ class RidgeHead(CalibratedHead):
 
     name = "ridge"
     training_copies = 7
+    shares_folds = True
     choice: ClassVar[Choice] = Choice("alpha", "alpha", ALPHA_GRID, fallback=1.0)
 
     alpha: float | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 import joblib
@@ -28,6 +29,22 @@ class Choice(NamedTuple):
     classifier_param: str  # its name in the scikit-learn classifier
     grid: tuple[float, ...]  # the values to try, the smoothest classifier first, which therefore wins a tie
     fallback: float  # the value where no folds can be drawn
+
+
+class SearchPart(NamedTuple):
+    """Some values of a search, the ones from `first` to `stop`, in one of its folds."""
+
+    first: int
+    stop: int
+    fold: int
+
+
+def mean_scores(scores: Mapping[SearchPart, Sequence[float]]) -> list[float]:
+    """Return the mean score over the folds for each value of a search, from the scores of all of its parts."""
+    table = np.empty((max(part.stop for part in scores), max(part.fold for part in scores) + 1))
+    for part, values in scores.items():
+        table[part.first : part.stop, part.fold] = values
+    return table.mean(axis=1).tolist()
 
 
 def _classifier_has(method: str) -> Callable[[PipelineHead], bool]:
@@ -63,6 +80,7 @@ class PipelineHead(Head):
     """
 
     choice: ClassVar[Choice | None] = None
+    shares_folds: ClassVar[bool] = False  # True if all values of a search together take little longer than one
     # Peak memory of `fit` per thread in multiples of the scaled float32 features: copies of rows and solver's arrays.
     training_copies: ClassVar[int]
     pool: str
@@ -71,7 +89,7 @@ class PipelineHead(Head):
     n_jobs: int | None = 1
     random_state: int | None = 0
 
-    def fit(self, X: Any, y: Any, groups: Any = None, images: Any = None) -> PipelineHead:
+    def fit(self, X: Any, y: Any, groups: Any = None, images: Any = None, scores: Any = None) -> PipelineHead:
         """Train the head; a parameter out of range is a HeadError.
 
         Parameters
@@ -85,17 +103,31 @@ class PipelineHead(Head):
         images : ndarray of shape (n,), optional
             Equal where rows are views of one image; the first of them is the image itself. No fold
             separates them, and a search scores on the images themselves.
+        scores : list of float, optional
+            The result of the search, `mean_scores` of all `search_parts`; without it `fit` does the search.
         """
         features, y = self._check_training_set(X, y)
         rows = check_groups(groups, images, y)
         scaler, scaled = features.scaled(self.pool)
-        # Classifiers run compiled code without the interpreter's lock: threads are as fast as processes and need no
-        # copy of the features. Numeric libraries with threads of their own in each are ten times slower on a busy
-        # machine.
-        with parameter_errors(self.name), joblib.parallel_config("threading"), threadpool_limits(1):
-            classifier = self._train(self.make_classifier(), scaled, y, rows)
+        with _threads(self.name):
+            classifier = self._train(self.make_classifier(), scaled, y, rows, scores)
         self.pipeline_ = Pipeline([("pool", Pool(self.pool)), ("scale", scaler), ("classify", classifier)])
         return self
+
+    def search_parts(self, y: np.ndarray, groups: Any = None, images: Any = None) -> list[SearchPart]:
+        """Divide the search of `fit` into parts, which other processes can score; none where nothing is searched."""
+        with parameter_errors(self.name):
+            grid, splits = self._plan_search(y, check_groups(groups, images, y))
+        step = len(grid) if self.shares_folds else 1
+        return [SearchPart(i, i + step, fold) for fold in range(len(splits)) for i in range(0, len(grid), step)]
+
+    def score_part(self, X: Any, y: Any, part: SearchPart, groups: Any = None, images: Any = None) -> list[float]:
+        """Return the score of each value of one part of the search of `fit`, which takes the same arguments."""
+        features, y = self._check_training_set(X, y)
+        rows, scaled = check_groups(groups, images, y), features.scaled(self.pool)[1]
+        with _threads(self.name):
+            grid, splits = self._plan_search(y, rows)
+            return self._score(grid[part.first : part.stop], [splits[part.fold]], scaled, y)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the label of each row, shape (n,)."""
@@ -136,12 +168,19 @@ class PipelineHead(Head):
     def _count(self, classifier: Any) -> int:
         return classifier.coef_.size + np.size(classifier.intercept_)
 
-    def _train(self, classifier: Any, scaled: np.ndarray, y: np.ndarray, rows: RowGroups) -> Any:
+    def _plan_search(self, y: np.ndarray, rows: RowGroups) -> tuple[list[float], list[Split]]:
+        """Return the values to try and the folds; both are empty if nothing is searched, or no folds can be drawn."""
+        splits = make_folds(self.cv, y, rows, self.random_state) if self.searches else []
+        if self.choice is None or not splits:
+            return [], []
+        return self._grid(self.choice, min(int(rows.is_image[train].sum()) for train, _ in splits)), splits
+
+    def _train(self, classifier: Any, scaled: np.ndarray, y: np.ndarray, rows: RowGroups, scores: Any) -> Any:
         self.search_: list[dict[str, float]] = []
         if self.choice is not None and self.searches:
-            if splits := make_folds(self.cv, y, rows, self.random_state):
-                grid = self._grid(self.choice, min(int(rows.is_image[train].sum()) for train, _ in splits))
-                scores = self._score_grid(classifier, self.choice.classifier_param, grid, splits, scaled, y)
+            grid, splits = self._plan_search(y, rows)
+            if splits:
+                scores = self._score(grid, splits, scaled, y) if scores is None else scores
                 self.search_ = [{self.choice.param: v, "score": s} for v, s in zip(grid, scores, strict=True)]
                 value = grid[int(np.argmax(scores))]
             else:
@@ -152,6 +191,10 @@ class PipelineHead(Head):
                 )
             classifier.set_params(**{self.choice.classifier_param: value})
         return self._fit(classifier, scaled, y, rows)
+
+    def _score(self, grid: list[float], splits: list[Split], scaled: np.ndarray, y: np.ndarray) -> list[float]:
+        assert self.choice is not None
+        return self._score_grid(self.make_classifier(), self.choice.classifier_param, grid, splits, scaled, y)
 
     def _fit(self, classifier: Any, scaled: np.ndarray, y: np.ndarray, rows: RowGroups) -> Any:
         return classifier.fit(scaled, y)
@@ -177,3 +220,14 @@ class PipelineHead(Head):
             refit=False,
         )
         return search.fit(scaled, y).cv_results_["mean_test_score"].tolist()
+
+
+@contextmanager
+def _threads(name: str) -> Iterator[None]:
+    """Let the fits of a head called `name` run in threads, and raise what they say about parameters as a HeadError.
+
+    Classifiers run compiled code without the interpreter's lock: threads are as fast as processes and need no copy of
+    the features. Numeric libraries with threads of their own in each are ten times slower on a busy machine.
+    """
+    with parameter_errors(name), joblib.parallel_config("threading"), threadpool_limits(1):
+        yield

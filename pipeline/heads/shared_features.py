@@ -1,5 +1,6 @@
 """`SharedFeatures`: features that are checked, pooled and scaled once for several heads."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,16 @@ FLOATS = (np.float64, np.float32, np.float16)
 class SharedFeatures:
     """Features that are checked, pooled and scaled once; every head takes them in place of X.
 
-    They are an ndarray or `Rows` of shape (n, height, width, channels) or (n, d), any float.
+    They are an ndarray or `Rows` of shape (n, height, width, channels) or (n, d), any float. `pooled` and `scaled`
+    are results of the methods of these names, by the way of pooling, which are known already.
     """
 
-    def __init__(self, rows: Any):
+    def __init__(
+        self,
+        rows: Any,
+        pooled: Mapping[str, np.ndarray] | None = None,
+        scaled: Mapping[str, tuple[StandardScaler, np.ndarray]] | None = None,
+    ):
         if not is_read_on_demand(rows):
             rows = check_array(rows, dtype=FLOATS, allow_nd=True, ensure_all_finite=False)
             # In blocks, as scikit-learn's own check makes a mask as large as half of a float16 array.
@@ -26,8 +33,8 @@ class SharedFeatures:
                 raise ValueError("X contains NaN or infinity")
         self.rows: Rows = rows
         self.shape = self.rows.shape
-        self._pooled: dict[str, np.ndarray] = {}
-        self._scaled: dict[str, tuple[StandardScaler, np.ndarray]] = {}
+        self._pooled = dict(pooled or {})
+        self._scaled = dict(scaled or {})
 
     def __len__(self) -> int:
         return len(self.rows)

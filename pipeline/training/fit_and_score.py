@@ -8,9 +8,11 @@ import numpy as np
 
 from pipeline.evaluation import Evaluation, evaluate
 from pipeline.extraction.callbacks import Callbacks
+from pipeline.heads import make_head
 from pipeline.images.table import SPLITS
 from pipeline.store import FeatureStore, stack_views
 from pipeline.training.hold_out import hold_out
+from pipeline.training.trained_head import TrainedHead
 
 
 class Split(NamedTuple):
@@ -54,6 +56,35 @@ def fit_head(head: Any, splits: Mapping[str, Split], callbacks: Callbacks, **opt
     start = time.perf_counter()
     head.fit(train.X, train.y, groups=train.groups, images=train.images, **options)
     return time.perf_counter() - start
+
+
+def train_head(
+    head: Any, store: FeatureStore, splits: Mapping[str, Split], views: int, callbacks: Callbacks, **options: Any
+) -> TrainedHead:
+    """Train a head, with further `options` of its `fit`, and score it."""
+    seconds = fit_head(head, splits, callbacks, **options)
+    evaluations = score_head(head, splits, store)
+    return TrainedHead(
+        name=head.name,
+        head=head,
+        evaluation=evaluations["validation"],
+        test_evaluation=evaluations.get("test"),
+        fit_seconds=seconds,
+        parameters=head.count_parameters(),
+        views=views,
+        history=getattr(head, "history_", {}),
+    )
+
+
+def train_again(head: Any, splits: Mapping[str, Split], callbacks: Callbacks, **options: Any) -> float:
+    """Train a head with another seed, with further `options` of its `fit`, and return its accuracy in validation."""
+    fit_head(head, splits, callbacks, **options)
+    return float(np.mean(head.predict(splits["validation"].X) == splits["validation"].y))
+
+
+def make_with_seed(head: Any, seed: int | None) -> Any:
+    """Make the same untrained head with another seed."""
+    return make_head(head.name, **{**head.get_params(), "random_state": seed})
 
 
 def score_head(head: Any, splits: Mapping[str, Split], store: FeatureStore) -> dict[str, Evaluation]:

@@ -1,22 +1,25 @@
 """Stage two: train heads on the features of a store, score them and save them."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from pipeline.cluster import Cluster
 from pipeline.defaults import MAX_BAD
 from pipeline.errors import HeadError, StoreError, TooManyBadImages
 from pipeline.evaluation import Repeats, seeds_of
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.heads import make_head
 from pipeline.heads.rows_on_demand import ArrayRows
 from pipeline.heads.shared_features import SharedFeatures
 from pipeline.store import FeatureStore, count_views
 from pipeline.text import COMMAND
-from pipeline.training.fit_and_score import Split, fit_head, open_splits, score_head
+from pipeline.training.fit_and_score import make_with_seed, open_splits, train_again, train_head
 from pipeline.training.make_heads import Params, make_heads
 from pipeline.training.memory import check_memory, fits_in_memory
+from pipeline.training.on_cluster import FailedHead, train_on_cluster
 from pipeline.training.save_with_scores import save_trained_head
 from pipeline.training.trained_head import TrainedHead
 
@@ -30,6 +33,7 @@ def train_heads(
     repeats: int = 1,
     views: int | None = None,
     callbacks: Callbacks = SILENT,
+    cluster: Cluster | None = None,
 ) -> list[TrainedHead]:
     """Train heads on a store's train images, score them on its validation images and save them.
 
@@ -53,6 +57,10 @@ def train_heads(
         every view as a row. Heads are scored on view 0.
     callbacks : Callbacks, optional
         `head_started`, `epoch_done`, `head_trained` and `head_failed` are called.
+    cluster : Cluster, optional
+        Heads, seeds and parts of searches are tasks of its workers, which must have the store under the same path. The
+        heads are the same; `fit_seconds` is the sum over the tasks of a head, and `epoch_done` is called when a head is
+        trained. Below `MIN_CLUSTER_ROWS` rows it is not faster.
 
     Returns
     -------
@@ -68,35 +76,34 @@ def train_heads(
         The store or a view is not complete, it has fewer views, or no train or no validation images.
     HeadError
         A head or parameter is unknown, the heads need more memory than is free, or none could be trained.
+    ClusterError
+        No worker has the store, or tasks failed on several workers; the heads that were finished are saved.
 
     Notes
     -----
     Features are read through memory maps. Those that scikit-learn heads need are pooled and scaled
     once for all heads of a call. The dense head gets all features in memory, as stored, where they
     take no more than half of the free memory, and reads them again in each epoch otherwise. See
-    `memory_needed`.
+    `memory_needed`. With a cluster, pooled and scaled features are files in the store until the end, which workers map
+    into memory; the dense head reads the shards.
     """
     estimators = make_heads(heads, params)
     check_ready(store, max_bad)
     views = count_views(store.directory) if views is None else views
-    check_memory(store, estimators, views)
-    in_memory = "dense" in estimators and fits_in_memory(store, views)
-    splits = {
-        name: split._replace(X=SharedFeatures(ArrayRows(split.X[:]) if in_memory else split.X))
-        for name, split in open_splits(store, views).items()
-    }
+    if cluster is None:
+        results = _train_here(store, estimators, repeats, views, callbacks)
+    else:
+        results = train_on_cluster(store, estimators, repeats, views, callbacks, cluster)
     trained, failures = [], []
-    for name, head in estimators.items():
-        callbacks.head_started(name)
-        try:
-            result = _train(head, store, splits, repeats, views, callbacks)
-        except HeadError as error:
-            failures.append(str(error))
-            callbacks.head_failed(name, str(error))
-            continue
-        save_trained_head(result, store)
-        callbacks.head_trained(name, result.evaluation.accuracy, result.fit_seconds)
-        trained.append(result)
+    with contextlib.closing(results):
+        for result in results:
+            if isinstance(result, FailedHead):
+                failures.append(result.reason)
+                callbacks.head_failed(result.name, result.reason)
+                continue
+            save_trained_head(result, store)
+            callbacks.head_trained(result.name, result.evaluation.accuracy, result.fit_seconds)
+            trained.append(result)
     if not trained:
         raise HeadError("; ".join(failures))
     return sorted(trained, key=TrainedHead.rank)
@@ -122,26 +129,25 @@ def check_ready(store: FeatureStore, max_bad: float) -> None:
         raise StoreError(f"{store.directory}: the train images with features are of one class; a head needs two")
 
 
-def _train(
-    head: Any, store: FeatureStore, splits: Mapping[str, Split], repeats: int, views: int, callbacks: Callbacks
-) -> TrainedHead:
-    seconds = fit_head(head, splits, callbacks)
-    evaluations = score_head(head, splits, store)
-    accuracies = [evaluations["validation"].accuracy]
-    seeds = seeds_of(head, repeats)
-    for seed in seeds[1:]:
-        callbacks.head_started(f"{head.name} with seed {seed}")
-        repeated = make_head(head.name, **{**head.get_params(), "random_state": seed})
-        fit_head(repeated, splits, callbacks)
-        accuracies.append(float(np.mean(repeated.predict(splits["validation"].X) == splits["validation"].y)))
-    return TrainedHead(
-        name=head.name,
-        head=head,
-        evaluation=evaluations["validation"],
-        test_evaluation=evaluations.get("test"),
-        fit_seconds=seconds,
-        parameters=head.count_parameters(),
-        repeats=Repeats(tuple(seeds), tuple(accuracies)) if repeats > 1 else None,
-        views=views,
-        history=getattr(head, "history_", {}),
-    )
+def _train_here(
+    store: FeatureStore, heads: Mapping[str, Any], repeats: int, views: int, callbacks: Callbacks
+) -> Generator[TrainedHead | FailedHead]:
+    check_memory(store, heads, views)
+    in_memory = "dense" in heads and fits_in_memory(store, views)
+    splits = {
+        name: split._replace(X=SharedFeatures(ArrayRows(split.X[:]) if in_memory else split.X))
+        for name, split in open_splits(store, views).items()
+    }
+    for name, head in heads.items():
+        callbacks.head_started(name)
+        try:
+            trained = train_head(head, store, splits, views, callbacks)
+            accuracies, seeds = [trained.evaluation.accuracy], seeds_of(head, repeats)
+            for seed in seeds[1:]:
+                callbacks.head_started(f"{name} with seed {seed}")
+                accuracies.append(train_again(make_with_seed(head, seed), splits, callbacks))
+        except HeadError as error:
+            yield FailedHead(name, str(error))
+        else:
+            spread = Repeats(tuple(seeds), tuple(accuracies)) if repeats > 1 else None
+            yield replace(trained, repeats=spread)
