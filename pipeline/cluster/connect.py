@@ -11,11 +11,13 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.cluster.run_tasks import CHECK_SECONDS, LOST, NONE_LEFT, TaskRun, one_line, usable_workers
+from pipeline.cluster.run_tasks import CHECK_SECONDS, NONE_SECONDS, TaskRun
+from pipeline.cluster.workers import none_left, one_line, usable_workers
 from pipeline.errors import ClusterError, ClusterFailed
 from pipeline.files.cores import available_cores
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CONNECT_SECONDS = 10  # to reach a scheduler
+WARN_SECONDS = 5  # without a worker, after which a warning is logged
 WORKER_SECONDS = 3600  # to wait for its first worker, which a queue may hold back
 LOCAL_THREADS = 2  # of a local worker: while one shard is computed, the images of the next one are decoded
 CONFIG = {
@@ -59,20 +62,19 @@ class Cluster:
         """Return the address of the host of each worker."""
         return [re.sub(r"^\w+://|:\d+$", "", address) for address in usable_workers(self._client, self._refused)]
 
-    def wait_for_workers(self) -> list[str]:
-        """Wait until there is a worker, and return the addresses of all.
-
-        ClusterError is raised after an hour, or if workers were refused and no other is left.
-        """
-        started = time.monotonic()
-        while not (workers := usable_workers(self._client, self._refused)):
-            if self._refused:
-                raise ClusterError(NONE_LEFT)
-            if time.monotonic() - started > WORKER_SECONDS:
+    def wait_for_workers(self) -> None:
+        """Wait until there is a worker; ClusterError is raised after an hour, or soon if workers were refused."""
+        started, is_warned = time.monotonic(), False
+        while not usable_workers(self._client, self._refused):
+            seconds = time.monotonic() - started
+            if self._refused and seconds > NONE_SECONDS:
+                raise ClusterError(none_left(self._refused))
+            if seconds > WORKER_SECONDS:
                 raise ClusterError(f"{self.name} has no workers; start some, for example `dask worker {self.name}`")
-            logger.info("waiting for a worker of %s", self.name)
+            if seconds > WARN_SECONDS and not is_warned:
+                logger.warning("%s has no workers yet; waiting for one", self.name)
+                is_warned = True
             time.sleep(CHECK_SECONDS)
-        return list(workers)
 
     def run(self, function: Callable[[T], Any], tasks: Iterable[T]) -> TaskRun[T]:
         """Call a function of one argument for each task on the workers; iterate over the results."""
@@ -84,22 +86,33 @@ class Cluster:
             for address in usable_workers(self._client, self._refused):
                 self._warm.append(self._client.submit(function, pure=False, workers=[address]))
 
-    def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function on a worker, always the same one as long as it lives, and return its result."""
-        from distributed import CancelledError, KilledWorker
+    def call(self, words: str, function: Callable[..., T], *args: Any) -> T:
+        """Call a function on a worker, on the same one as the last time if it lives, and return its result.
 
-        workers = self.wait_for_workers()
-        if self._first not in workers:
-            self._first = workers[0]
-        future = self._client.submit(function, *args, pure=False, workers=[self._first], allow_other_workers=True)
-        try:
-            return future.result()
-        except CancelledError:
-            raise ClusterFailed(LOST) from None
-        except KilledWorker as error:
-            raise ClusterError(f"the workers are killed when they run {function.__name__}: {error}") from None
-        finally:
-            future.release()
+        `words` tell what it does, for messages: "loading the conv base".
+        """
+        self.wait_for_workers()
+        run = TaskRun(self._client, _apply, [_Call(words, function, args)], self._refused, self._first)
+        for results in run:
+            self._first = results[0].worker.address
+            return results[0].value
+        raise ClusterFailed(f"{words} failed on the cluster: {run.failed[0][1]}")
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A task of `Cluster.call`."""
+
+    words: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return self.words
+
+
+def _apply(call: _Call) -> Any:
+    return call.function(*call.args)
 
 
 @contextlib.contextmanager
@@ -132,8 +145,9 @@ def _connect(name: str, stack: contextlib.ExitStack) -> tuple[Client, int | None
     except ImportError:
         raise ClusterError("Dask is not installed: pip install 'cached-feature-pipeline[cluster]'") from None
     stack.enter_context(dask.config.set(CONFIG))
-    for logger_name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(logger_name).setLevel(logging.CRITICAL)  # `TaskRun` reports what matters
+    for other in map(logging.getLogger, ("distributed", "tornado", "asyncio")):
+        stack.callback(other.setLevel, other.level)
+        other.setLevel(logging.CRITICAL)  # `TaskRun` reports what matters
     local = re.fullmatch(r"local:([1-9]\d*)", name)
     is_file = not local and "://" not in name
     if is_file and not Path(name).is_file():

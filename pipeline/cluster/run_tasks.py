@@ -5,15 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import platform
 import queue
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import uuid4
 
+from pipeline.cluster.workers import (
+    LOST,
+    Failure,
+    Result,
+    Worker,
+    none_left,
+    one_line,
+    run_task,
+    scheduler_needed,
+    usable_workers,
+)
 from pipeline.errors import ClusterError, ClusterFailed, PipelineError
 from pipeline.text import counted
 
@@ -22,32 +33,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 10  # of a task
+MAX_FAILURES = 3  # in a row, of a worker
+MAX_COPIES = 3  # of a task that takes long
+NONE_SECONDS = 10.0  # without a worker that is not refused, after which a run ends
 MAX_FAILED = 10  # tasks that fail for good before one succeeds
 THREADS_USED = 2  # of a worker, however many it has
 CHECK_SECONDS = 1.0  # between two looks at the workers while no result comes
 SLOW = 3.0  # times the median duration, after which a task is run a second time
 SLOW_SECONDS = 5.0  # at least
 SILENT_SECONDS = 300.0  # without a result, after which a warning is logged
-LOST = "the scheduler of the cluster is gone; what was finished is kept, and the same command continues"
-NONE_LEFT = "no worker is left: all of them were refused, see above"
+NOWHERE = "nowhere"  # no address of a worker
 T = TypeVar("T")
-
-
-class Worker(NamedTuple):
-    """A process that runs tasks."""
-
-    address: str
-    host: str
-
-
-class Result(NamedTuple, Generic[T]):
-    """What a worker returned for a task, and the seconds that it took."""
-
-    number: int  # of the task
-    task: T
-    value: Any
-    worker: Worker
-    seconds: float
 
 
 @dataclass
@@ -59,6 +55,7 @@ class _Running(Generic[T]):
     since: float = field(default_factory=time.monotonic)
     futures: list[Future[Any]] = field(default_factory=list)
     places: set[str] = field(default_factory=set)  # the workers that may run it; any if this is empty
+    avoided: str | None = None  # the worker on which it failed last
 
     def cancel(self) -> None:
         """Cancel what has not begun; what runs is not interrupted, and its result is ignored."""
@@ -71,9 +68,11 @@ class TaskRun(Generic[T]):
     """Results of tasks as they come, in any order, some at a time; made by `Cluster.run`.
 
     A few tasks for each worker are submitted at a time. A task whose worker was lost, or whose function raised an
-    error, is submitted again, up to `MAX_ATTEMPTS` times; then it is added to `failed`. A `PipelineError` ends the run.
-    When no task is left to submit, those that take long run on a second worker too, and the first result counts.
-    If the iteration ends early, tasks that have not begun are cancelled.
+    error, is submitted again, up to `MAX_ATTEMPTS` times; then it is added to `failed`. A worker that fails
+    `MAX_FAILURES` times in a row gets no more tasks while there are others. A `PipelineError` ends the run.
+    When no task is left to submit, those that take long run on other workers too, and the first result counts.
+    If the iteration ends early, tasks that have not begun are cancelled. `first` is the address of a worker that is
+    to run the first task if it lives.
 
     Attributes
     ----------
@@ -82,7 +81,12 @@ class TaskRun(Generic[T]):
     """
 
     def __init__(
-        self, client: Client, function: Callable[[T], Any], tasks: Iterable[T], refused: dict[str, str]
+        self,
+        client: Client,
+        function: Callable[[T], Any],
+        tasks: Iterable[T],
+        refused: dict[str, str],
+        first: str | None = None,
     ) -> None:
         self.failed: list[tuple[T, str]] = []
         self._client, self._function, self._tasks, self._refused = client, function, iter(tasks), refused
@@ -91,6 +95,8 @@ class TaskRun(Generic[T]):
         self._outcomes: queue.SimpleQueue[tuple[int, Future[Any], Any]] = queue.SimpleQueue()
         self._seconds: list[float] = []  # of each result
         self._workers: dict[str, int] = {}  # threads of each worker that gets tasks, by its address
+        self._first, self._failures = first, Counter[str]()  # failures in a row of each worker
+        self._none_since: float | None = None  # when the last usable worker was lost
         self._next_check, self._next_warning = 0.0, time.monotonic() + SILENT_SECONDS
 
     def __iter__(self) -> Iterator[list[Result[T]]]:
@@ -102,19 +108,20 @@ class TaskRun(Generic[T]):
             for running in self._running.values():
                 running.cancel()
 
-    def again(self, result: Result[T], task: T) -> None:
+    def run_again(self, result: Result[T], task: T) -> None:
         """Submit the task of a result again, changed to `task`."""
         self._submit(result.number, _Running(task))
 
     def refuse(self, result: Result[T], reason: str) -> None:
         """Give no more tasks to the worker of a result, and submit its task again."""
-        if result.worker.address not in self._refused:
-            logger.warning("%s on %s gets no more tasks: %s", *result.worker, reason)
-            self._refused[result.worker.address] = reason
-            self._check_workers()
-            if not self._workers:
-                raise ClusterError(NONE_LEFT)
+        self._refuse(result.worker, reason)
         self._submit(result.number, _Running(result.task))
+
+    def _refuse(self, worker: Worker, reason: str) -> None:
+        if worker.address not in self._refused:
+            logger.warning("%s on %s gets no more tasks: %s", *worker, reason)
+            self._refused[worker.address] = reason
+            self._check_workers()
 
     def _submit_new(self) -> bool:
         """Submit as many tasks as the workers can take; return False if all tasks are done."""
@@ -140,14 +147,16 @@ class TaskRun(Generic[T]):
                 if running is None or future not in running.futures:
                     pass  # the task ran twice, and the other result was first; or it was submitted again
                 elif isinstance(outcome, BaseException):
-                    self._submit_failed(number, running, future, outcome)
+                    self._handle_lost(number, running, future, outcome)
+                elif isinstance(outcome.value, Failure):
+                    self._handle_failure(number, running, future, outcome)
                 else:
                     del self._running[number]
                     running.cancel()
-                    value, worker, seconds = outcome
-                    self._seconds.append(seconds)
+                    self._seconds.append(outcome.seconds)
+                    self._failures[outcome.worker.address] = 0
                     self._next_warning = time.monotonic() + SILENT_SECONDS
-                    yield Result(number, running.task, value, Worker(*worker), seconds)
+                    yield outcome._replace(number=number, task=running.task)
                 number, future, outcome = self._outcomes.get_nowait()
 
     def _check_workers(self) -> None:
@@ -156,8 +165,12 @@ class TaskRun(Generic[T]):
         if self._workers and not workers:
             logger.warning("no worker is left; waiting for new ones")
         self._workers = workers
+        self._none_since = None if workers else self._none_since or time.monotonic()
+        if self._none_since and self._refused and time.monotonic() - self._none_since > NONE_SECONDS:
+            raise ClusterError(none_left(self._refused))
         for number, running in list(self._running.items()):
             if workers and running.places and running.places.isdisjoint(workers):
+                running.cancel()
                 self._submit(number, _Running(running.task, running.failures))
         if self._is_exhausted and self._seconds:
             self._run_slow_tasks_twice()
@@ -176,21 +189,23 @@ class TaskRun(Generic[T]):
         slow = [number for number, running in self._running.items() if running.since < limit]
         for number in sorted(slow, key=lambda number: self._running[number].since)[:n_idle]:
             running = self._running[number]
-            if len(running.futures) == 1:
-                key = running.futures[0].key
-                self._submit(
-                    number, running, [address for address in self._workers if key not in busy.get(address, ())]
-                )
+            if len(running.futures) < MAX_COPIES:
+                running.since = time.monotonic()
+                keys = {future.key for future in running.futures}
+                self._submit(number, running, [a for a in self._workers if keys.isdisjoint(busy.get(a, ()))])
 
     def _submit(self, number: int, running: _Running[T], workers: Sequence[str] | None = None) -> None:
-        if workers is None and self._refused:
-            workers = list(self._workers)
-            running.places.update(workers)
+        if workers is None and (self._refused or self._first or running.avoided):
+            others = [address for address in self._workers if address != running.avoided]
+            workers = [self._first] if self._first in self._workers else others or list(self._workers)
+            running.places.update(workers or [NOWHERE])
+        self._running[number] = running
+        if workers == []:  # submitted by `_check_workers` when there is a worker again
+            return
         key = f"{self._function.__name__}-{number}-{uuid4().hex}"
         with scheduler_needed():
-            future = self._client.submit(_call, self._function, running.task, key=key, workers=workers)
+            future = self._client.submit(run_task, self._function, running.task, key=key, workers=workers)
         running.futures.append(future)
-        self._running[number] = running
         asyncio.run_coroutine_threadsafe(self._fetch(number, future), self._client.loop.asyncio_loop)  # type: ignore[union-attr]
 
     async def _fetch(self, number: int, future: Future[Any]) -> None:
@@ -201,55 +216,38 @@ class TaskRun(Generic[T]):
             outcome = error
         self._outcomes.put((number, future, outcome))
 
-    def _submit_failed(self, number: int, running: _Running[T], future: Future[Any], error: BaseException) -> None:
+    def _handle_lost(self, number: int, running: _Running[T], future: Future[Any], error: BaseException) -> None:
+        """Submit a task again whose worker was lost; raise what ends the run."""
         if isinstance(error, PipelineError):
             raise error
         if self._client.status != "running":
             raise ClusterFailed(LOST)
+        is_lost = isinstance(error, asyncio.CancelledError) or hasattr(error, "allowed_failures")
+        attempts = getattr(error, "allowed_failures", 0) + 1  # Dask has tried again by itself
+        reason = "its worker was lost" if is_lost else one_line(error)
+        self._submit_failed(number, running, future, reason, attempts)
+
+    def _handle_failure(self, number: int, running: _Running[T], future: Future[Any], result: Result[Any]) -> None:
+        """Submit a task again whose function raised an error, to another worker if there is one."""
+        address, reason = result.worker.address, result.value.reason
+        self._failures[address] += 1
+        if self._failures[address] >= MAX_FAILURES and self._workers.keys() - {address}:
+            self._refuse(result.worker, f"it failed {MAX_FAILURES} times in a row, the last time with {reason}")
+        running.avoided = address
+        self._submit_failed(number, running, future, f"{reason} on {result.worker.host}", 1)
+
+    def _submit_failed(
+        self, number: int, running: _Running[T], future: Future[Any], reason: str, attempts: int
+    ) -> None:
         running.futures.remove(future)
-        running.failures += getattr(error, "allowed_failures", 0) + 1  # Dask has tried again by itself
-        if running.futures:  # the task runs twice
+        running.failures += attempts
+        if running.futures:  # another copy runs
             return
-        reason = one_line(error)
         if running.failures < MAX_ATTEMPTS:
             logger.warning("trying %s again: %s", running.task, reason)
-            self._submit(number, _Running(running.task, running.failures))
+            self._submit(number, _Running(running.task, running.failures, avoided=running.avoided))
             return
         del self._running[number]
         self.failed.append((running.task, reason))
         if len(self.failed) >= MAX_FAILED and not self._seconds:
-            raise ClusterError(f"{len(self.failed)} tasks failed {MAX_ATTEMPTS} times each, the last one with {reason}")
-
-
-@contextlib.contextmanager
-def scheduler_needed() -> Iterator[None]:
-    """Raise ClusterFailed if the scheduler does not answer."""
-    try:
-        yield
-    except OSError:  # Dask's CommClosedError is one
-        raise ClusterFailed(LOST) from None
-
-
-def usable_workers(client: Client, refused: Collection[str]) -> dict[str, int]:
-    """Return the number of threads of each worker that is not refused."""
-    if client.status != "running":
-        raise ClusterFailed(LOST)
-    with scheduler_needed():
-        workers = client.scheduler_info(n_workers=-1)["workers"]
-    return {address: info["nthreads"] for address, info in workers.items() if address not in refused}
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error as one line."""
-    if type(error).__name__ == "KilledWorker":
-        return "its worker was lost"
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _call(function: Callable[[T], Any], task: T) -> tuple[Any, tuple[str, str], float]:
-    """Call a function on a worker."""
-    from distributed import get_worker
-
-    start = time.monotonic()
-    value = function(task)
-    return value, (get_worker().address, platform.node()), time.monotonic() - start
+            raise ClusterError(f"{len(self.failed)} tasks failed {MAX_ATTEMPTS} times each, the last one: {reason}")

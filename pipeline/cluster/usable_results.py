@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from pipeline.cluster.run_tasks import Result, TaskRun
+from pipeline.cluster.run_tasks import TaskRun
+from pipeline.cluster.workers import Result
 from pipeline.errors import ClusterFailed
 
 T = TypeVar("T")

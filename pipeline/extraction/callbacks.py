@@ -34,6 +34,9 @@ class Callbacks:
     def conv_base_loading(self, spec: ConvBaseSpec) -> None:
         """The conv base is about to be loaded, which takes seconds."""
 
+    def worker_loading(self, spec: ConvBaseSpec) -> None:
+        """A worker of a cluster is about to load the conv base."""
+
     def precision_rejected(self, precision: str, error: Mapping[str, Any]) -> None:
         """The fastest precision changes the features too much; float32 is used.
 

@@ -26,7 +26,8 @@ from pipeline.extraction.image_counter import ImageCounter
 from pipeline.extraction.local_engine import LocalEngine
 from pipeline.extraction.plan import ExtractionPlan
 from pipeline.extraction.probe import probe_difference, read_probe
-from pipeline.extraction.shard_task import Job, ShardTask, call_engine, compute_shard, without_shards
+from pipeline.extraction.quantize_conv_base import CALIBRATED
+from pipeline.extraction.shard_task import EngineCall, Job, ShardTask, call_engine, compute_shard, without_shards
 from pipeline.files.durable import sha256_of
 from pipeline.images.decode import DecodeError
 from pipeline.images.status import UNREAD
@@ -34,6 +35,15 @@ from pipeline.store import Receipt, StoreLayout, StoreWriter
 from pipeline.store.file_names import SHARDS
 
 logger = logging.getLogger(__name__)
+WORDS = {  # for messages
+    "load_new": "loading the conv base",
+    "load_again": "loading the conv base",
+    "load_stored": "loading the conv base",
+    "settle_precision": "settling the precision",
+    "compute_probe": "computing the probe",
+    "recompute": "computing rows again",
+    "estimate_seconds": "measuring the speed",
+}
 MAX_CALIBRATION = 1000  # images that are sent to calibrate int8 on, should the first ones not be usable
 
 
@@ -46,28 +56,31 @@ class ClusterEngine:
     def __init__(self, cluster: Cluster, batch_size: int, workers: int | None, mixed: bool, callbacks: Callbacks):
         self.cluster, self.batch_size, self.mixed, self.callbacks = cluster, batch_size, mixed, callbacks
         self.workers = workers or cluster.cores_per_worker
-        self.token = uuid4().hex  # tells this run from others on the same workers
+        self._token = uuid4().hex  # tells this run from others on the same workers
+        self._history: tuple[tuple[str, tuple[Any, ...]], ...] = ()  # the calls that loaded the conv base
         self.spec = ConvBaseSpec()  # where the conv base is loaded from
 
     def load_new(self, spec: ConvBaseSpec) -> ConvBaseDescription:
         self._set_spec(spec)
-        return self._call("load_new", self.spec)
+        return self._load("load_new", self.spec)
 
     def settle_precision(
         self, spec: ConvBaseSpec, tasks: Iterable[Task], calibration: Iterable[Task], rows: int
     ) -> ConvBaseDescription:
-        sent = list(tasks), list(islice(calibration, MAX_CALIBRATION)), rows // len(self.cluster.wait_for_workers())
-        described = self._call("settle_precision", self.spec, *sent)
+        sent = list(tasks), list(islice(calibration, MAX_CALIBRATION)), rows // max(1, len(self.cluster.hosts()))
+        if spec.precision == "int8":
+            self.callbacks.quantizing(min(len(sent[1]), CALIBRATED))
+        described = self._load("settle_precision", self.spec, *sent)
         self.spec = replace(self.spec, precision=described.spec.precision)
         return described
 
-    def load_again(self, layout: StoreLayout, spec: ConvBaseSpec, *, is_same: bool) -> ConvBaseDescription:
+    def load_again(self, layout: StoreLayout, spec: ConvBaseSpec, is_same: bool) -> ConvBaseDescription:
         self._set_spec(spec)
-        return self._call("load_again", without_shards(layout), self.spec, is_same=is_same)
+        return self._load("load_again", without_shards(layout), self.spec, is_same)
 
     def load_stored(self, layout: StoreLayout) -> None:
         self._set_spec(layout.spec)
-        self._call("load_stored", without_shards(layout))
+        self._load("load_stored", without_shards(layout))
 
     def compute_probe(self, layout: StoreLayout) -> bytes:
         return self._call("compute_probe", without_shards(layout))
@@ -76,10 +89,11 @@ class ClusterEngine:
         return self._call("recompute", without_shards(layout), tasks)
 
     def estimate_seconds(self, tasks: Sequence[Task], rows: int) -> float:
-        return self._call("estimate_seconds", tasks, rows) / len(self.cluster.hosts())
+        return self._call("estimate_seconds", tasks, rows) / max(1, len(self.cluster.hosts()))
 
     def _set_spec(self, spec: ConvBaseSpec) -> None:
         """Remember a spec, with the paths of its files made absolute; a conv base is about to be loaded."""
+        self.callbacks.worker_loading(spec)
         self.cluster.warm_up(start_tensorflow_quietly)
         self.spec = replace(
             spec,
@@ -88,9 +102,16 @@ class ClusterEngine:
             weights=spec.weights if spec.weights in WEIGHTS_WORDS else str(Path(spec.weights).absolute()),
         )
 
-    def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+    def _load(self, method: str, *args: Any) -> Any:
+        """Call a method after which the engine of a worker is in another state, which other workers can repeat."""
+        value = self._call(method, *args)
+        self._history = (*self._history, (method, args)) if method == "settle_precision" else ((method, args),)
+        return value
+
+    def _call(self, method: str, *args: Any) -> Any:
         """Call a method of the `LocalEngine` of a worker, and repeat the calls of its callbacks here."""
-        value, calls = self.cluster.call(call_engine, self.token, self.batch_size, self.workers, method, args, kwargs)
+        call = EngineCall(self._token, self.batch_size, self.workers, self._history, method, args)
+        value, calls = self.cluster.call(WORDS[method], call_engine, call)
         for name, arguments in calls:
             getattr(self.callbacks, name)(*arguments)
         return value
@@ -159,7 +180,7 @@ class _ShardRun:
         if numerics not in self.job.numerics:
             logger.warning("%s on %s rounds differently and is admitted", *result.worker)
             self.job = replace(self.job, numerics=(*self.job.numerics, numerics))
-        self.results.again(result, replace(result.task, job=self.job))
+        self.results.run_again(result, replace(result.task, job=self.job))
 
     def _take_over(self, results: list[Result[ShardTask]]) -> None:
         problems = self.writer.accept([result.value for result in results])

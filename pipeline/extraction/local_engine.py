@@ -70,7 +70,7 @@ class LocalEngine:
                 self.callbacks.int8_recommended(*seconds)
         return ConvBaseDescription.of(conv_base, measured)
 
-    def load_again(self, layout: StoreLayout, spec: ConvBaseSpec, *, is_same: bool) -> ConvBaseDescription:
+    def load_again(self, layout: StoreLayout, spec: ConvBaseSpec, is_same: bool) -> ConvBaseDescription:
         """Load the conv base of a store, and describe it with the spec that was asked for, everything filled in.
 
         `is_same` tells that the spec is surely that of the store. If its precision is int8, the conv base is not

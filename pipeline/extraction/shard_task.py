@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.conv_base.fingerprint import Difference, compare, hash_identity
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.conv_base.start_tensorflow import start_tensorflow_quietly
-from pipeline.errors import ClusterError, SpecError, StoreError, StoreMismatch
+from pipeline.errors import SpecError, StoreError, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.extraction.compute_shards import compute_shards
 from pipeline.extraction.conv_base_loading import library_versions
@@ -137,16 +137,13 @@ def _computer_of(job: Job) -> ShardComputer:
 
 
 class _Recorder(Callbacks):
-    """Keeps the calls of a `LocalEngine`, to be repeated where the run was started."""
+    """Keeps calls, to be repeated where the run was started."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
 
     def precision_rejected(self, precision: str, error: Mapping[str, Any]) -> None:
         self.calls.append(("precision_rejected", (precision, error)))
-
-    def quantizing(self, images: int) -> None:
-        self.calls.append(("quantizing", (images,)))
 
     def int8_recommended(self, seconds: float, float_seconds: float) -> None:
         self.calls.append(("int8_recommended", (seconds, float_seconds)))
@@ -155,18 +152,29 @@ class _Recorder(Callbacks):
 _engines: dict[str, LocalEngine] = {}  # of `call_engine`, at most one, by the token of its run
 
 
-def call_engine(
-    token: str, batch_size: int, workers: int | None, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, list[tuple[str, tuple[Any, ...]]]]:
-    """Call a method of the `LocalEngine` of a run; return its result and the calls of its callbacks."""
-    if method.startswith("load") and token not in _engines:
+@dataclass(frozen=True)
+class EngineCall:
+    """A call of a method of the `LocalEngine` that a run has on a worker."""
+
+    token: str  # of the run
+    batch_size: int
+    workers: int | None
+    history: tuple[tuple[str, tuple[Any, ...]], ...]  # the calls that a worker makes first that has no engine yet
+    method: str
+    args: tuple[Any, ...]
+
+
+def call_engine(call: EngineCall) -> tuple[Any, list[tuple[str, tuple[Any, ...]]]]:
+    """Make a call; return its result, and the calls of callbacks, which the coordinator repeats."""
+    if call.token not in _engines:
         start_tensorflow_quietly()
         _engines.clear()
-        _engines[token] = LocalEngine(batch_size, workers, SILENT)
-    if (engine := _engines.get(token)) is None:
-        raise ClusterError("the worker that had loaded the conv base is gone; run the same command again")
-    engine.callbacks = recorder = _Recorder()
-    return getattr(engine, method)(*args, **kwargs), recorder.calls
+        engine = LocalEngine(call.batch_size, call.workers, SILENT)
+        for method, args in call.history:
+            getattr(engine, method)(*args)
+        _engines[call.token] = engine
+    _engines[call.token].callbacks = recorder = _Recorder()
+    return getattr(_engines[call.token], call.method)(*call.args), recorder.calls
 
 
 def without_shards(layout: StoreLayout) -> StoreLayout:

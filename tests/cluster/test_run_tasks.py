@@ -251,15 +251,15 @@ def test_a_lost_scheduler_ends_the_run_with_one_line(cluster):
 
 def test_a_call_goes_to_the_same_worker_until_it_is_lost():
     with cluster_of_threads(3) as cluster:
-        first = cluster.call(where, 1)
-        assert {cluster.call(where, 1) for _ in range(5)} == {first}
+        first = cluster.call("asking", where, 1)
+        assert {cluster.call("asking", where, 1) for _ in range(5)} == {first}
         lose_worker(cluster, first)
         while first in workers_of(cluster):
             time.sleep(0.01)
-        second = cluster.call(where, 1)
-        assert second != first and cluster.call(where, 1) == second
+        second = cluster.call("asking", where, 1)
+        assert second != first and cluster.call("asking", where, 1) == second
 
 
 def test_errors_of_a_call_are_raised_here(cluster):
     with pytest.raises(RuntimeError, match="luck"):
-        cluster.call(fail_always_if_0, 0)
+        cluster.call("failing", fail_always_if_0, 0)

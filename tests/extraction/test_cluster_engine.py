@@ -315,7 +315,7 @@ class TestWithoutImages:
         blind[:] = workers_of(cluster)
         for start in range(0, 40, 8):
             task = task_of(cache, start)
-            assert isinstance(cluster.call(compute_shard, task), Receipt)
+            assert isinstance(cluster.call("computing", compute_shard, task), Receipt)
         assert open_features(cache).pending == 80 and len(shards_of(cache)) == 5
         blind.clear()
         assert extract_features(scan_images(photos), cache, cluster=cluster).pending == 0

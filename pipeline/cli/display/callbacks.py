@@ -70,11 +70,17 @@ class ConsoleCallbacks(Callbacks):
             self.say(f"changes    {changes}")
 
     def conv_base_loading(self, spec: ConvBaseSpec) -> None:
+        self._announce_loading(spec, "")
+        console.start_tensorflow_quietly()
+
+    def worker_loading(self, spec: ConvBaseSpec) -> None:
+        self._announce_loading(spec, " on a worker")
+
+    def _announce_loading(self, spec: ConvBaseSpec, where: str) -> None:
         self.close()
         download = spec.weights == "imagenet" and not spec.is_file
         hint = " (its ImageNet weights are downloaded on first use)" if download else ""
-        console.note(f"loading {spec.conv_base}{hint} ...")
-        console.start_tensorflow_quietly()
+        console.note(f"loading {spec.conv_base}{where}{hint} ...")
 
     def precision_rejected(self, precision: str, error: Mapping[str, Any]) -> None:
         self.say(
