@@ -109,7 +109,7 @@ class _HeadRun:
             scores = self.scores[task.seed]
             scores[task.part] = value
             if len(scores) == len(self.parts[task.seed]):
-                run.again(result, replace(task, part=None, scores=mean_scores(scores)))
+                run.run_again(result, replace(task, part=None, scores=mean_scores(scores)))
             return None
         self.trained[task.seed] = value
         return self._finish() if len(self.trained) == len(self.heads) else None
