@@ -7,7 +7,6 @@ import contextlib
 import logging
 import queue
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 10  # of a task
-MAX_FAILURES = 3  # in a row, of a worker
+MAX_FAILURES = 3  # tasks in a row that a worker fails
 MAX_COPIES = 3  # of a task that takes long
 NONE_SECONDS = 10.0  # without a worker that is not refused, after which a run ends
 MAX_FAILED = 10  # tasks that fail for good before one succeeds
@@ -69,7 +68,7 @@ class TaskRun(Generic[T]):
 
     A few tasks for each worker are submitted at a time. A task whose worker was lost, or whose function raised an
     error, is submitted again, up to `MAX_ATTEMPTS` times; then it is added to `failed`. A worker that fails
-    `MAX_FAILURES` times in a row gets no more tasks while there are others. A `PipelineError` ends the run.
+    `MAX_FAILURES` tasks in a row gets no more tasks while there are others. A `PipelineError` ends the run.
     When no task is left to submit, those that take long run on other workers too, and the first result counts.
     If the iteration ends early, tasks that have not begun are cancelled. `first` is the address of a worker that is
     to run the first task if it lives.
@@ -95,7 +94,8 @@ class TaskRun(Generic[T]):
         self._outcomes: queue.SimpleQueue[tuple[int, Future[Any], Any]] = queue.SimpleQueue()
         self._seconds: list[float] = []  # of each result
         self._workers: dict[str, int] = {}  # threads of each worker that gets tasks, by its address
-        self._first, self._failures = first, Counter[str]()  # failures in a row of each worker
+        self._first = first
+        self._failed_on: dict[str, set[int]] = {}  # tasks that a worker failed since it last finished one
         self._none_since: float | None = None  # when the last usable worker was lost
         self._next_check, self._next_warning = 0.0, time.monotonic() + SILENT_SECONDS
 
@@ -154,7 +154,7 @@ class TaskRun(Generic[T]):
                     del self._running[number]
                     running.cancel()
                     self._seconds.append(outcome.seconds)
-                    self._failures[outcome.worker.address] = 0
+                    self._failed_on.pop(outcome.worker.address, None)
                     self._next_warning = time.monotonic() + SILENT_SECONDS
                     yield outcome._replace(number=number, task=running.task)
                 number, future, outcome = self._outcomes.get_nowait()
@@ -230,9 +230,10 @@ class TaskRun(Generic[T]):
     def _handle_failure(self, number: int, running: _Running[T], future: Future[Any], result: Result[Any]) -> None:
         """Submit a task again whose function raised an error, to another worker if there is one."""
         address, reason = result.worker.address, result.value.reason
-        self._failures[address] += 1
-        if self._failures[address] >= MAX_FAILURES and self._workers.keys() - {address}:
-            self._refuse(result.worker, f"it failed {MAX_FAILURES} times in a row, the last time with {reason}")
+        failed = self._failed_on.setdefault(address, set())
+        failed.add(number)
+        if len(failed) >= MAX_FAILURES and self._workers.keys() - {address}:
+            self._refuse(result.worker, f"it failed {MAX_FAILURES} tasks in a row, the last one with {reason}")
         running.avoided = address
         self._submit_failed(number, running, future, f"{reason} on {result.worker.host}", 1)
 
