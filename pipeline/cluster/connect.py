@@ -145,7 +145,7 @@ def _connect(name: str, stack: contextlib.ExitStack) -> tuple[Client, int | None
     except ImportError:
         raise ClusterError("Dask is not installed: pip install 'cached-feature-pipeline[cluster]'") from None
     stack.enter_context(dask.config.set(CONFIG))
-    for other in map(logging.getLogger, ("distributed", "tornado", "asyncio")):
+    for other in map(logging.getLogger, ("distributed", "distributed.client", "tornado", "asyncio")):
         stack.callback(other.setLevel, other.level)
         other.setLevel(logging.CRITICAL)  # `TaskRun` reports what matters
     local = re.fullmatch(r"local:([1-9]\d*)", name)
@@ -161,7 +161,7 @@ def _connect(name: str, stack: contextlib.ExitStack) -> tuple[Client, int | None
             return client, cores
         address = _read_scheduler_file(Path(name)) if is_file else name
         return stack.enter_context(Client(address, timeout=CONNECT_SECONDS)), None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # TypeError: without certificates for TLS
         raise ClusterError(f"no scheduler answers at {name} ({one_line(error)}); start it first") from None
 
 

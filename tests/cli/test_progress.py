@@ -81,3 +81,33 @@ def test_an_error_closes_the_bar(monkeypatch):
     console.warn("disk full")
     assert terminal.lines()[-1] == "disk full"
     assert terminal.getvalue().count("\x1b[?25h") == terminal.getvalue().count("\x1b[?25l") == 1  # the cursor is back
+
+
+@pytest.fixture
+def time(monkeypatch) -> list[float]:
+    """A clock that shows its only item."""
+    time = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: time[0])
+    return time
+
+
+def test_the_last_line_of_a_log_is_not_repeated(time, capsys):
+    with ConsoleCallbacks() as callbacks:
+        callbacks.progress("features", 0, 100, "images")
+        time[0] += progress.LOG_SECONDS
+        callbacks.progress("features", 100, 100, "images")
+    assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()] == ["features: 100/100 images"]
+
+
+def test_shards_a_second_and_the_slowest_host_of_a_cluster(time, capsys):
+    with ConsoleCallbacks() as callbacks:
+        for step in ("features", "views"):
+            callbacks.progress(step, 0, 100, "images")
+            for host, seconds in (("a", 1.0), ("b", 3.0), ("a", 1.0)):
+                callbacks.shard_computed(host, 20, seconds)
+            time[0] += progress.LOG_SECONDS
+            callbacks.shard_computed("c", 20, 2.0)
+            callbacks.progress(step, 80, 100, "images")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all("80/100 images" in line and "0.40 shards/s on 3 hosts, the slowest is b" in line for line in lines)

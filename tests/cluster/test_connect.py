@@ -49,7 +49,9 @@ def test_a_name_of_no_cluster_is_one_line(name):
     assert refused(name) == f"{name!r} is none of local:N, tcp://HOST:PORT, and the path of a scheduler file"
 
 
-@pytest.mark.parametrize("name", ["foo://localhost:1", "tcp://", "tcp://localhost", "tcp://localhost:x", "://"])
+@pytest.mark.parametrize(
+    "name", ["foo://localhost:1", "tcp://", "tcp://localhost", "tcp://localhost:x", "://", "tls://localhost:1"]
+)
 def test_an_address_that_is_none_is_one_line(name):
     assert refused(name).startswith(f"no scheduler answers at {name} (")
 

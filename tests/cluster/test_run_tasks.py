@@ -21,6 +21,7 @@ lock = threading.Lock()
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Look at the workers often, and call a task slow soon."""
     monkeypatch.setattr(run_tasks, "CHECK_SECONDS", 0.02)
+    monkeypatch.setattr(run_tasks, "NONE_SECONDS", 0.3)
     monkeypatch.setattr(run_tasks, "SLOW_SECONDS", 0.1)
     gate.clear()
     calls.clear()
@@ -179,7 +180,7 @@ def test_a_slow_task_whose_first_copy_fails_is_not_failed(cluster, caplog):
     threading.Timer(0.4, gate.set).start()
     run = cluster.run(wait_then_fail, range(10))
     assert collect(run)[0] in (2, 3)
-    assert run.failed == [] and calls[0] <= 3
+    assert run.failed == [] and calls[0] <= 5
 
 
 def test_a_refused_worker_gets_no_more_tasks(cluster, caplog):

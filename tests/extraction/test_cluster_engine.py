@@ -45,6 +45,7 @@ def do_nothing() -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the workers often, and import no TensorFlow."""
     monkeypatch.setattr(run_tasks, "CHECK_SECONDS", 0.02)
+    monkeypatch.setattr(run_tasks, "NONE_SECONDS", 0.3)
     monkeypatch.setattr(shard_task, "start_tensorflow_quietly", do_nothing)
     monkeypatch.setattr(cluster_engine, "start_tensorflow_quietly", do_nothing)
 

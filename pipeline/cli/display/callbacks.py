@@ -30,7 +30,7 @@ class ConsoleCallbacks(Callbacks):
         self.passes = 0  # forward passes planned so far, those of views included
         self._step: StepProgress | None = None
         self._images_per_second = 0.0  # of the step that computes the features
-        self._shards = 0  # that a cluster has computed
+        self._shards = 0  # that a cluster has computed in this step
         self._hosts: dict[str, tuple[int, float]] = {}  # images and seconds of each of its hosts
         self._views_announced = False
         self._rejected = 0
@@ -58,6 +58,7 @@ class ConsoleCallbacks(Callbacks):
         """Show a bar or lines in a log; a `total` of None is unknown."""
         if self._step is None or self._step.step != step:
             self.close()
+            self._shards, self._hosts = 0, {}
             self._step = StepProgress(step, total, unit)
         self._step.update(done)
         if total is not None and done >= total:

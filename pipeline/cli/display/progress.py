@@ -19,6 +19,7 @@ class StepProgress:
     def __init__(self, step: str, total: int | None, unit: str):
         self.step, self.total, self.unit = step, total, unit
         self.done = 0
+        self._done_shown = 0
         self.detail = ""  # added to the rate
         self.start = self.last_shown = time.monotonic()
         self.bar = None
@@ -37,7 +38,8 @@ class StepProgress:
 
     def close(self) -> None:
         """Show the last state and remove the bar from the console's control."""
-        if self.done and (self.bar is not None or time.monotonic() - self.start >= MIN_SECONDS):
+        is_shown = self.bar is None and self.done == self._done_shown
+        if self.done and not is_shown and (self.bar is not None or time.monotonic() - self.start >= MIN_SECONDS):
             self._show()
         if self.bar is not None:
             self.bar.stop()
@@ -51,7 +53,7 @@ class StepProgress:
         return self.done / self.seconds()
 
     def _show(self) -> None:
-        self.last_shown = time.monotonic()
+        self.last_shown, self._done_shown = time.monotonic(), self.done
         seconds, rate = self.last_shown - self.start, self.units_per_second()
         rate_text = f"{rate:.1f} {self.unit}/s{self.detail}" if seconds >= MIN_SECONDS else ""
         if self.bar is not None:
