@@ -32,6 +32,7 @@ def cluster_of_threads(n_workers: int = 2) -> Iterator[Cluster]:
 
 def forget_conv_base() -> None:
     """Forget the conv base that this process has loaded as a worker."""
+    shard_task._ahead.clear()
     shard_task._engines.clear()
     shard_task._computers.clear()
 

@@ -86,6 +86,12 @@ class Cluster:
             for address in usable_workers(self._client, self._refused):
                 self._warm.append(self._client.submit(function, pure=False, workers=[address]))
 
+    def call_elsewhere(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call a function on every worker but that of `call`, and do not wait for it; errors are ignored."""
+        for address in usable_workers(self._client, self._refused):
+            if address != self._first:
+                self._warm.append(self._client.submit(function, *args, pure=False, workers=[address]))
+
     def call(self, words: str, function: Callable[..., T], *args: Any) -> T:
         """Call a function on a worker, on the same one as the last time if it lives, and return its result.
 

@@ -27,7 +27,15 @@ from pipeline.extraction.local_engine import LocalEngine
 from pipeline.extraction.plan import ExtractionPlan
 from pipeline.extraction.probe import probe_difference, read_probe
 from pipeline.extraction.quantize_conv_base import CALIBRATED
-from pipeline.extraction.shard_task import EngineCall, Job, ShardTask, call_engine, compute_shard, without_shards
+from pipeline.extraction.shard_task import (
+    EngineCall,
+    Job,
+    ShardTask,
+    call_engine,
+    compute_shard,
+    load_ahead,
+    without_shards,
+)
 from pipeline.files.durable import sha256_of
 from pipeline.images.decode import DecodeError
 from pipeline.images.status import UNREAD
@@ -62,7 +70,11 @@ class ClusterEngine:
 
     def load_new(self, spec: ConvBaseSpec) -> ConvBaseDescription:
         self._set_spec(spec)
-        return self._load("load_new", self.spec)
+        described = self._load("load_new", self.spec)
+        if spec.precision != "int8":  # the other workers load an int8 conv base from the store, when it is there
+            settled = {"precision": described.spec.precision, "weights_sha256": described.spec.weights_sha256}
+            self._load_elsewhere("load_new", replace(self.spec, **settled))
+        return described
 
     def settle_precision(
         self, spec: ConvBaseSpec, tasks: Iterable[Task], calibration: Iterable[Task], rows: int
@@ -76,7 +88,9 @@ class ClusterEngine:
 
     def load_again(self, layout: StoreLayout, spec: ConvBaseSpec, is_same: bool) -> ConvBaseDescription:
         self._set_spec(spec)
-        return self._load("load_again", without_shards(layout), self.spec, is_same)
+        described = self._load("load_again", without_shards(layout), self.spec, is_same)
+        self._load_elsewhere("load_again", without_shards(layout), self.spec, True)
+        return described
 
     def load_stored(self, layout: StoreLayout) -> None:
         self._set_spec(layout.spec)
@@ -115,6 +129,11 @@ class ClusterEngine:
         for name, arguments in calls:
             getattr(self.callbacks, name)(*arguments)
         return value
+
+    def _load_elsewhere(self, method: str, *args: Any) -> None:
+        """Let the other workers load the conv base too, while one of them begins the run."""
+        call = EngineCall(self._token, self.batch_size, self.workers, (), method, args)
+        self.cluster.call_elsewhere(load_ahead, call)
 
     def compute(self, writer: StoreWriter, plan: ExtractionPlan, counter: ImageCounter) -> None:
         _ShardRun(self, writer, plan, counter).run()

@@ -60,9 +60,10 @@ class ShardComputer:
     def __init__(self, job: Job):
         """Load the conv base of a job; SpecError or StoreMismatch say that it is not that of the store."""
         self.engine = LocalEngine(job.batch_size, job.workers, SILENT)
-        loaded = [engine.conv_base for engine in _engines.values() if engine.conv_base]
-        if loaded and not _differences(job, loaded[0].spec):
-            self.engine.conv_base = loaded[0]  # this process has loaded it to begin the run
+        loaded = [engine.conv_base for engine in (*_engines.values(), *_ahead) if engine.conv_base]
+        _ahead.clear()
+        if same := [conv_base for conv_base in loaded if not _differences(job, conv_base.spec)]:
+            self.engine.conv_base = same[0]  # this process has loaded it while the run began
         elif differences := _differences(job, self.engine.load_again(job.layout, job.spec, is_same=True).spec):
             raise StoreMismatch("; ".join(map(str, differences)), differences)
         self._probes: dict[str, bytes] = {}  # by the fingerprint of the store or view
@@ -149,6 +150,7 @@ class _Recorder(Callbacks):
         self.calls.append(("int8_recommended", (seconds, float_seconds)))
 
 
+_ahead: list[LocalEngine] = []  # of `load_ahead`, at most one, until a `ShardComputer` is made
 _engines: dict[str, LocalEngine] = {}  # of `call_engine`, at most one, by the token of its run
 
 
@@ -175,6 +177,16 @@ def call_engine(call: EngineCall) -> tuple[Any, list[tuple[str, tuple[Any, ...]]
         _engines[call.token] = engine
     _engines[call.token].callbacks = recorder = _Recorder()
     return getattr(_engines[call.token], call.method)(*call.args), recorder.calls
+
+
+def load_ahead(call: EngineCall) -> None:
+    """Load a conv base for the first shard, unless this process has loaded it for a call of the run."""
+    with _loading:  # a first shard waits, instead of loading it too
+        if call.token not in _engines:
+            start_tensorflow_quietly()
+            engine = LocalEngine(call.batch_size, call.workers, SILENT)
+            getattr(engine, call.method)(*call.args)
+            _ahead[:] = [engine]
 
 
 def without_shards(layout: StoreLayout) -> StoreLayout:

@@ -88,7 +88,17 @@ def fill_store(n_workers: int, n_images: int, seconds_per_image: float, work: Pa
 def sleeping_cluster(n: int, seconds_per_image: float, work: Path) -> Iterator[tuple[Cluster, int]]:
     """Start a scheduler and n workers; yield the cluster and the process id of the scheduler."""
     file, n_processes = work / "scheduler.json", min(n, MAX_PROCESSES)
-    options = ("--scheduler-file", str(file), "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    options = (
+        "--scheduler-file",
+        str(file),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+        "--dashboard-address",
+        ":0",
+    )
     with ExitStack() as stack:
         scheduler = stack.enter_context(_process("distributed.cli.dask_scheduler", *options))
         while not file.exists():

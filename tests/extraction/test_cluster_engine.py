@@ -1,6 +1,7 @@
 """Stage one on a cluster: the bytes of one process, whatever the workers do. Workers are threads of this process."""
 
 import pickle
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from pipeline import (
     ClusterError,
     ClusterFailed,
+    ConvBaseSpec,
     StoreError,
     StoreMismatch,
     open_features,
@@ -114,6 +116,23 @@ def test_a_cluster_makes_the_shards_of_one_process(photos, cache, cluster, plain
     assert sum(images for _, images in log.shards) == 80 and len(log.shards) == 10
     assert log.images[0] == ("features", 0, 80) and log.images[-1] == ("features", 80, 80)
     assert verify_store(cache, full=True) == []
+
+
+loads: queue.SimpleQueue[tuple[str, str, str]] = queue.SimpleQueue()
+
+
+def note_load(call: shard_task.EngineCall) -> None:
+    loads.put((here(), call.method, next(arg for arg in call.args if isinstance(arg, ConvBaseSpec)).precision))
+
+
+def test_the_other_workers_load_the_conv_base_while_the_first_begins_the_run(photos, cache, cluster, monkeypatch):
+    monkeypatch.setattr(cluster_engine, "load_ahead", note_load)
+    extract_features(scan_images(photos), cache, replace(SPEC, precision="auto"), cluster=cluster)
+    assert loads.get(timeout=5) == (workers_of(cluster)[1], "load_new", "float32")
+    assert loads.empty()
+    next((cache / "shards").glob("*.h5")).unlink()
+    extract_features(scan_images(photos), cache, replace(SPEC, precision="auto"), cluster=cluster)
+    assert loads.get(timeout=5)[:2] == (workers_of(cluster)[1], "load_again")
 
 
 def test_an_up_to_date_store_needs_no_worker(photos, cache, cluster, plain):
