@@ -25,7 +25,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 RUN := .venv/bin/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help features heads finetune predict export report info verify duplicates pack sample test torture bench bench-cluster three-ways augmentation compare-precisions finetune-speed lint clean conv-bases
+.PHONY: help features heads finetune predict export report info verify duplicates pack sample test torture torture-cluster bench bench-cluster three-ways augmentation compare-precisions finetune-speed lint clean conv-bases
 
 help: ## list the targets and variables
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
@@ -81,6 +81,9 @@ test: .venv/installed-dev lint ## run lint, then all tests
 
 torture: .venv/installed-dev ## try to damage stores: kills, power cuts, failing disks, flipped bits, bad images (DATA=folder N=1000)
 	@.venv/bin/python -m scripts.torture $(if $(DATA),--images "$(DATA)") $(if $(N),--n $(N)) $(TORTURE_ARGS)
+
+torture-cluster: .venv/installed-dev ## kill and damage machines that fill a store together (DATA=folder N=1000)
+	@.venv/bin/python -m scripts.torture.cluster --rows-per-shard 16 $(if $(DATA),--images "$(DATA)") $(if $(N),--n $(N)) $(TORTURE_ARGS)
 
 bench: .venv/installed ## measure speed and memory in about ten minutes (SCALE=4 DATA=folder)
 	@.venv/bin/python -m scripts.bench --plot docs/bench.png $(if $(DATA),--data "$(DATA)") $(if $(SCALE),--scale $(SCALE)) $(BENCH_ARGS)

@@ -220,7 +220,7 @@ class TaskRun(Generic[T]):
         """Submit a task again whose worker was lost; raise what ends the run."""
         if isinstance(error, PipelineError):
             raise error
-        if self._client.status != "running":
+        if isinstance(error, OSError) or self._client.status != "running":  # Dask's CommClosedError is an OSError
             raise ClusterFailed(LOST)
         is_lost = isinstance(error, asyncio.CancelledError) or hasattr(error, "allowed_failures")
         attempts = getattr(error, "allowed_failures", 0) + 1  # Dask has tried again by itself

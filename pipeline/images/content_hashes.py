@@ -75,11 +75,16 @@ def _read_on_cluster(
 
 
 def _find_unread_file(result: Result[_Files]) -> str | None:
-    """Return what is wrong with a worker that could not read a file that this process can read."""
-    root, ids = result.task.root, result.task.ids
-    unread = (root / id for id, content in zip(ids, result.value, strict=True) if content == UNREADABLE)
-    path = next((path for path in unread if _read_content(path) != UNREADABLE), None)
-    return f"it cannot read {path}: are the images mounted there?" if path else None
+    """Return what is wrong with a worker that could not read a file that this process can read.
+
+    The first file is read here in any case: the worker may see another folder under the same path.
+    """
+    for i, (id, content) in enumerate(zip(result.task.ids, result.value, strict=True)):
+        path = result.task.root / id
+        if (content == UNREADABLE or i == 0) and _read_content(path) != content:
+            problem = "cannot read" if content == UNREADABLE else "reads something else from"
+            return f"it {problem} {path}: are the images mounted there?"
+    return None
 
 
 def _read_content(path: Path) -> bytes | None:

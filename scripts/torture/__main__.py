@@ -7,7 +7,9 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from pipeline import ImagesError, ImageTable, scan_images
 from pipeline.images.sample import write_sample
@@ -15,9 +17,6 @@ from pipeline.images.sample import write_sample
 from . import bad_images, children, crash_states, disk_errors, durability, flips, kills, power_cuts, specs, stand_ins
 from .oracle import Sample, features_of, fill_reference
 from .results import Result, table
-
-NAMES = ("a kills", "b disks", "c bits", "d specs", "e images", "f syncs", "g crash states", "h cuts")
-PARTS = "".join(name[0] for name in NAMES)
 
 
 @dataclass
@@ -30,6 +29,10 @@ class Torture:
         All drawn images; fewer images, which fill one shard or one and a half.
     """
 
+    NAMES: ClassVar[Sequence[str]] = (
+        *("a kills", "b disks", "c bits", "d specs"),
+        *("e images", "f syncs", "g crash states", "h cuts"),
+    )
     work: Path
     options: argparse.Namespace
     whole: Sample
@@ -72,14 +75,14 @@ class Torture:
         yield power_cuts.cut_power(self.few, self.work, self.options.cuts, self.options.seed)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, kind: type[Torture] = Torture) -> int:
     """Run the parts and print the table; return 1 if a promise is broken, 2 if the images cannot be used."""
-    options = _parser().parse_args(arguments)
+    options = _parser(kind.NAMES).parse_args(arguments)
     print(f"seed {options.seed}", flush=True)
     stand_ins.put_in_place(options.rows_per_shard, options.precision)
     with children.Workspace() as work:
         try:
-            torture = Torture(work, options, *_samples(options, work))
+            torture = kind(work, options, *_samples(options, work))
         except ImagesError as error:
             print(f"torture: {error}; draw more with --n", file=sys.stderr)
             return 2
@@ -124,17 +127,13 @@ def _copy_images(images: ImageTable, order: Sequence[int], n: int, folder: Path)
     return Sample.of(folder)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.torture", description="Try to break the pipeline.")
     add = parser.add_argument
     add("--images", type=Path, metavar="FOLDER", help="labelled images (default: the built-in digits)")
     add("--n", type=int, default=300, help="images drawn from them (%(default)s)")
-    add(
-        "--parts",
-        type=_parts,
-        default=PARTS,
-        help="a kills, b disks, c bits, d specs, e images, f syncs, g crash states (all)",
-    )
+    letters = "".join(name[0] for name in names)
+    add("--parts", type=partial(_parts, letters), default=letters, help=f"{', '.join(names)} (all)")
     add("--kills", type=int, default=200, help="random kills that hit a run (%(default)s)")
     add("--operations", type=int, default=50, help="file operations that fail, the first so many (%(default)s)")
     add("--flips", type=int, default=1000, help="bits flipped (%(default)s)")
@@ -155,10 +154,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _parts(text: str) -> str:
+def _parts(known: str, text: str) -> str:
     letters = text.replace(",", "")
-    if not letters or set(letters) - set(PARTS):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of {', '.join(PARTS)}")
+    if not letters or set(letters) - set(known):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of {', '.join(known)}")
     return letters
 
 

@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +53,19 @@ class Child:
         """Wait until it stops or ends; return whether it stopped, so that it can be killed."""
         found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
         return found is not None and found.si_code == os.CLD_STOPPED
+
+    def has_ended(self, within: float = 0.0) -> bool:
+        """Return whether it ends within some seconds."""
+        end = time.monotonic() + within
+        while os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.002)
+        return True
+
+    def is_stopped(self) -> bool:
+        """Return whether it is stopped now."""
+        return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT | os.WNOHANG) is not None
 
     def freeze(self) -> bool:
         """Stop it with SIGSTOP; return False if it ended before."""

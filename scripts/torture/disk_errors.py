@@ -9,13 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli import main as cli
-
-from . import children, stand_ins
+from . import children
 from .children import Outcome
 from .file_operations import Operation, interfered
-from .oracle import BATCH, Sample, examine, faults_when_finished, fill
-from .results import Result, last_line
+from .oracle import Sample, command, examine, faults_when_finished, fill
+from .results import Result, has_one_error_line, last_line
 from .stand_ins import tally
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
@@ -59,16 +57,13 @@ def starve(sample: Sample, work: Path) -> Result:
 
 def _check(outcome: Outcome, sample: Sample, cache: Path, result: Result, when: str) -> None:
     """Check for one line and no crash, whole files under final names, and a next run that completes the store."""
-    lines = outcome.errors.splitlines()
-    errors = [line for line in lines if line.startswith("pipeline: ")]
     result.crashes += outcome.status < 0
     if outcome.status == 0:
         result.tried["finished in spite of it"] += 1
     else:
         result.tried["stopped with a one-line message"] += 1
-        is_one_line = len(errors) == 1 and lines[-1] == errors[0] and "Traceback" not in outcome.errors
         result.expect(outcome.status in (1, 2), f"{when}: ended with {outcome.status}: {last_line(outcome.errors)}")
-        result.expect(is_one_line, f"{when}: printed {outcome.errors[-300:]!r}")
+        result.expect(has_one_error_line(outcome), f"{when}: printed {outcome.errors[-300:]!r}")
     result.add(examine(cache, sample), when)
     if result.ran(children.run(fill, sample, cache), f"{when}, the run after it"):
         for fault in faults_when_finished(cache, sample):
@@ -76,10 +71,7 @@ def _check(outcome: Outcome, sample: Sample, cache: Path, result: Result, when: 
 
 
 def _command(sample: Sample, cache: Path) -> None:
-    spec = stand_ins.SPEC
-    options = ["--weights", spec.weights, "--size", str(spec.height_width[0]), "--store-dtype", spec.store_dtype]
-    options += ["--precision", spec.precision, "--batch-size", str(BATCH)]
-    raise SystemExit(cli.main(["features", str(sample.folder), "--cache", str(cache), *options]))
+    raise SystemExit(command(sample, cache))
 
 
 def _command_with_error(sample: Sample, cache: Path, number: int, code: int) -> None:

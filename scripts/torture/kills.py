@@ -1,25 +1,22 @@
 """`kill -9` at random moments and at every step; before each kill a second writer tries to write."""
 
-import fcntl
-import json
 import os
 import random
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from pipeline.errors import StoreBusy
 
 from . import children, stand_ins
 from .children import Child
 from .file_operations import Operation, interfered
-from .oracle import BATCH, Sample, examine, faults_when_finished, fill
+from .oracle import BATCH, Fill, Sample, examine, faults_when_finished, fill
 from .results import Result
+from .second_writer import expect_refusals, try_second_writer
 from .stand_ins import tally
 
-NOTHING_TO_DO = "no error"
 STAGES = ("kills before the run", "kills in the run", "kills after the run")
 
 
@@ -47,7 +44,7 @@ def kill_at_random(sample: Sample, work: Path, kills: int, seed: int) -> Result:
             kept = 0
         result.show(result.tried[counted], kills)
     _finish(sample, cache, kept, result)
-    _expect_refusals(result)
+    expect_refusals(result, result.tried[STAGES[1]])
     return result.done()
 
 
@@ -64,7 +61,7 @@ def kill_at_every_step(sample: Sample, work: Path) -> Result:
         number += 1
     result.tried["steps"] = number - 1
     result.expect(result.tried["kills in the run"] > 30, "a run has fewer steps than writing one shard takes")
-    _expect_refusals(result)
+    expect_refusals(result, result.tried[STAGES[1]])
     return result.done()
 
 
@@ -73,7 +70,7 @@ def _kill_at(sample: Sample, work: Path, number: int, result: Result, *, halfway
     cache = work / "steps"
     shutil.rmtree(cache, ignore_errors=True)
     tally.clear()
-    child = children.start(_fill_and_halt, sample, cache, number, halfway)
+    child = children.start(fill_and_halt, fill, sample, cache, number, halfway)
     if not child.halts():
         _check_finished(child, sample, cache, 0, result)
         return False
@@ -82,22 +79,29 @@ def _kill_at(sample: Sample, work: Path, number: int, result: Result, *, halfway
     return True
 
 
-def _fill_and_halt(sample: Sample, cache: Path, number: int, halfway: bool) -> None:
+def fill_and_halt(fill: Fill, sample: Sample, cache: Path, number: int, halfway: bool) -> None:
+    """Run stage one, in a child that stops before a file operation or, if that writes, halfway through it."""
+    with interfered(cache, signalling(signal.SIGSTOP, number, halfway)):
+        fill(sample, cache)
+
+
+def signalling(sent: int, number: int, halfway: bool) -> Callable[[Operation], Any]:
+    """Return a function for `interfered` that sends this process a signal before an operation, or halfway through."""
+
     def interfere(operation: Operation) -> Any:
         if operation.number == number and (operation.name == "os.write" or not halfway):
             if halfway:
                 descriptor, data = operation.args
                 operation.real(descriptor, data[: len(data) // 2])
-            os.kill(os.getpid(), signal.SIGSTOP)
+            os.kill(os.getpid(), sent)
         return operation()
 
-    with interfered(cache, interfere):
-        fill(sample, cache)
+    return interfere
 
 
 def _strike(child: Child, sample: Sample, cache: Path, kept: int, result: Result) -> int:
     """Let a second writer meet a frozen run, kill the run and check the store; return the rows that were kept."""
-    _try_second_writer(child.pid, sample, cache, result)
+    try_second_writer(child.pid, sample, cache, result)
     computed = tally.computed
     child.kill()
     found = examine(cache, sample)
@@ -110,63 +114,6 @@ def _strike(child: Child, sample: Sample, cache: Path, kept: int, result: Result
         f"a kill cost {lost:.2f} shards: of {computed} rows {found.kept - kept} were kept",
     )
     return found.kept
-
-
-def _try_second_writer(holder: int, sample: Sample, cache: Path, result: Result) -> None:
-    if not _is_locked(cache):
-        result.tried["moments without a lock"] += 1
-        return
-    before, computed = _contents(cache), tally.computed
-    outcome = children.run(_refusal, sample, cache)
-    untouched = _contents(cache) == before and tally.computed == computed
-    result.expect(untouched, f"a second writer touched the store of process {holder}")
-    if outcome.value == NOTHING_TO_DO and not faults_when_finished(cache, sample):
-        result.tried["second writers with nothing to do"] += 1  # all shards are listed, the holder is about to end
-        return
-    message = f"{outcome.value} {outcome.errors[-200:]}"
-    named = f"process {holder} " in message or (_named_holder(cache) != holder and "another process" in message)
-    result.expect(named, f"a second writer met process {holder} with: {message}")
-    result.tried["second writers refused"] += named
-
-
-def _expect_refusals(result: Result) -> None:
-    """Check that enough second writers met the lock; on a busy machine runs hold no lock for much of their time."""
-    refused, kills = result.tried["second writers refused"], result.tried[STAGES[1]]
-    result.expect(10 * refused >= kills, f"of {kills} runs only {refused} were found to refuse a second writer")
-
-
-def _refusal(sample: Sample, cache: Path) -> str:
-    try:
-        fill(sample, cache)
-    except StoreBusy as error:
-        return str(error)
-    return NOTHING_TO_DO
-
-
-def _is_locked(cache: Path) -> bool:
-    """Ask the kernel, not the package, whether a store is locked."""
-    try:
-        descriptor = os.open(cache / ".lock", os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _named_holder(cache: Path) -> int | None:
-    try:
-        return int(json.loads((cache / ".writer.json").read_text())["pid"])
-    except (OSError, ValueError):
-        return None
-
-
-def _contents(cache: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
 
 
 def _finish(sample: Sample, cache: Path, kept: int, result: Result) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import h5py
 import numpy as np
 
 from pipeline import ImageTable, PipelineError, extract_features, open_features, scan_images
+from pipeline.cli import main as cli
 from pipeline.images.decode import DecodeError, decode_image
 from pipeline.images.status import Status
 
@@ -60,6 +62,9 @@ class Sample:
         return cls(folder, images, expected)
 
 
+Fill = Callable[[Sample, Path], Any]  # runs stage one in a child: of the images, into a store
+
+
 def features_of(path: Path) -> bytes | None:
     """Compute the features of one image with the decoder alone; None if it cannot be decoded."""
     try:
@@ -90,6 +95,14 @@ def fill_reference(sample: Sample, work: Path) -> Sample:
     if faults or found.wrong_rows or found.bad_files:
         raise SystemExit(f"the run to compare with is wrong itself: {faults or found}")
     return sample
+
+
+def command(sample: Sample, cache: Path, *options: str) -> int:
+    """Run stage one as the command `features` does, in a child; return its exit status."""
+    spec = stand_ins.SPEC
+    settings = ["--weights", spec.weights, "--size", str(spec.height_width[0]), "--store-dtype", spec.store_dtype]
+    settings += ["--precision", spec.precision, "--batch-size", str(BATCH)]
+    return cli.main(["features", str(sample.folder), "--cache", str(cache), *settings, *options])
 
 
 @dataclass
@@ -160,6 +173,8 @@ def _faults_of_the_manifest(cache: Path) -> list[str]:
     named = {cache / document["index"]: document["index_sha256"]}
     if sha256 := document["spec"].get("int8_sha256"):
         named[cache / "conv_base.tflite"] = sha256
+    if sha256 := document.get("numerics"):
+        named[cache / "probe.h5"] = sha256
     for shard in document["shards"]:
         named[cache / "shards" / f"{shard['start']:010d}-{shard['stop']:010d}.h5"] = shard["sha256"]
     for path, sha256 in named.items():

@@ -92,6 +92,13 @@ def last_line(text: str) -> str:
     return (text.strip().splitlines() or ["no output"])[-1]
 
 
+def has_one_error_line(outcome: Outcome) -> bool:
+    """Return whether the last line of a command, and no other one, is that of an error."""
+    lines = outcome.errors.splitlines()
+    errors = [line for line in lines if line.startswith("pipeline: ")]
+    return len(errors) == 1 and lines[-1] == errors[0] and "Traceback" not in outcome.errors
+
+
 def table(results: list[Result]) -> str:
     """Return a Markdown table with a line per part, followed by notes and broken promises."""
     lines = ["| part | tried | wrong rows | bad final files | redone, shards per kill | crashes | seconds | promises |"]

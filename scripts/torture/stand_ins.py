@@ -19,29 +19,39 @@ SPEC = ConvBaseSpec("vgg16", weights="random", size=SIDE, store_dtype="float32")
 INT8_MODEL = bytes(range(256))  # stands for a quantised conv base
 
 
+MAX_PROCESSES = 500  # that compute at the same time
+
+
 class Tally:
-    """Numbers in memory that a child shares with its parent, so that they survive its kill."""
+    """Numbers in memory that a child shares with its parent, so that they survive its kill.
+
+    Attributes
+    ----------
+    process : int
+        Number of this process: two that compute at the same time must not add to the same number.
+    """
 
     def __init__(self) -> None:
-        self._numbers = np.frombuffer(mmap.mmap(-1, 16), np.int64)
+        self._numbers = np.frombuffer(mmap.mmap(-1, 8 * (1 + MAX_PROCESSES)), np.int64)
+        self.process = 0
 
     @property
     def computed(self) -> int:
-        """Number of rows that were computed."""
-        return int(self._numbers[0])
+        """Number of rows that all processes have computed."""
+        return int(self._numbers[1:].sum())
 
-    @computed.setter
-    def computed(self, rows: int) -> None:
-        self._numbers[0] = rows
+    def add(self, rows: int) -> None:
+        """Count rows that this process has computed."""
+        self._numbers[1 + self.process % MAX_PROCESSES] += rows
 
     @property
     def stage(self) -> int:
         """0 before a run, 1 during it, 2 after it; for injected errors, whether one was raised."""
-        return int(self._numbers[1])
+        return int(self._numbers[0])
 
     @stage.setter
     def stage(self, stage: int) -> None:
-        self._numbers[1] = stage
+        self._numbers[0] = stage
 
     def clear(self) -> None:
         """Set all numbers to 0."""
@@ -82,7 +92,7 @@ def _quantize(conv_base: CountingConvBase, *_: Any) -> tuple[Int8ConvBase, dict[
 
 def _count_and_compute(batch: np.ndarray) -> np.ndarray:
     with _counting:
-        tally.computed += int(batch.reshape(len(batch), -1).any(axis=1).sum())
+        tally.add(int(batch.reshape(len(batch), -1).any(axis=1).sum()))
     return quarters(batch)
 
 
@@ -96,11 +106,16 @@ def quarters(batch: np.ndarray) -> np.ndarray:
     return (levels.sum(axis=(2, 4)) / (64 * (h // 2) * (w // 2))).astype(np.float32)
 
 
+def do_nothing() -> None:
+    """Take the place of the start of TensorFlow, also on the workers of a cluster."""
+
+
 def put_in_place(rows_per_shard: int, precision: str) -> None:
     """Replace the conv base, here and in every later child, make shards small, and set the precision of `SPEC`."""
     mock.patch(f"{__name__}.SPEC", replace(SPEC, precision=precision)).start()
     mock.patch("pipeline.conv_base.load.load_conv_base", CountingConvBase).start()
-    mock.patch("pipeline.cli.console.start_tensorflow_quietly", lambda: None).start()
+    for module in ("cli.console", "extraction.cluster_engine", "extraction.shard_task"):
+        mock.patch(f"pipeline.{module}.start_tensorflow_quietly", do_nothing).start()
     mock.patch("pipeline.extraction.plan.MAX_ROWS", rows_per_shard).start()
     mock.patch("pipeline.extraction.local_engine.quantize_conv_base", _quantize).start()
     mock.patch("pipeline.extraction.local_engine.estimate_int8", lambda *_: None).start()  # it computes, which counts

@@ -492,16 +492,22 @@ def test_the_scan_of_a_cluster_is_that_of_one_process(photos, cluster, monkeypat
 
 
 blind_readers: set[str] = set()
+other_root = Path("/mnt/nowhere")
 
 
 def read_files_or_not(files: Any) -> list[bytes | None]:
     time.sleep(0.02)
     if here() in blind_readers:
-        files = replace(files, root=Path("/mnt/nowhere"))
+        files = replace(files, root=other_root)
     return [content for chunk in content_hashes._read_in_threads(files.root, files.ids) for content in chunk]
 
 
-def test_a_worker_without_images_reads_nothing_for_the_scan(photos, cluster, monkeypatch, caplog):
+@pytest.mark.parametrize(("folder", "problem"), [("nowhere", "it cannot read"), ("other", "it reads something else")])
+def test_a_worker_without_the_images_reads_nothing_for_the_scan(
+    photos, tmp_path, cluster, monkeypatch, caplog, folder, problem
+):
+    photo_folder(tmp_path / "other", 40, classes=("dogs", "cats"))
+    monkeypatch.setitem(globals(), "other_root", tmp_path / folder)
     monkeypatch.setattr(content_hashes, "FILES_PER_CLUSTER_TASK", 7)
     monkeypatch.setattr(content_hashes, "_read_files", read_files_or_not)
     blind_readers.clear()
@@ -509,7 +515,7 @@ def test_a_worker_without_images_reads_nothing_for_the_scan(photos, cluster, mon
     images = scan_images(photos, cluster=cluster)
     assert images.readable.all() and images.contents.tobytes() == scan_images(photos).contents.tobytes()
     (line,) = [line for line in caplog.messages if "no more tasks" in line]
-    assert "it cannot read" in line and "are the images mounted there?" in line
+    assert problem in line and "are the images mounted there?" in line
     blind_readers.update(workers_of(cluster))
     with pytest.raises(ClusterError, match="no worker is left"):
         scan_images(photos, cluster=cluster)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,15 @@ SMALL = ["--n", "40", "--rows-per-shard", "16", "--quick", "--kills", "0", "--se
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 
-def torture(tmp_path: Path, *arguments: str, breaking: str = "") -> tuple[int, list[dict], str]:
+LOCAL = "from scripts.torture.__main__ import Torture"
+
+
+def torture(
+    tmp_path: Path, *arguments: str, breaking: str = "", kind: str = LOCAL
+) -> tuple[int, list[dict[str, Any]], str]:
     """Run parts of the torture tests in a new process; the code in `breaking` may break the pipeline first."""
-    code = f"{breaking}\nimport sys\nfrom scripts.torture.__main__ import main\nsys.exit(main(sys.argv[1:]))"
+    code = f"{breaking}\nimport sys\nfrom scripts.torture.__main__ import main\n{kind}\n"
+    code += "sys.exit(main(sys.argv[1:], Torture))"
     report, photos = tmp_path / "report.json", photo_folder(tmp_path / "photos", 20)
     done = subprocess.run(
         [sys.executable, "-c", code, *SMALL, "--images", str(photos), "--json", str(report), *arguments],
