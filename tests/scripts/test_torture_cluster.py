@@ -41,7 +41,7 @@ def test_a_part_that_is_killed_costs_one_shard(tmp_path):
     [
         pytest.param("a", SHIFTS_ROWS_ON_WORKERS, "wrong rows", id="shifts rows on workers"),
         pytest.param("b", HAS_NO_LOCK, "to refuse a second writer", id="has no lock"),
-        pytest.param("e", TRUSTS_WORKERS, "wrong rows", id="trusts workers"),
+        pytest.param("e", TRUSTS_WORKERS, "missing or differs", id="trusts workers"),
         pytest.param("f", FORGETS_WHAT_IT_WROTE, "is left over", id="forgets what it wrote"),
     ],
 )
