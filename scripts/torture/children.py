@@ -4,6 +4,7 @@ To show a crash at exit, a child can leave through the interpreter's ordinary ex
 SystemExit through the frames that it inherited, in which only `Workspace` has anything to clean up.
 """
 
+import contextlib
 import gc
 import os
 import pickle
@@ -114,6 +115,18 @@ def start(job: Callable[..., Any], *args: Any, orderly: bool = False) -> Child:
 def run(job: Callable[..., Any], *args: Any, orderly: bool = False) -> Outcome:
     """Run `job(*args)` in a child and wait for it."""
     return start(job, *args, orderly=orderly).wait()
+
+
+def list_descendants(pid: int) -> list[int]:
+    """Return the ids of the children of a process, of their children, and so on."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for parent in found:
+        found += [child for child in parents if parents[child] == parent]
+    return found[1:]
 
 
 def peak_memory() -> int:

@@ -29,9 +29,11 @@ class ClusterTorture(Torture):
 
     def b(self) -> Iterator[Result]:
         """Kill coordinators."""
+        seed = self.options.seed
+        yield cluster_kills.kill_coordinators_at_random(self.whole, self.work, self._kills(0.25), seed)
         if not self.options.quick:
             yield cluster_kills.kill_coordinators_at_every_step(self.few, self.work)
-        yield cluster_kills.kill_coordinators_at_random(self.whole, self.work, self._kills(0.25), self.options.seed)
+            yield cluster_kills.kill_local_coordinators(self.whole, self.work, self._kills(0.05), seed)
 
     def c(self) -> Iterator[Result]:
         """Kill schedulers."""

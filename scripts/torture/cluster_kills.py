@@ -1,6 +1,7 @@
 """`kill -9` of the workers, the coordinator and the scheduler of a cluster that fills a store."""
 
 import contextlib
+import os
 import random
 import shutil
 import signal
@@ -10,19 +11,21 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
+import dask
 import numpy as np
 
 from . import children, stand_ins
-from .children import Child
+from .children import Child, list_descendants
 from .file_operations import interfered
 from .kills import STAGES, fill_and_halt, signalling
 from .machines import MAX_IN_FLIGHT, Damage, Machines
-from .oracle import Sample, examine, faults_when_finished
+from .oracle import Sample, command, examine, faults_when_finished, fill
 from .results import Result, has_one_error_line, last_line
 from .second_writer import expect_refusals, try_second_writer
 from .stand_ins import tally
 
 NONE = contextlib.nullcontext  # no damage
+ENDING = 2.0  # seconds that local workers have to end
 BATCH_SECONDS = 0.01  # of a slow worker
 CONNECTING = 0.1  # seconds that a run takes to find its images and to connect
 KILLS, ENDED = STAGES[1], "runs that ended first"
@@ -125,6 +128,39 @@ def _kill_coordinator(child: Child, machines: Machines, sample: Sample, cache: P
     child.kill()
     result.add(examine(cache, sample), "after a kill")
     finish(children.start(machines.fill, sample, cache), sample, cache, result, 1, MAX_IN_FLIGHT * 2)
+
+
+def kill_local_coordinators(sample: Sample, work: Path, kills: int, seed: int) -> Result:
+    """Kill a coordinator that has started workers itself: they end with it."""
+    result, draw = Result("a kill -9 of the coordinator with local workers"), random.Random(seed)
+    while result.tried[KILLS] < kills and result.tried.total() < 20 * kills:
+        cache = new_store(work / "local")
+        child = children.start(_command_with_local_workers, sample, cache)
+        while not cache.exists() and not child.has_ended(0.01):
+            pass
+        if child.has_ended(draw.uniform(0, 2 * sample.seconds)):
+            result.tried[ENDED] += 1
+        else:
+            result.tried[KILLS] += 1
+            workers = list_descendants(child.pid)
+            os.kill(child.pid, signal.SIGKILL)
+            time.sleep(ENDING)
+            left = [
+                pid for pid in workers if Path(f"/proc/{pid}/fd/0").exists()
+            ]  # not those that only wait to be reaped
+            result.expect(len(workers) > 1 and not left, f"of {len(workers)} local workers {len(left)} outlive a kill")
+        child.wait()
+        result.add(examine(cache, sample), "after a kill")
+        finish(children.start(fill, sample, cache), sample, cache, result, 1, MAX_IN_FLIGHT * 2)
+        result.show(result.tried[KILLS], kills)
+    return result.done()
+
+
+def _command_with_local_workers(sample: Sample, cache: Path) -> int:
+    with dask.config.set(
+        {"distributed.worker.multiprocessing-method": "fork"}
+    ):  # with the replacement of the conv base
+        return command(sample, cache, "--on", "local:2")
 
 
 def kill_schedulers(sample: Sample, work: Path, kills: int, seed: int) -> Result:
