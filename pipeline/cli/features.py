@@ -23,6 +23,7 @@ from pipeline.cli.shared_options import (
     spec_from_options,
 )
 from pipeline.errors import PipelineError, WeightsUnavailable
+from pipeline.text import counted
 
 if TYPE_CHECKING:
     from pipeline.conv_base.spec import ConvBaseSpec
@@ -117,9 +118,11 @@ def run(options: argparse.Namespace) -> int:
             console.warn(f"{error}; random weights are used, as --allow-random-weights is given")
             spec = replace(spec, weights="random")
             store = extract_features(images, options.cache, spec, callbacks=callbacks, **settings)
-    if options.plan and store.pending:
-        waiting = f"{store.pending} of {len(store.images)} images wait for features in {options.cache}"
-        console.say(f"planned: {waiting}; go on with --part I/N, or without --plan")
+    if options.plan and callbacks.passes:
+        console.say(
+            f"planned: {counted(callbacks.passes, 'forward pass', 'forward passes')} for {options.cache}; go on with "
+            "--part I/N, or without --plan"
+        )
         return 0
     return _show_result(store, callbacks.passes, options.max_bad)
 
