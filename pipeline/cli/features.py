@@ -23,7 +23,7 @@ from pipeline.cli.shared_options import (
     spec_from_options,
 )
 from pipeline.errors import PipelineError, WeightsUnavailable
-from pipeline.text import counted
+from pipeline.text import counted, format_duration
 
 if TYPE_CHECKING:
     from pipeline.conv_base.spec import ConvBaseSpec
@@ -87,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
 
     spec, stored = spec_from_options(options), None
     if options.part:
+        _check_goes_with_part(options)
         return _compute_part(options, spec)
     with contextlib.suppress(PipelineError):  # `extract_features` raises what is wrong with the store
         stored = open_features(options.cache)
@@ -119,12 +120,21 @@ def run(options: argparse.Namespace) -> int:
             spec = replace(spec, weights="random")
             store = extract_features(images, options.cache, spec, callbacks=callbacks, **settings)
     if options.plan and callbacks.passes:
-        console.say(
-            f"planned: {counted(callbacks.passes, 'forward pass', 'forward passes')} for {options.cache}; go on with "
-            "--part I/N, or without --plan"
-        )
+        passes = counted(callbacks.passes, "forward pass", "forward passes")
+        duration = f"about {format_duration(callbacks.seconds)} as measured here"
+        console.say(f"planned: {passes}, {duration}; go on with --part I/N, or without --plan")
         return 0
     return _show_result(store, callbacks.passes, options.max_bad)
+
+
+def _check_goes_with_part(options: argparse.Namespace) -> None:
+    """Check that no option is given that has no effect with --part."""
+    given = {"--plan": options.plan, "--rebuild": options.rebuild, "--on": options.on, "--views": options.views}
+    given["--augment"] = options.augment or options.augment_seed
+    if names := [name for name, value in given.items() if value]:
+        raise PipelineError(
+            f"{' and '.join(names)} cannot be given with --part, which computes what is planned already"
+        )
 
 
 def _compute_part(options: argparse.Namespace, spec: ConvBaseSpec) -> int:

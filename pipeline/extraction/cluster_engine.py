@@ -14,18 +14,14 @@ from uuid import uuid4
 import numpy as np
 
 from pipeline.cluster import Cluster, Result, TaskRun
-from pipeline.conv_base.precision import TOLERANCE
 from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
 from pipeline.conv_base.start_tensorflow import start_tensorflow_quietly
 from pipeline.errors import ClusterFailed
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.conv_base_loading import ConvBaseDescription
 from pipeline.extraction.decode_ahead import Task, list_tasks, read_image
-from pipeline.extraction.engine import Engine
 from pipeline.extraction.image_counter import ImageCounter
-from pipeline.extraction.local_engine import LocalEngine
 from pipeline.extraction.plan import ExtractionPlan
-from pipeline.extraction.probe import probe_difference, read_probe
 from pipeline.extraction.quantize_conv_base import CALIBRATED
 from pipeline.extraction.shard_task import (
     EngineCall,
@@ -36,7 +32,7 @@ from pipeline.extraction.shard_task import (
     load_ahead,
     without_shards,
 )
-from pipeline.files.durable import sha256_of
+from pipeline.files.durable import make_directory
 from pipeline.images.decode import DecodeError
 from pipeline.images.status import UNREAD
 from pipeline.store import Receipt, StoreLayout, StoreWriter
@@ -52,6 +48,7 @@ WORDS = {  # for messages
     "recompute": "computing rows again",
     "estimate_seconds": "measuring the speed",
 }
+MAX_NAMED = 5  # ranges in an error message
 MAX_CALIBRATION = 1000  # images that are sent to calibrate int8 on, should the first ones not be usable
 
 
@@ -139,23 +136,14 @@ class ClusterEngine:
         _ShardRun(self, writer, plan, counter).run()
 
 
-def make_engine(
-    cluster: Cluster | None, batch_size: int, workers: int | None, mixed: bool, callbacks: Callbacks
-) -> Engine:
-    """Return the engine that computes on a cluster, or in this process if there is none."""
-    if cluster is None:
-        return LocalEngine(batch_size, workers, callbacks)
-    return ClusterEngine(cluster, batch_size, workers, mixed, callbacks)
-
-
 class _ShardRun:
     """Computes the pending shards of one store or view, and takes them over."""
 
     def __init__(self, engine: ClusterEngine, writer: StoreWriter, plan: ExtractionPlan, counter: ImageCounter):
         self.writer, self.plan, self.counter = writer, plan, counter
-        self.mixed, self.callbacks = engine.mixed, engine.callbacks
+        self.callbacks = engine.callbacks
         layout = without_shards(writer.current)
-        self.job = Job(layout, engine.spec, engine.batch_size, engine.workers, (layout.manifest.numerics,))
+        self.job = Job(layout, engine.spec, engine.batch_size, engine.workers, engine.mixed)
         self.results: TaskRun[ShardTask] = engine.cluster.run(compute_shard, self._tasks())
 
     def _tasks(self) -> Iterator[ShardTask]:
@@ -164,14 +152,18 @@ class _ShardRun:
             yield ShardTask(self.job, start, stop, tuple(islice(images, stop - start)))
 
     def run(self) -> None:
+        """Compute the shards; those that fail again and again are left, and named in a ClusterFailed."""
+        make_directory(self.job.layout.directory / SHARDS)  # it may be what was lost
         for results in self.results:
-            self._take_over([result for result in results if self._is_usable(result)])
+            if usable := [result for result in results if self._is_usable(result)]:
+                self._take_over(usable)
         self.writer.remove_staged()
         if self.results.failed:
-            task, reason = self.results.failed[0]
+            named = ", ".join(str(task) for task, _ in self.results.failed[:MAX_NAMED])
+            more = f" and {len(self.results.failed) - MAX_NAMED} more" if len(self.results.failed) > MAX_NAMED else ""
             raise ClusterFailed(
-                f"{self.job.layout.directory}: {task} and {len(self.results.failed) - 1} other ranges could not be "
-                f"computed ({reason}); the others are stored, and the same command tries these again"
+                f"{self.job.layout.directory}: {named}{more} could not be computed ({self.results.failed[-1][1]}); the "
+                "others are stored, and the same command tries these again"
             )
 
     def _is_usable(self, result: Result[ShardTask]) -> bool:
@@ -183,23 +175,8 @@ class _ShardRun:
             (self.job.layout.directory / SHARDS / result.value.name).unlink(missing_ok=True)
         else:
             problem = result.value.reason
-            if result.value.probe:
-                difference = probe_difference(result.value.probe, read_probe(self.job.layout))
-                problem += f" (relative L2 difference {difference:.1e})"
-                if difference <= TOLERANCE[self.job.layout.spec.precision]:
-                    if self.mixed:
-                        self._admit(result)
-                        return False
-                    problem += "; --mixed admits it"
         self.results.refuse(result, problem)
         return False
-
-    def _admit(self, result: Result[ShardTask]) -> None:
-        numerics = sha256_of(result.value.probe)
-        if numerics not in self.job.numerics:
-            logger.warning("%s on %s rounds differently and is admitted", *result.worker)
-            self.job = replace(self.job, numerics=(*self.job.numerics, numerics))
-        self.results.run_again(result, replace(result.task, job=self.job))
 
     def _take_over(self, results: list[Result[ShardTask]]) -> None:
         problems = self.writer.accept([result.value for result in results])
@@ -207,7 +184,7 @@ class _ShardRun:
             if problem := problems.get(result.value.name):
                 self.results.refuse(result, f"its shard {problem}: does it write to the same directory?")
                 continue
-            self.callbacks.shard_computed(result.worker.host, len(result.task.images), result.seconds)
+            self.callbacks.shard_computed(result.worker.host, len(result.task.images), result.value.seconds)
             for bad in result.value.entry.bad:
                 if (id := result.task.images[bad.row - result.task.start].id) is not None:
                     self.callbacks.image_rejected(id, bad.reason)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.conv_base.precision import TOLERANCE
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import StoreError, StoreMismatch
@@ -15,13 +14,12 @@ from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.extraction.compute_shards import check_free_space, compute_shards
 from pipeline.extraction.decode_ahead import list_tasks
 from pipeline.extraction.image_counter import ImageCounter
-from pipeline.extraction.probe import probe_difference, read_probe
+from pipeline.extraction.numerics import find_numerics_problem, made_with
 from pipeline.extraction.shard_task import Job, ShardComputer, without_shards
 from pipeline.extraction.spec_check import is_surely_same_spec
-from pipeline.files.durable import sha256_of
 from pipeline.images.decode import DECODER
 from pipeline.images.status import UNREAD
-from pipeline.store import FeatureStore, list_staged, open_features, open_views, stage_shard
+from pipeline.store import FeatureStore, find_problem, list_staged, open_features, open_views, stage_shard
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +35,12 @@ def compute_part(
     workers: int | None = None,
     callbacks: Callbacks = SILENT,
 ) -> int:
-    """Compute every `parts`-th shard that is pending, of a store whose plan is written, and return the number of rows.
+    """Compute a part of the pending shards of a store whose plan is written, and return the number of rows.
 
-    The shards lie below `shards/` under names of their own until `extract_features` checks and lists them. All parts
-    may run at the same time, on any machine that has the store, the images and the conv base under the same paths. A
-    part that is started again computes what is missing. Nothing else of the store is changed.
+    Every `parts`-th shard of the store belongs to a part, of which those that are pending are computed. They lie below
+    `shards/` under names of their own until `extract_features` checks and lists them. All parts may run at the same
+    time, on any machine that has the store, the images and the conv base under the same paths. A part that is started
+    again computes what is missing. Nothing else of the store is changed.
 
     Parameters
     ----------
@@ -82,12 +81,14 @@ def compute_part(
         if len(ranges):
             if not view.manifest.numerics:
                 raise StoreError(f"{view.directory} has no plan for several machines: run `features` with --plan first")
-            job = Job(without_shards(view), spec or store.spec, batch_size, workers, (view.manifest.numerics,))
+            job = Job(without_shards(view), spec or store.spec, batch_size, workers, mixed)
             check_free_space(view, int(np.diff(ranges).sum()))
-            callbacks.conv_base_loading(job.spec)
-            computer = computer or ShardComputer(job)
+            if computer is None:
+                callbacks.conv_base_loading(job.spec)
+                computer = ShardComputer(job)
             callbacks.part_planned(int(np.diff(ranges).sum()), view)
-            _check_numerics(job, computer, mixed)
+            if problem := find_numerics_problem(computer.probe(job.layout), job.layout, mixed):
+                raise StoreMismatch(f"{view.directory}: {problem}")
             done += _compute(job, computer, view, ranges, counter)
     return done
 
@@ -98,24 +99,11 @@ def _pending_ranges(store: FeatureStore, part: int, parts: int) -> np.ndarray:
     A shard's number in the index tells its part, so that parts that start later agree with those before.
     """
     finished = {(shard.start, shard.stop) for shard in store.shards_in_place()}
-    finished |= {(staged.start, staged.stop) for staged in list_staged(store.directory)}
+    for staged in list_staged(store.directory):
+        if find_problem(store, staged.path, staged.start, staged.stop) is None:
+            finished.add((staged.start, staged.stop))
     mine = store.index.ranges[part - 1 :: parts]
     return mine[[tuple(pair) not in finished for pair in mine.tolist()]]
-
-
-def _check_numerics(job: Job, computer: ShardComputer, mixed: bool) -> None:
-    probe = computer.probe(job.layout)
-    if sha256_of(probe) in job.numerics:
-        return
-    directory, difference = job.layout.directory, probe_difference(probe, read_probe(job.layout))
-    is_close = difference <= TOLERANCE[job.layout.spec.precision]
-    problem = f"this machine computes other numbers than {directory} has: relative L2 difference {difference:.1e}"
-    if not (mixed and is_close):
-        remedy = (
-            "--mixed admits it" if is_close else "use machines of the same kind, or --precision int8 for a new store"
-        )
-        raise StoreMismatch(f"{problem}; {remedy}")
-    logger.warning("%s; it is admitted", problem)
 
 
 def _compute(job: Job, computer: ShardComputer, store: FeatureStore, ranges: np.ndarray, counter: ImageCounter) -> int:
@@ -124,7 +112,7 @@ def _compute(job: Job, computer: ShardComputer, store: FeatureStore, ranges: np.
     A shard with an image that cannot be read is left to the run that lists the others: this host may not have it.
     """
     layout, done, unread = job.layout, 0, 0
-    numerics, made_with = sha256_of(computer.probe(layout)), computer.made_with(layout)
+    maker = made_with(computer.probe(layout), layout)
     shards = compute_shards(
         [(start, stop) for start, stop in ranges.tolist()],
         list_tasks(store.index, ranges, store.spec.view),
@@ -139,7 +127,7 @@ def _compute(job: Job, computer: ShardComputer, store: FeatureStore, ranges: np.
             if n_unread := sum(row.status in UNREAD for row in bad):
                 unread += n_unread
                 continue
-            stage_shard(layout, content, bad, made_with, numerics)
+            stage_shard(layout, content, bad, maker)
             done += len(content.features)
     if unread:
         logger.warning(

@@ -8,7 +8,7 @@ from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import StoreError
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.cluster_engine import make_engine
+from pipeline.extraction.choose_engine import choose_engine
 from pipeline.extraction.fill_store import StoreFiller
 from pipeline.extraction.view_plan import plan_views
 from pipeline.images.augment import Augmentation
@@ -99,12 +99,12 @@ def extract_features(
         raise StoreError(f"compression {compression!r}, batch_size {batch_size} or views {views} is out of range")
     planned_views = [] if views == 1 else plan_views(directory, views, augmentation, rebuild=rebuild)
     filler = StoreFiller(
-        make_engine(cluster, batch_size, workers, mixed, callbacks),
+        choose_engine(cluster, batch_size, workers, mixed, callbacks),
         None if compression == "none" else compression,
         rebuild,
         callbacks,
         plan_only=plan_only,
-        machines=plan_only or cluster is not None,
+        for_others=plan_only or cluster is not None,
         mixed=mixed,
     )
     store = filler.fill(images, directory, spec)

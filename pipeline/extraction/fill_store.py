@@ -45,8 +45,8 @@ MAX_MEASURED = 1000  # images that a precision is measured on, should the first 
 class StoreFiller:
     """Fills a store and its views with the features that an engine computes.
 
-    With `plan_only` it writes the plan of what is missing, and computes nothing. `machines` tells whether others than
-    this one compute: then the store gets the `numerics` that they must show; `mixed` admits those that are close.
+    With `plan_only` it writes the plan of what is missing, and computes nothing. `for_others` tells whether other
+    processes compute: then the store gets the `numerics` that they must show; `mixed` admits those that are close.
     """
 
     engine: Engine
@@ -54,7 +54,7 @@ class StoreFiller:
     rebuild: bool
     callbacks: Callbacks
     plan_only: bool = False
-    machines: bool = False
+    for_others: bool = False
     mixed: bool = False
     counter: ImageCounter | None = None  # of all views together
 
@@ -75,6 +75,7 @@ class StoreFiller:
             writer.begin(replace(manifest, images={"root": str(images.root)}), plan.index, **files)
             if writer.adopt():
                 plan = plan_update(images, writer.current)
+                writer.begin(writer.current.manifest, plan.index)  # an adopted shard may have rows to compute again
             if plan.rows_pending:
                 self._compute(writer, plan, spec)
             return writer.commit()
@@ -107,7 +108,7 @@ class StoreFiller:
                 check_same_spec(compare(store.manifest.spec, asked.spec.identity()))
         else:
             check_same_spec(compare(store.manifest.spec, spec.identity()))
-        if self.machines and plan.rows_pending and not manifest.numerics:
+        if self.for_others and plan.rows_pending and not manifest.numerics:
             check_numbers(self.engine, store, self.mixed)
             manifest, files["probe"] = with_numerics(self.engine, StoreLayout(store.directory, manifest))
         return manifest, plan, files
@@ -133,7 +134,7 @@ class StoreFiller:
             precision_error=measured if math.isfinite(measured.get("relative_l2", 0)) else {},
         )
         files = {}
-        if self.machines:
+        if self.for_others:
             manifest, files["probe"] = with_numerics(self.engine, StoreLayout(directory, manifest))
         if described.int8_model is not None:
             files["int8_model"] = described.int8_model

@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.conv_base.int8 import Int8ConvBase
 from pipeline.conv_base.load import ConvBase
 from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.errors import StoreMismatch
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.compute_shards import compute_shards
 from pipeline.extraction.conv_base_loading import (
@@ -22,6 +23,7 @@ from pipeline.extraction.conv_base_loading import (
 )
 from pipeline.extraction.decode_ahead import Task, list_tasks
 from pipeline.extraction.image_counter import ImageCounter
+from pipeline.extraction.numerics import find_numerics_problem, made_with
 from pipeline.extraction.plan import ExtractionPlan
 from pipeline.extraction.probe import compute_probe
 from pipeline.extraction.quantize_conv_base import (
@@ -38,8 +40,8 @@ from pipeline.store import StoreLayout, StoreWriter
 class LocalEngine:
     """Loads a conv base when it is needed, keeps it, and computes features with it."""
 
-    def __init__(self, batch_size: int, workers: int | None, callbacks: Callbacks):
-        self.batch_size, self.workers, self.callbacks = batch_size, workers, callbacks
+    def __init__(self, batch_size: int, workers: int | None, callbacks: Callbacks, *, mixed: bool = False):
+        self.batch_size, self.workers, self.callbacks, self.mixed = batch_size, workers, callbacks, mixed
         self.conv_base: AnyConvBase | None = None
 
     def load_new(self, spec: ConvBaseSpec) -> ConvBaseDescription:
@@ -113,8 +115,8 @@ class LocalEngine:
 
     def compute(self, writer: StoreWriter, plan: ExtractionPlan, counter: ImageCounter) -> None:
         """Compute and write the pending shards of a plan whose index is written already."""
-        writer.set_maker(library_versions())
         layout = writer.current
+        writer.set_maker(self._check_numerics(layout) if layout.manifest.numerics else library_versions())
         shards = compute_shards(
             plan.ranges,
             list_tasks(plan.index, plan.pending, layout.spec.view),
@@ -128,6 +130,13 @@ class LocalEngine:
             for content, bad in shards:
                 # Not written in a thread: a kill would cost two shards, the one being written and the next one.
                 writer.put_shard(content, bad)
+
+    def _check_numerics(self, layout: StoreLayout) -> dict[str, str]:
+        """Return the maker of the next shards of a store that other machines have worked on."""
+        probe = self.compute_probe(layout)
+        if problem := find_numerics_problem(probe, layout, self.mixed):
+            raise StoreMismatch(f"{layout.directory} cannot be continued here: {problem}")
+        return made_with(probe, layout)
 
     def loaded(self) -> AnyConvBase:
         """Return the conv base; one of the methods that load it must have been called."""

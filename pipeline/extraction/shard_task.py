@@ -2,6 +2,7 @@
 
 import errno
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,10 +13,9 @@ from pipeline.conv_base.start_tensorflow import start_tensorflow_quietly
 from pipeline.errors import SpecError, StoreError, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.extraction.compute_shards import compute_shards
-from pipeline.extraction.conv_base_loading import library_versions
 from pipeline.extraction.decode_ahead import Task
 from pipeline.extraction.local_engine import LocalEngine
-from pipeline.files.durable import sha256_of
+from pipeline.extraction.numerics import find_numerics_problem, made_with
 from pipeline.store import Receipt, StoreLayout, stage_shard
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -30,7 +30,7 @@ class Job:
     spec: ConvBaseSpec  # where the conv base is loaded from
     batch_size: int
     workers: int | None
-    numerics: tuple[str, ...]  # those that are admitted, the store's first; any if there are none
+    mixed: bool  # whether machines are admitted that compute numbers close to those of the store
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,6 @@ class Refusal:
     """Why a process cannot compute shards of a store."""
 
     reason: str
-    probe: bytes = b""  # of a process that computes other numbers than the store's
 
 
 class ShardComputer:
@@ -74,19 +73,12 @@ class ShardComputer:
             self._probes[layout.fingerprint] = self.engine.compute_probe(layout)
         return self._probes[layout.fingerprint]
 
-    def made_with(self, layout: StoreLayout) -> Mapping[str, Any]:
-        """Return the maker of shards: versions, machine, and `numerics` where they are not those of the store."""
-        numerics = sha256_of(self.probe(layout))
-        differs = numerics != layout.manifest.numerics
-        return {**library_versions(), **({"numerics": numerics} if differs else {})}
-
     def compute(self, task: ShardTask) -> Receipt | Refusal:
         """Compute and stage a shard, or return why this process must not."""
         job, layout = task.job, task.job.layout
-        probe = self.probe(layout)
-        numerics = sha256_of(probe)
-        if job.numerics and numerics not in job.numerics:
-            return Refusal("it computes other numbers", probe)
+        start, probe = time.monotonic(), self.probe(layout)
+        if problem := find_numerics_problem(probe, layout, job.mixed):
+            return Refusal(problem)
         ((content, bad),) = compute_shards(
             [(task.start, task.stop)],
             task.images,
@@ -96,11 +88,12 @@ class ShardComputer:
             workers=job.workers,
         )
         try:
-            return stage_shard(layout, content, bad, self.made_with(layout), numerics)
+            receipt = stage_shard(layout, content, bad, made_with(probe, layout))
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise StoreError(f"{layout.directory} cannot be written to: {error.strerror}; make room") from None
-            return Refusal(f"it cannot write to {layout.directory}: {error.strerror}")
+            raise
+        return replace(receipt, seconds=time.monotonic() - start)
 
 
 def _differences(job: Job, spec: ConvBaseSpec) -> list[Difference]:
@@ -122,8 +115,10 @@ def compute_shard(task: ShardTask) -> Receipt | Refusal:
     with _places:
         try:
             return _computer_of(task.job).compute(task)
-        except (SpecError, StoreMismatch) as error:
+        except StoreMismatch as error:
             return Refusal(f"its conv base is not that of the store: {error}")
+        except SpecError as error:
+            return Refusal(f"it cannot load the conv base: {error}")
 
 
 def _computer_of(job: Job) -> ShardComputer:

@@ -29,6 +29,8 @@ def write_new_file(path: Path, data: bytes | memoryview) -> None:
     """Write and sync a file that does not exist; after an error it does not exist. The directory is not synced."""
     try:
         _write_synced(path, data)
+    except FileExistsError:
+        raise
     except BaseException:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)

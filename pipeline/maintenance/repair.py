@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.cluster import Cluster
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.cluster_engine import make_engine
+from pipeline.extraction.choose_engine import choose_engine
 from pipeline.extraction.engine import Engine
 from pipeline.extraction.image_counter import ImageCounter
 from pipeline.extraction.numerics import check_numbers, with_numerics
@@ -75,7 +75,7 @@ def repair_store(
         A full disk or an I/O error; the same call repairs the rest.
     """
     directory, result = Path(directory), RepairResult()
-    engine = make_engine(cluster, batch_size, workers, mixed, callbacks)
+    engine = choose_engine(cluster, batch_size, workers, mixed, callbacks)
     open_features(directory)  # raises before the lock would make the directory
     for store in [directory, *(view_directory(directory, number) for number in view_numbers(directory))]:
         with open_for_writing(store) as writer:

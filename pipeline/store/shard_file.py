@@ -42,6 +42,9 @@ class ShardDamaged(StoreDamaged):
         super().__init__(f"{path} {problem}; run `{COMMAND} repair {path.parent.parent}`")
         self.path, self.problem = path, problem
 
+    def __reduce__(self) -> tuple[type, tuple[Path, str]]:  # workers of a cluster send it
+        return type(self), (self.path, self.problem)
+
 
 @dataclass(frozen=True)
 class ShardContent:

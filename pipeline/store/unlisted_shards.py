@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,15 +15,16 @@ from pipeline.store.feature_store import FeatureStore
 from pipeline.store.file_names import SHARDS, shard_name
 from pipeline.store.manifest import BadRow, ShardEntry
 from pipeline.store.shard_file import Shard
-from pipeline.store.staged_shard import list_staged
+from pipeline.store.staged_shard import list_staged, read_maker
 
 
 class UnlistedShard(NamedTuple):
     """A file below `shards/` that no manifest lists."""
 
     path: Path
-    entry: ShardEntry | None  # None if it is not exactly what the index says; its maker is not known
-    numerics: str  # the first digits of those of the process that staged it; empty if it has its final name
+    entry: ShardEntry | None  # None if it is not exactly what the index says
+    is_staged: bool  # whether a process without the lock wrote it
+    made_with: dict[str, Any] | None  # None if it is not known
 
 
 def check_unlisted(
@@ -35,20 +36,26 @@ def check_unlisted(
     shard may be missing. `on_check(done, total)` is called after each.
     """
     ranges = {shard_name(start, stop): (start, stop) for start, stop in store.index.ranges.tolist()}
-    files = [(path, ranges.get(path.name), "") for path in sorted((store.directory / SHARDS).glob("*.h5"))]
-    files = [file for file in files if file[1] is None or file[1][0] not in listed]
-    for path, numerics, start, stop in list_staged(store.directory):
-        files.append((path, ranges.get(shard_name(start, stop)), numerics))
+    named = sorted((store.directory / SHARDS).glob("*.h5"))
+    unlisted = [path for path in named if path.name not in ranges or ranges[path.name][0] not in listed]
+    staged = list(list_staged(store.directory))
+    names = [path.name for path in unlisted] + [shard_name(shard.start, shard.stop) for shard in staged]
+    files = [*unlisted, *(shard.path for shard in staged)]
     pool = ThreadPoolExecutor(available_cores(), thread_name_prefix="check")
     try:
-        for i, entry in enumerate(pool.map(lambda file: file[1] and _read_entry(store, file[0], *file[1]), files)):
-            yield UnlistedShard(files[i][0], entry, files[i][2])
+        entries = pool.map(lambda path, name: _read_entry(store, path, ranges.get(name)), files, names)
+        for i, (path, entry) in enumerate(zip(files, entries, strict=True)):
+            made_with = read_maker(staged[i - len(unlisted)]) if i >= len(unlisted) else None
+            yield UnlistedShard(path, entry, i >= len(unlisted), made_with)
             on_check(i + 1, len(files))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _read_entry(store: FeatureStore, path: Path, start: int, stop: int) -> ShardEntry | None:
+def _read_entry(store: FeatureStore, path: Path, rows: tuple[int, int] | None) -> ShardEntry | None:
+    if rows is None:
+        return None
+    start, stop = rows
     try:
         data = path.read_bytes()
         shard = Shard(path, store.manifest, start, store.index.contents[start:stop], sha256=None)

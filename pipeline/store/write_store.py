@@ -12,6 +12,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import numpy as np
+
 from pipeline.errors import StoreError
 from pipeline.files.durable import (
     make_directory,
@@ -28,7 +30,7 @@ from pipeline.store.index import Index
 from pipeline.store.manifest import BadRow, Manifest, ShardEntry
 from pipeline.store.open_store import open_features
 from pipeline.store.shard_file import ShardContent, build_shard
-from pipeline.store.staged_shard import Receipt, find_problem, has_unread_rows, list_staged
+from pipeline.store.staged_shard import Receipt, find_problem, has_unread_rows, list_staged, remove_makers
 from pipeline.store.unlisted_shards import check_unlisted
 
 logger = logging.getLogger(__name__)
@@ -120,7 +122,8 @@ class StoreWriter:
 
     def _set_store(self, store: FeatureStore) -> None:
         self.store = store
-        self._maker = len(store.manifest.later_makers)
+        rounds_alike = ["numerics" not in maker for maker in store.manifest.makers]
+        self._maker = max(np.flatnonzero(rounds_alike).tolist(), default=0)  # the last one
         self._entries = {entry.start: entry for entry in store.manifest.shards}
 
     def begin(
@@ -145,6 +148,8 @@ class StoreWriter:
             (self.directory / INT8_MODEL).unlink(missing_ok=True)
         if probe is not None:
             write_durably(self.directory / PROBE, probe)
+        elif self.store is None:
+            (self.directory / PROBE).unlink(missing_ok=True)
         if self.store is None or self.store.manifest.index_sha256 != sha256:
             write_durably(self.directory / manifest.index, data)
         self.lock.check()
@@ -180,11 +185,11 @@ class StoreWriter:
         The problems are by the name of the file. The file of a shard that another process has computed, too, is
         deleted; so are those with a problem. When this returns, a power cut cannot undo it.
         """
-        self.lock.check()
         problems, entries = {}, []
         for receipt in receipts:
+            self.lock.check()
             entry, path = receipt.entry, self.directory / SHARDS / receipt.name
-            if problem := find_problem(self.current, path, entry):
+            if problem := find_problem(self.current, path, entry.start, entry.stop, entry.bytes):
                 problems[receipt.name] = problem
             elif not self._is_in_place(entry.start, entry.stop):
                 maker = self._number_of_maker(receipt.made_with)
@@ -192,18 +197,18 @@ class StoreWriter:
                 entries.append(replace(entry, maker=maker))
             path.unlink(missing_ok=True)
         sync_directory(self.directory / SHARDS)
-        for entry in entries:
-            self._add(entry)
+        self._add(*entries)
         return problems
 
     def _is_in_place(self, start: int, stop: int) -> bool:
         """Return whether a range has a finished shard whose file exists."""
         return start in self._entries and (self.directory / SHARDS / shard_name(start, stop)).exists()
 
-    def _add(self, entry: ShardEntry) -> None:
-        # The manifest describes another file where the shard replaces a listed one, so that it cannot wait.
-        is_urgent = entry.start in self._entries
-        self._entries[entry.start], self._is_committed = entry, False
+    def _add(self, *entries: ShardEntry) -> None:
+        # The manifest describes another file where a shard replaces a listed one, so that it cannot wait.
+        is_urgent = any(entry.start in self._entries for entry in entries)
+        self._entries.update({entry.start: entry for entry in entries})
+        self._is_committed = self._is_committed and not entries
         if is_urgent or monotonic() >= self._next_commit:
             self.commit()
 
@@ -228,29 +233,34 @@ class StoreWriter:
         Return how many there were. A shard that is not exactly what the index says is deleted. So is one of another
         process that could not read an image: its host may not have the images.
         """
-        self.lock.check()
         adopted = 0
-        for path, entry, numerics in check_unlisted(self.current, set(self._entries), self._on_check):
-            if entry is None or (numerics and (self._is_in_place(entry.start, entry.stop) or has_unread_rows(entry))):
-                logger.info("%s is not part of the store; deleted", path)
-                path.unlink()
+        for shard in check_unlisted(self.current, set(self._entries), self._on_check):
+            self.lock.check()
+            if (entry := shard.entry) is None or (shard.is_staged and self._is_useless(entry)):
+                logger.info("%s is not part of the store; deleted", shard.path)
+                shard.path.unlink()
                 continue
-            maker = self._maker
-            if numerics:
-                sync_file(path)  # its writer may have been killed before it did
-                os.replace(path, path.with_name(shard_name(entry.start, entry.stop)))
-                sync_directory(path.parent)
-                if not self.current.manifest.numerics.startswith(numerics):
-                    maker = self._number_of_maker({"numerics": numerics})
+            maker = self._maker if shard.made_with is None else self._number_of_maker(shard.made_with)
+            if shard.is_staged:
+                sync_file(shard.path)  # its writer may have been killed before it did
+                os.replace(shard.path, shard.path.with_name(shard_name(entry.start, entry.stop)))
+                sync_directory(shard.path.parent)
             self._add(replace(entry, maker=maker))
             adopted += 1
+        remove_makers(self.directory)
         self.commit()
         return adopted
 
+    def _is_useless(self, entry: ShardEntry) -> bool:
+        """Return whether a staged shard is there already, or lacks images that this process may be able to read."""
+        return self._is_in_place(entry.start, entry.stop) or has_unread_rows(entry)
+
     def remove_staged(self) -> None:
-        """Delete staged shards, which other processes computed a second time."""
+        """Delete staged shards that are in place, as other processes computed them a second time."""
         for staged in list_staged(self.directory):
-            staged.path.unlink(missing_ok=True)
+            if self._is_in_place(staged.start, staged.stop):
+                staged.path.unlink(missing_ok=True)
+        remove_makers(self.directory)
 
     def quarantine(self, entries: Sequence[ShardEntry]) -> list[Path]:
         """Move the files of shards that are not missing aside, and return where they are now.
@@ -259,6 +269,7 @@ class StoreWriter:
         """
         folder, moved = self.directory / QUARANTINE, []
         for path in filter(os.path.lexists, map(self.current.shards.path, entries)):
+            self.lock.check()
             make_directory(folder)
             moved.append(_free_name(folder / path.name))
             os.replace(path, moved[-1])

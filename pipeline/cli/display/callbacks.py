@@ -28,6 +28,7 @@ class ConsoleCallbacks(Callbacks):
 
     def __init__(self) -> None:
         self.passes = 0  # forward passes planned so far, those of views included
+        self.seconds = 0.0  # that they take, if this was estimated
         self._step: StepProgress | None = None
         self._images_per_second = 0.0  # of the step that computes the features
         self._shards = 0  # that a cluster has computed in this step
@@ -125,10 +126,12 @@ class ConsoleCallbacks(Callbacks):
         warn_of_random_weights(store)
 
     def part_planned(self, rows: int, store: FeatureStore) -> None:
-        self.say(f"part       {rows} forward passes to make, {format_size(rows * store.bytes_per_row)} to write")
+        view = f" for view {store.spec.view.number}" if store.spec.view else ""
+        size = format_size(rows * store.bytes_per_row)
+        self.say(f"part       {rows} forward passes to make{view}, {size} to write")
 
     def duration_estimated(self, seconds: float) -> None:
-        self.say(f"duration   about {format_duration(seconds)}, as measured here")
+        self.seconds += seconds
 
     def shard_computed(self, host: str, images: int, seconds: float) -> None:
         self._shards += 1
