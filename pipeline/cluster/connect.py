@@ -155,8 +155,8 @@ def _connect(name: str, stack: contextlib.ExitStack) -> tuple[Client, int | None
         stack.callback(other.setLevel, other.level)
         other.setLevel(logging.CRITICAL)  # `TaskRun` reports what matters
     local = re.fullmatch(r"local:([1-9]\d*)", name)
-    is_file = not local and "://" not in name
-    if is_file and not Path(name).is_file():
+    is_file = Path(name).is_file()
+    if not (local or is_file or re.fullmatch(r"(tcp|tls)://.+:\d+", name)):
         raise ClusterError(f"{name!r} is none of local:N, tcp://HOST:PORT, and the path of a scheduler file")
     try:
         if local:

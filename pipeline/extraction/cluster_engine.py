@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from pipeline.cluster import Cluster, Result, TaskRun
+from pipeline.cluster import Cluster, Result, TaskRun, Worker
 from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
 from pipeline.conv_base.start_tensorflow import start_tensorflow_quietly
 from pipeline.errors import ClusterFailed
@@ -142,6 +142,7 @@ class _ShardRun:
     def __init__(self, engine: ClusterEngine, writer: StoreWriter, plan: ExtractionPlan, counter: ImageCounter):
         self.writer, self.plan, self.counter = writer, plan, counter
         self.callbacks = engine.callbacks
+        self.admitted: set[Worker] = set()  # those that round differently
         layout = without_shards(writer.current)
         self.job = Job(layout, engine.spec, engine.batch_size, engine.workers, engine.mixed)
         self.results: TaskRun[ShardTask] = engine.cluster.run(compute_shard, self._tasks())
@@ -179,11 +180,15 @@ class _ShardRun:
         return False
 
     def _take_over(self, results: list[Result[ShardTask]]) -> None:
+        """List shards, and report them."""
         problems = self.writer.accept([result.value for result in results])
         for result in results:
             if problem := problems.get(result.value.name):
                 self.results.refuse(result, f"its shard {problem}: does it write to the same directory?")
                 continue
+            if "numerics" in result.value.made_with and result.worker not in self.admitted:
+                self.admitted.add(result.worker)
+                logger.warning("%s on %s rounds differently and is admitted", *result.worker)
             self.callbacks.shard_computed(result.worker.host, len(result.task.images), result.value.seconds)
             for bad in result.value.entry.bad:
                 if (id := result.task.images[bad.row - result.task.start].id) is not None:

@@ -12,6 +12,7 @@ finetuning/                 the state of a fine-tuning that was interrupted
 quarantine/                 damaged shards that were replaced
 duplicates.json             the result of `find_duplicates`
 report.html                 the page of `write_report`
+.maker-...                  what made the staged shards
 .lock, .writer.json         the lock of a writer, and which process holds it; the second is a lease without locks
 """
 

@@ -2,7 +2,7 @@
 
 A process without the store's lock writes `shards/.done-MAKER-START-STOP.h5-TOKEN` and returns a `Receipt`. The
 holder of the lock checks the file and gives it its final name, see `StoreWriter.accept`. So a process that was given
-up for dead and wakes later can replace nothing. `shards/.maker-MAKER.json` tells what made the shard, for a writer that
+up for dead and wakes later can replace nothing. `.maker-MAKER.json` tells what made the shard, for a writer that
 has no receipt because the run that was to get it has ended.
 """
 
@@ -46,7 +46,7 @@ def stage_shard(
     maker = sha256_of(maker_data)[:12]
     name = f".done-{maker}-{shard_name(content.start, content.stop)}-{secrets.token_hex(4)}"
     with contextlib.suppress(FileExistsError):
-        write_new_file(_maker_path(folder, maker), maker_data)
+        write_new_file(_maker_path(layout.directory, maker), maker_data)
     write_new_file(folder / name, data)
     sync_directory(folder)
     return Receipt(name, ShardEntry(content.start, content.stop, len(data), sha256_of(data), bad), made_with)
@@ -71,7 +71,7 @@ def list_staged(directory: Path) -> Iterator[StagedShard]:
 def read_maker(staged: StagedShard) -> dict[str, Any] | None:
     """Return the library versions and the machine that made a staged shard; None if they are not known."""
     try:
-        data = _maker_path(staged.path.parent, staged.maker).read_bytes()
+        data = _maker_path(staged.path.parent.parent, staged.maker).read_bytes()
     except OSError:
         return None
     return json.loads(data) if sha256_of(data).startswith(staged.maker) else None
@@ -79,12 +79,12 @@ def read_maker(staged: StagedShard) -> dict[str, Any] | None:
 
 def remove_makers(directory: Path) -> None:
     """Delete what `read_maker` reads; a process that stages another shard writes it again."""
-    for path in (directory / SHARDS).glob(f"{MAKER}*"):
+    for path in directory.glob(f"{MAKER}*"):
         path.unlink(missing_ok=True)
 
 
-def _maker_path(folder: Path, maker: str) -> Path:
-    return folder / f"{MAKER}{maker}.json"
+def _maker_path(directory: Path, maker: str) -> Path:
+    return directory / f"{MAKER}{maker}.json"
 
 
 def has_unread_rows(entry: ShardEntry) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,8 +42,8 @@ def whole(tmp_path: Path, index: Index) -> dict[str, bytes]:
     return shards_of(tmp_path / "whole")
 
 
-def stage(cache: Path, index: Index, start: int, *, numerics: str = NUMERICS, made_with: dict | None = None) -> Receipt:
-    return stage_shard(open_features(cache), content_of(index, start, start + 2), (), made_with or {}, numerics)
+def stage(cache: Path, index: Index, start: int, *, made_with: dict | None = None) -> Receipt:
+    return stage_shard(open_features(cache), content_of(index, start, start + 2), (), made_with or {})
 
 
 def shards_of(cache: Path) -> dict[str, bytes]:
@@ -52,7 +53,7 @@ def shards_of(cache: Path) -> dict[str, bytes]:
 def test_a_receipt_is_small_and_tells_what_was_written(cache, index):
     receipt = stage(cache, index, 0, made_with={"numpy": "1"})
     assert shards_of(cache).keys() == {receipt.name}
-    assert receipt.name.startswith(".done-abababababab-0000000000-0000000002.h5-")
+    assert re.fullmatch(r"\.done-[0-9a-f]{12}-0000000000-0000000002\.h5-[0-9a-f]{8}", receipt.name)
     assert (receipt.entry.start, receipt.entry.stop) == (0, 2) and len(pickle.dumps(receipt)) < 1000
     assert open_features(cache).pending == 8  # no reader sees it
 
@@ -111,7 +112,7 @@ def other_rows(path: Path) -> None:
 def rewrite(path: Path, content, **changes: str) -> None:
     """Replace a staged shard by another one."""
     layout = open_features(path.parent.parent)
-    receipt = stage_shard(StoreLayout(layout.directory, replace(layout.manifest, **changes)), content, (), {}, NUMERICS)
+    receipt = stage_shard(StoreLayout(layout.directory, replace(layout.manifest, **changes)), content, (), {})
     os.replace(path.parent / receipt.name, path)
 
 
@@ -200,7 +201,7 @@ def without_features(index: Index, start: int, status: Status) -> ShardContent:
 
 
 def test_rows_without_features_are_known_after_an_adoption(cache, index):
-    stage_shard(open_features(cache), without_features(index, 2, Status.TOO_LARGE), (), {}, NUMERICS)
+    stage_shard(open_features(cache), without_features(index, 2, Status.TOO_LARGE), (), {})
     with open_for_writing(cache) as writer:
         (entry,) = writer.current.manifest.shards
     assert entry.bad == (BadRow(3, Status.TOO_LARGE, Status.TOO_LARGE.words),)
@@ -223,17 +224,29 @@ def test_the_maker_of_each_shard_is_recorded(cache, index):
         odd = {"machine": "b", "numerics": "cd" * 32}
         receipts = [
             stage(cache, index, 0, made_with={"machine": "a"}),
-            stage(cache, index, 2, made_with=odd, numerics="cd" * 32),
+            stage(cache, index, 2, made_with=odd),
             stage(cache, index, 4, made_with={"machine": "a"}),
         ]
         writer.accept(receipts)
-    stage(cache, index, 6, numerics="cd" * 32)
+    stage(cache, index, 6, made_with=odd)
     with open_for_writing(cache):  # adopts it
         pass
     manifest = open_features(cache).manifest
     makers = [manifest.makers[entry.maker] for entry in manifest.shards]
-    assert makers[:3] == [{"machine": "a"}, odd, {"machine": "a"}]
-    assert makers[3] == {"numerics": "cd" * 6}  # the digits that the name of the file tells
+    assert makers == [{"machine": "a"}, odd, {"machine": "a"}, odd]
+    assert not list(cache.glob(".maker-*"))
+
+
+def test_a_maker_that_is_not_known_is_the_last_that_rounds_as_the_store_does(cache, index):
+    with open_for_writing(cache) as writer:
+        writer.set_maker({"machine": "a"})
+        writer.set_maker({"machine": "b", "numerics": "cd" * 32})
+    stage(cache, index, 6, made_with={"machine": "c"})
+    (maker,) = cache.glob(".maker-*")
+    maker.write_bytes(b"{}")
+    with open_for_writing(cache) as writer:
+        (entry,) = writer.current.manifest.shards
+        assert writer.current.manifest.makers[entry.maker] == {"machine": "a"}
 
 
 def test_a_writer_whose_lock_was_taken_accepts_and_adopts_nothing(cache, index):
@@ -257,12 +270,13 @@ def test_a_staged_shard_that_could_not_be_written_leaves_nothing(cache, index, m
     assert shards_of(cache) == {}
 
 
-def test_staged_shards_are_removed_with_a_rebuild_and_on_demand(cache, index):
+def test_staged_shards_are_removed_with_a_rebuild_and_if_they_are_in_place(cache, index):
     with open_for_writing(cache) as writer:
+        writer.accept([stage(cache, index, 0)])
         stage(cache, index, 0)
+        pending = stage(cache, index, 2)
         writer.remove_staged()
-        assert shards_of(cache) == {}
-        stage(cache, index, 0)
+        assert shards_of(cache).keys() == {"0000000000-0000000002.h5", pending.name}
     with open_for_writing(cache, rebuild=True) as writer:
         stage(cache, index, 2)
         writer.begin(manifest_of(), index)

@@ -121,7 +121,7 @@ def test_fault_03_what_a_killed_writer_left_unsynced_is_synced_before_it_is_list
         writer.begin(manifest_of(), index)
     left_over = shard(index, 0, 2), shard(index, 2, 4)
     (cache / SHARDS / shard_name(0, 2)).write_bytes(build_shard(left_over[0], manifest_of().fingerprint))
-    receipt = stage_shard(StoreLayout(cache, manifest_of()), left_over[1], (), {}, "")
+    receipt = stage_shard(StoreLayout(cache, manifest_of()), left_over[1], (), {})
     synced = []
 
     def fsync(descriptor):
