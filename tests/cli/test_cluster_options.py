@@ -113,7 +113,7 @@ def test_an_interruption_is_status_130_and_keeps_what_arrived(run, photos, tmp_p
 def test_a_plan_its_parts_and_the_run_that_lists_them(run, photos, tmp_path):
     command = ["features", photos, "--cache", tmp_path / "cache", *SMALL]
     status, out, _ = run(*command, "--plan")
-    assert status == 0 and "planned: 20 forward passes for" in out
+    assert status == 0 and "planned: 20 forward passes, about" in out
     for number, rows in ((2, 8), (1, 12), (1, 0)):
         status, out, _ = run(*command, "--part", f"{number}/2")
         assert status == 0 and f"part {number} of 2: {rows} rows computed" in out
@@ -128,11 +128,11 @@ def test_a_plan_its_parts_and_the_run_that_lists_them(run, photos, tmp_path):
 def test_views_have_a_plan_of_their_own(run, photos, tmp_path):
     command = ["features", photos, "--cache", tmp_path / "cache", *SMALL]
     status, out, _ = run(*command, "--views", "2", "--plan")
-    assert status == 0 and "planned: 20 forward passes for" in out
+    assert status == 0 and "planned: 20 forward passes, about" in out
     run(*command)
     train = len(open_features(tmp_path / "cache").members("train"))
     status, out, _ = run(*command, "--views", "2", "--plan")
-    assert status == 0 and f"planned: {train} forward passes for" in out and "made" not in out
+    assert status == 0 and f"planned: {train} forward passes, about" in out and "made" not in out
     assert f"{train} rows computed" in run(*command, "--part", "1/1")[1]
     FakeConvBase.seen = 0
     status, out, _ = run(*command, "--views", "2")
