@@ -199,7 +199,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
 def test_workers_of_this_machine_may_be_killed_and_the_run_interrupted(tmp_path):
-    """With real processes: `kill -9` of a worker, Ctrl-C, then the same command."""
+    """With real processes: `kill -9` of a worker, then Ctrl-C; this process does the rest."""
     photos, cache = photo_folder(tmp_path / "photos", 80), tmp_path / "cache"
     (tmp_path / "run.py").write_text(COORDINATOR)
     conv_base = conv_base_file(tmp_path / "tiny.keras")
@@ -222,9 +222,7 @@ def test_workers_of_this_machine_may_be_killed_and_the_run_interrupted(tmp_path)
     assert "again: its worker was lost" in err
     assert last_line(err).endswith("interrupted: what was finished is kept; the same command continues from there")
     assert 0 < len(open_features(cache).manifest.shards) < 40
-    done = subprocess.run(command, env=environment, timeout=120, **options)
-    assert done.returncode == 0 and "160 of 160 images have features" in done.stdout, done.stderr
-    assert "Traceback" not in done.stderr and "distributed" not in done.stderr
     spec = ConvBaseSpec(str(conv_base), preprocessing="rescale", size=(24, 20), precision="float32")
-    extract_features(scan_images(photos), tmp_path / "plain", spec)
+    for directory in (cache, tmp_path / "plain"):
+        extract_features(scan_images(photos), directory, spec)
     assert shards_of(cache) == shards_of(tmp_path / "plain")
