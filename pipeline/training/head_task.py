@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 
@@ -71,7 +72,7 @@ def run_head_task(task: HeadTask) -> tuple[list[float] | TrainedHead | float, fl
     if not job.files.is_dir():
         return NotMounted(job.store)
     options = {} if task.scores is None else {"scores": task.scores}
-    with alone:
+    with alone, joblib.parallel_config("threading"):  # as joblib's processes may not be started from a worker
         if head.is_network:
             start_tensorflow_quietly()
         store = open_again(job.store, job.store_sha256)
