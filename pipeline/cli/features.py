@@ -7,7 +7,7 @@ import contextlib
 import json
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import defaults
 from pipeline.cli import console
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `features`."""
-    from pipeline.images.augment import Augmentation
-
     text = (
         "folder of class folders (also below train/, validation/, test/), flat folder of cat.17.jpg, or CSV file with "
         "path,label[,split,group]"
@@ -54,17 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "fraction of the images without a given split that is used for testing"
     images.add_argument("--test", **FRACTION, default=defaults.TEST, help=text)
     add_max_bad(images)
-    views = parser.add_argument_group("augmented views of the train images")
-    text = (
-        "views of each train image to store: the image itself and N - 1 augmented copies; views above N are deleted, "
-        "1 deletes all copies (default: the views in the store are brought up to date)"
-    )
-    views.add_argument("--views", **COUNT, help=text)
-    *settings, seed = fields(Augmentation)
-    ranges = "; ".join(f"{field.name}={json.dumps(field.default)}: {field.metadata['help']}" for field in settings)
-    text = f"{ranges}; can be repeated (default: the values shown, or those of the views in the store)"
-    views.add_argument("--augment", **SETTINGS, help=f"setting of the augmented copies. {text}")
-    views.add_argument("--augment-seed", type=int, **seed.metadata)
+    _add_view_options(parser)
     add_cluster_options(parser)
     parts = parser.add_argument_group("many machines without a cluster")
     text = "write the plan of what is to be computed into the store, print it and stop"
@@ -77,11 +65,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_speed_options(parser)
 
 
+def _add_view_options(parser: argparse.ArgumentParser) -> None:
+    from pipeline.images.augment import Augmentation
+
+    views = parser.add_argument_group("augmented views of the train images")
+    text = (
+        "views of each train image to store: the image itself and N - 1 augmented copies; views above N are deleted, "
+        "1 deletes all copies (default: the views in the store are brought up to date)"
+    )
+    views.add_argument("--views", **COUNT, help=text)
+    *settings, seed = fields(Augmentation)
+    ranges = "; ".join(f"{field.name}={json.dumps(field.default)}: {field.metadata['help']}" for field in settings)
+    text = f"{ranges}; can be repeated (default: the values shown, or those of the views in the store)"
+    views.add_argument("--augment", **SETTINGS, help=f"setting of the augmented copies. {text}")
+    views.add_argument("--augment-seed", type=int, **seed.metadata)
+
+
 def run(options: argparse.Namespace) -> int:
     """Fill or update a store; return 1 if too many images have no features."""
     from pipeline.cli.display.callbacks import ConsoleCallbacks
     from pipeline.extraction.extract import extract_features
-    from pipeline.images.augment import Augmentation
     from pipeline.images.scan import scan_images
     from pipeline.store import open_features
 
@@ -104,27 +107,34 @@ def run(options: argparse.Namespace) -> int:
         console.say(f"images     {len(images)} in {options.images}")
         print_classes(images)
         console.list_some("skipped", [f"{path} {reason}" for path, reason in images.skipped])
-        settings = select_options(options, "views", "batch_size", "workers", "compression", "rebuild", "mixed")
-        settings |= {"plan_only": options.plan, "cluster": cluster}
-        seed = {} if options.augment_seed is None else {"seed": options.augment_seed}
-        augmentation = {**dict(options.augment), **seed}
-        settings["augmentation"] = Augmentation.from_settings(augmentation) if augmentation else None
+        settings = {**_extraction_settings(options), "cluster": cluster, "callbacks": callbacks}
         if options.allow_random_weights and was_random:
             spec = replace(spec, weights="random")
         try:
-            store = extract_features(images, options.cache, spec, callbacks=callbacks, **settings)
+            store = extract_features(images, options.cache, spec, **settings)
         except WeightsUnavailable as error:
             if not options.allow_random_weights:
                 raise
             console.warn(f"{error}; random weights are used, as --allow-random-weights is given")
             spec = replace(spec, weights="random")
-            store = extract_features(images, options.cache, spec, callbacks=callbacks, **settings)
+            store = extract_features(images, options.cache, spec, **settings)
     if options.plan and callbacks.passes:
         passes = counted(callbacks.passes, "forward pass", "forward passes")
         duration = f"about {format_duration(callbacks.seconds)} as measured here"
         console.say(f"planned: {passes}, {duration}; go on with --part I/N, or without --plan")
         return 0
     return _show_result(store, callbacks.passes, options.max_bad)
+
+
+def _extraction_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that are arguments of `extract_features`."""
+    from pipeline.images.augment import Augmentation
+
+    settings = select_options(options, "views", "batch_size", "workers", "compression", "rebuild", "mixed")
+    seed = {} if options.augment_seed is None else {"seed": options.augment_seed}
+    augmentation = {**dict(options.augment), **seed}
+    settings["augmentation"] = Augmentation.from_settings(augmentation) if augmentation else None
+    return {**settings, "plan_only": options.plan}
 
 
 def _check_goes_with_part(options: argparse.Namespace) -> None:
