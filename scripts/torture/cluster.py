@@ -37,7 +37,7 @@ class ClusterTorture(Torture):
 
     def c(self) -> Iterator[Result]:
         """Kill schedulers."""
-        yield cluster_kills.kill_schedulers(self.whole, self.work, self._kills(0.1), self.options.seed)
+        yield cluster_kills.kill_schedulers(self.whole, self.work, self._kills(0.05), self.options.seed)
 
     def d(self) -> Iterator[Result]:
         """Stop workers, and wake them."""
