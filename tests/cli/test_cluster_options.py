@@ -219,7 +219,6 @@ def test_workers_of_this_machine_may_be_killed_and_the_run_interrupted(tmp_path)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "again: its worker was lost" in err
     assert last_line(err).endswith("interrupted: what was finished is kept; the same command continues from there")
     assert 0 < len(open_features(cache).manifest.shards) < 40
     spec = ConvBaseSpec(str(conv_base), preprocessing="rescale", size=(24, 20), precision="float32")
