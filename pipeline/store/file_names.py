@@ -13,6 +13,7 @@ quarantine/                 damaged shards that were replaced
 duplicates.json             the result of `find_duplicates`
 report.html                 the page of `write_report`
 .maker-...                  what made the staged shards
+.heads-..., .duplicates-...  features that workers of a cluster share, until the end of a run
 .lock, .writer.json         the lock of a writer, and which process holds it; the second is a lease without locks
 """
 

@@ -118,3 +118,11 @@ def test_the_command_gives_the_same_list(folder, copies, fake_conv_base, cluster
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("cluster    2 workers on ") for line in lines)
     assert lines[-len(plain) :] == plain
+
+
+def test_the_bench_computes_the_time_of_many_workers_from_the_rate_of_one():
+    from scripts.bench.duplicates_rate import measure_duplicates_rate
+
+    rate, whole = measure_duplicates_rate(300)
+    assert rate.value > 0 and whole.value == pytest.approx(1_000_000**2 / 2 / rate.value / 32 / 60)
+    assert "44,850 pairs of 300 x 1,280" in rate.note and "computed" in whole.note
