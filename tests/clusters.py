@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import dask
 from distributed import Client, LocalCluster, get_worker
@@ -25,7 +26,13 @@ def cluster_of_threads(n_workers: int = 2) -> Iterator[Cluster]:
     forget_conv_base()
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     config = {**CONFIG, "distributed.comm.timeouts.connect": "1s"}  # to a scheduler that is lost
-    with dask.config.set(config), start_workers(n_workers) as local, Client(local) as client:
+    with (
+        dask.config.set(config),
+        mock.patch("pipeline.cluster.run_tasks.NONE_SECONDS", 0.5),
+        mock.patch("pipeline.cluster.connect.NONE_SECONDS", 0.5),
+        start_workers(n_workers) as local,
+        Client(local) as client,
+    ):
         yield Cluster(client, f"{n_workers} threads", None)
     forget_conv_base()
 

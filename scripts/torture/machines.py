@@ -85,7 +85,10 @@ class Machines:
     def command(self, sample: Sample, cache: Path, *options: str) -> int:
         """Run `features --on` in a child; return its exit status."""
         faulthandler.dump_traceback_later(MAX_SECONDS, exit=True)
-        with mock.patch("pipeline.cluster.connect.CONNECT_SECONDS", 3):
+        with (
+            mock.patch.multiple("pipeline.cluster.connect", CONNECT_SECONDS=3, NONE_SECONDS=1),
+            mock.patch("pipeline.cluster.run_tasks.NONE_SECONDS", 1),
+        ):
             return command(sample, cache, "--on", str(self.file), *options)
 
 

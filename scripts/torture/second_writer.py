@@ -75,5 +75,5 @@ def _named_holder(cache: Path) -> int | None:
 
 def contents(cache: Path) -> dict[Path, bytes]:
     """Return the bytes of all files of a store, except for staged shards, by their paths."""
-    paths = (path for path in cache.rglob("*") if path.is_file() and not path.name.startswith(".done-"))
+    paths = (path for path in cache.rglob("*") if path.is_file() and not path.name.startswith((".done-", ".maker-")))
     return {path: path.read_bytes() for path in paths}

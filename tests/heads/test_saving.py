@@ -190,7 +190,6 @@ class TestFault11:
 
     def test_fault_4_a_disk_that_fails_at_any_step_leaves_the_old_head(self, tmp_path):
         old, new = trained("ridge"), trained("ridge", seed=1)
-        save(old, tmp_path, metrics={"accuracy": 0.1})
 
         def full():
             raise OSError(28, "No space left on device")
@@ -198,6 +197,7 @@ class TestFault11:
         step, failures, left = 0, 0, [0]
         while left[0] <= 0:
             step += 1
+            save(old, tmp_path, metrics={"accuracy": 0.1})
             with pytest.MonkeyPatch.context() as patch:
                 left = self.fail_at(patch, step, full)
                 try:
