@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10  # to reach a scheduler
 WARN_SECONDS = 5  # without a worker, after which a warning is logged
 WORKER_SECONDS = 3600  # to wait for its first worker, which a queue may hold back
+MIN_THREADS = 2  # of TensorFlow in a local worker; the one that begins a run computes alone for seconds
 LOCAL_THREADS = 2  # of a local worker: while one shard is computed, the images of the next one are decoded
 CONFIG = {
     "distributed.scheduler.allowed-failures": 0,  # of a local scheduler: `TaskRun` counts the lost workers of a task
@@ -190,8 +191,11 @@ def _start_local(n_workers: int, cores: int) -> Any:
             scheduler_kwargs={"dashboard": False},
             silence_logs=logging.CRITICAL,
             security=True,  # other users of this machine cannot connect
-            # The second is what joblib takes for the number of cores.
-            env={"TF_NUM_INTRAOP_THREADS": str(cores), "LOKY_MAX_CPU_COUNT": str(cores), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={
+                "TF_NUM_INTRAOP_THREADS": str(max(MIN_THREADS, cores)),
+                "LOKY_MAX_CPU_COUNT": str(cores),  # what joblib takes for the number of cores
+                "TF_CPP_MIN_LOG_LEVEL": "3",
+            },
         )
 
 

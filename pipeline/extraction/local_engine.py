@@ -43,6 +43,7 @@ class LocalEngine:
     def __init__(self, batch_size: int, workers: int | None, callbacks: Callbacks, *, mixed: bool = False):
         self.batch_size, self.workers, self.callbacks, self.mixed = batch_size, workers, callbacks, mixed
         self.conv_base: AnyConvBase | None = None
+        self._probes: dict[str, bytes] = {}  # by the fingerprint of the store or view
 
     def load_new(self, spec: ConvBaseSpec) -> ConvBaseDescription:
         """Load the conv base of a new store; in float32 if it is to be quantised, see `settle_precision`."""
@@ -96,8 +97,10 @@ class LocalEngine:
         self.conv_base = load_stored_conv_base(layout, self.callbacks)
 
     def compute_probe(self, layout: StoreLayout) -> bytes:
-        """Return the shard of the probe images; see `compute_probe`."""
-        return compute_probe(self.loaded(), layout, self.batch_size)
+        """Return the shard of the probe images, which is computed once; see `compute_probe`."""
+        if layout.fingerprint not in self._probes:
+            self._probes[layout.fingerprint] = compute_probe(self.loaded(), layout, self.batch_size)
+        return self._probes[layout.fingerprint]
 
     def recompute(self, layout: StoreLayout, tasks: Sequence[Task]) -> list[np.ndarray | None]:
         """Compute the features of some images in the dtype of a store; None for those that cannot be used."""

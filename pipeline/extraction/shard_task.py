@@ -57,21 +57,19 @@ class ShardComputer:
     """Computes shards with a conv base that is loaded once and has shown which numbers it gives."""
 
     def __init__(self, job: Job):
-        """Load the conv base of a job; SpecError or StoreMismatch say that it is not that of the store."""
-        self.engine = LocalEngine(job.batch_size, job.workers, SILENT)
-        loaded = [engine.conv_base for engine in (*_engines.values(), *_ahead) if engine.conv_base]
+        """Load the conv base of a job; raise SpecError if that fails, StoreMismatch if it is not the store's."""
+        loaded = [engine for engine in (*_engines.values(), *_ahead) if engine.conv_base]
         _ahead.clear()
-        if same := [conv_base for conv_base in loaded if not _differences(job, conv_base.spec)]:
-            self.engine.conv_base = same[0]  # this process has loaded it while the run began
-        elif differences := _differences(job, self.engine.load_again(job.layout, job.spec, is_same=True).spec):
+        if same := [engine for engine in loaded if not _differences(job, engine.loaded().spec)]:
+            self.engine = same[0]  # this process has loaded it while the run began
+            return
+        self.engine = LocalEngine(job.batch_size, job.workers, SILENT)
+        if differences := _differences(job, self.engine.load_again(job.layout, job.spec, is_same=True).spec):
             raise StoreMismatch("; ".join(map(str, differences)), differences)
-        self._probes: dict[str, bytes] = {}  # by the fingerprint of the store or view
 
     def probe(self, layout: StoreLayout) -> bytes:
         """Return the probe of a store or of one of its views."""
-        if layout.fingerprint not in self._probes:
-            self._probes[layout.fingerprint] = self.engine.compute_probe(layout)
-        return self._probes[layout.fingerprint]
+        return self.engine.compute_probe(layout)
 
     def compute(self, task: ShardTask) -> Receipt | Refusal:
         """Compute and stage a shard, or return why this process must not."""
