@@ -52,7 +52,7 @@ def add_speed_options(parser: argparse.ArgumentParser) -> None:
     speed = parser.add_argument_group("speed")
     text = "images per forward pass; affects speed and memory only"
     speed.add_argument("--batch-size", **COUNT, default=defaults.EXTRACT_BATCH, help=text)
-    speed.add_argument("--workers", **COUNT, help="threads that decode images (default: one per core)")
+    speed.add_argument("--workers", **COUNT, help="threads that decode images, in each process (default: one per core)")
 
 
 def add_engine_option(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

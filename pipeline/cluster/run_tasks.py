@@ -38,7 +38,7 @@ NONE_SECONDS = 10.0  # without a worker that is not refused, after which a run e
 MAX_FAILED = 10  # tasks that fail for good before one succeeds
 THREADS_USED = 2  # of a worker, however many it has
 CHECK_SECONDS = 1.0  # between two looks at the workers while no result comes
-SLOW = 3.0  # times the median duration, after which a task is run a second time
+SLOW = 3.0  # times the median duration, after which a task is submitted to another worker, too
 SLOW_SECONDS = 5.0  # at least
 SILENT_SECONDS = 300.0  # without a result, after which a warning is logged
 NOWHERE = "nowhere"  # no address of a worker
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 @dataclass
 class _Running(Generic[T]):
-    """A task that was submitted, once or twice."""
+    """A task that was submitted, at most `MAX_COPIES` times at the same time."""
 
     task: T
     failures: int = 0
@@ -70,8 +70,8 @@ class TaskRun(Generic[T]):
     error, is submitted again, up to `MAX_ATTEMPTS` times; then it is added to `failed`. A worker that fails
     `MAX_FAILURES` tasks in a row gets no more tasks while there are others. A `PipelineError` ends the run.
     When no task is left to submit, those that take long run on other workers too, and the first result counts.
-    If the iteration ends early, tasks that have not begun are cancelled. `first` is the address of a worker that is
-    to run the first task if it lives.
+    If the iteration ends early, tasks that have not begun are cancelled. `first` is the address of a worker that gets
+    all tasks while it lives.
 
     Attributes
     ----------
@@ -173,14 +173,14 @@ class TaskRun(Generic[T]):
                 running.cancel()
                 self._submit(number, _Running(running.task, running.failures))
         if self._is_exhausted and self._seconds:
-            self._run_slow_tasks_twice()
+            self._copy_slow_tasks()
         if time.monotonic() > self._next_warning and self._running:
             self._next_warning = time.monotonic() + SILENT_SECONDS
             oldest = min(self._running.values(), key=lambda running: running.since)
             n_workers, minutes = counted(len(self._workers), "worker"), (time.monotonic() - oldest.since) / 60
             logger.warning("%s: no result yet after %.0f minutes, on %s", oldest.task, minutes, n_workers)
 
-    def _run_slow_tasks_twice(self) -> None:
+    def _copy_slow_tasks(self) -> None:
         """Submit the tasks that take long to workers that do nothing; all others are done or run."""
         with scheduler_needed():
             busy = {address: set(keys) for address, keys in self._client.processing().items()}

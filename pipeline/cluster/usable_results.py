@@ -1,4 +1,4 @@
-"""What functions on workers, and the loops over their results, share."""
+"""`usable_results`: the results of a run, without those of workers that lack files."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Give a store its `numerics`, which the machines that go on with it must show."""
+"""Record the sha256 of the probe of a store, its `numerics`, and check that another machine computes the same."""
 
 from dataclasses import replace
 
