@@ -2,6 +2,7 @@
 
 import random
 import signal
+from functools import partial
 from pathlib import Path
 
 from pipeline import extract_features
@@ -11,7 +12,7 @@ from . import children, stand_ins
 from .children import Child
 from .cluster_kills import KILLS, finish, new_store
 from .file_operations import interfered
-from .kills import signalling
+from .kills import for_every_step, signalling
 from .oracle import BATCH, Sample, fill
 from .results import Result
 from .stand_ins import tally
@@ -24,16 +25,13 @@ PLAIN = PARTS + 1  # number of the process that runs `features` without a part
 
 def kill_parts_at_every_step(sample: Sample, work: Path) -> Result:
     """Kill a part before each of its file operations, and halfway through each that writes; then start it again."""
-    result, number = Result("a kill -9 of an array's part at every step"), 1
-    while _kill_part_at(sample, work, number, result, halfway=False):
-        _kill_part_at(sample, work, number, result, halfway=True)
-        number += 1
-    result.tried["steps"] = number - 1
-    result.expect(number > 7 * len(sample.whole), "a part has fewer steps than writing its shards takes")
+    result = Result("a kill -9 of an array's part at every step")
+    steps = for_every_step(partial(_kill_part_at, sample, work, result), result)
+    result.expect(steps >= 7 * len(sample.whole), "a part has fewer steps than writing its shards takes")
     return result.done()
 
 
-def _kill_part_at(sample: Sample, work: Path, number: int, result: Result, *, halfway: bool) -> bool:
+def _kill_part_at(sample: Sample, work: Path, result: Result, number: int, *, halfway: bool) -> bool:
     cache = _plan(sample, work / "part-steps", result)
     killed = children.run(_compute_and_end, cache, number, halfway).status == -signal.SIGKILL
     if killed:

@@ -17,7 +17,7 @@ import numpy as np
 from . import children, stand_ins
 from .children import Child, list_descendants
 from .file_operations import interfered
-from .kills import STAGES, fill_and_halt, signalling
+from .kills import STAGES, fill_and_halt, for_every_step, signalling
 from .machines import MAX_IN_FLIGHT, Damage, Machines
 from .oracle import Sample, command, examine, faults_when_finished, fill
 from .results import Result, has_one_error_line, last_line
@@ -33,16 +33,13 @@ KILLS, ENDED = STAGES[1], "runs that ended first"
 
 def kill_workers_at_every_step(sample: Sample, work: Path) -> Result:
     """Kill the only worker before each of its file operations, and halfway through each that writes."""
-    result, number = Result("a kill -9 of a worker at every step"), 1
-    while _kill_worker_at(sample, work, number, result, halfway=False):
-        _kill_worker_at(sample, work, number, result, halfway=True)
-        number += 1
-    result.tried["steps"] = number - 1
-    result.expect(number > 7 * len(sample.whole), "a worker has fewer steps than writing its shards takes")
+    result = Result("a kill -9 of a worker at every step")
+    steps = for_every_step(partial(_kill_worker_at, sample, work, result), result)
+    result.expect(steps >= 7 * len(sample.whole), "a worker has fewer steps than writing its shards takes")
     return result.done()
 
 
-def _kill_worker_at(sample: Sample, work: Path, number: int, result: Result, *, halfway: bool) -> bool:
+def _kill_worker_at(sample: Sample, work: Path, result: Result, number: int, *, halfway: bool) -> bool:
     cache = new_store(work / "worker-steps")
     with Machines(work, damaged_by_signal(cache, signal.SIGKILL, number, halfway=halfway)) as machines:
         child = children.start(machines.fill, sample, cache)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +55,25 @@ def kill_at_every_step(sample: Sample, work: Path) -> Result:
     The state after an operation is the state before the next one. There is always a next one: files
     that were written are closed, and a run releases its lock.
     """
-    result, number = Result("a kill -9 at every step"), 1
-    while _kill_at(sample, work, number, result, halfway=False):
-        _kill_at(sample, work, number, result, halfway=True)
-        result.show(number)
-        number += 1
-    result.tried["steps"] = number - 1
+    result = Result("a kill -9 at every step")
+    for_every_step(partial(_kill_at, sample, work, result), result)
     result.expect(result.tried["kills in the run"] > 30, "a run has fewer steps than writing one shard takes")
     expect_refusals(result, result.tried[STAGES[1]])
     return result.done()
 
 
-def _kill_at(sample: Sample, work: Path, number: int, result: Result, *, halfway: bool) -> bool:
+def for_every_step(kill_at: Callable[..., bool], result: Result) -> int:
+    """Call `kill_at(number, halfway=...)` for each step of a run, until it returns False; return their number."""
+    number = 1
+    while kill_at(number, halfway=False):
+        kill_at(number, halfway=True)
+        result.show(number)
+        number += 1
+    result.tried["steps"] = number - 1
+    return number - 1
+
+
+def _kill_at(sample: Sample, work: Path, result: Result, number: int, *, halfway: bool) -> bool:
     """Kill one run; return False if the run has no such operation."""
     cache = work / "steps"
     shutil.rmtree(cache, ignore_errors=True)
