@@ -150,7 +150,7 @@ def _connect(name: str, stack: contextlib.ExitStack) -> tuple[Client, int | None
         import dask
         from distributed import Client
     except ImportError:
-        raise ClusterError("Dask is not installed: pip install 'cached-feature-pipeline[cluster]'") from None
+        raise ClusterError("Dask is not installed: pip install dask distributed cryptography") from None
     stack.enter_context(dask.config.set(CONFIG))
     for other in map(logging.getLogger, ("distributed", "distributed.client", "tornado", "asyncio")):
         stack.callback(other.setLevel, other.level)

@@ -91,7 +91,7 @@ def test_a_scheduler_file_of_a_scheduler_that_is_gone_is_one_line(tmp_path):
 def test_without_dask_there_is_one_line_that_says_what_to_install(monkeypatch):
     for name in ("dask", "distributed"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert refused("local:2") == "Dask is not installed: pip install 'cached-feature-pipeline[cluster]'"
+    assert refused("local:2") == "Dask is not installed: pip install dask distributed cryptography"
 
 
 def test_a_cluster_without_workers_is_waited_for(tmp_path, monkeypatch):
