@@ -139,14 +139,14 @@ def kill_local_coordinators(sample: Sample, work: Path, kills: int, seed: int) -
         if child.has_ended(draw.uniform(0, 2 * sample.seconds)):
             result.tried[ENDED] += 1
         else:
-            result.tried[KILLS] += 1
             workers = list_descendants(child.pid)
+            result.tried[KILLS if len(workers) > 1 else STAGES[2]] += 1  # a run that is over stops its workers
             os.kill(child.pid, signal.SIGKILL)
             time.sleep(ENDING)
             left = [
                 pid for pid in workers if Path(f"/proc/{pid}/fd/0").exists()
             ]  # not those that only wait to be reaped
-            result.expect(len(workers) > 1 and not left, f"of {len(workers)} local workers {len(left)} outlive a kill")
+            result.expect(not left, f"of {len(workers)} local workers {len(left)} outlive a kill")
         child.wait()
         result.add(examine(cache, sample), "after a kill")
         finish(children.start(fill, sample, cache), sample, cache, result, 1, MAX_IN_FLIGHT * 2)
