@@ -8,9 +8,9 @@ The script builds each model without its weights, which takes a few minutes and 
 import argparse
 
 from pipeline.cli.exit import one_line_errors
-from pipeline.conv_base.keras_applications import build, conv_base_names, find_zoo_model
 from pipeline.conv_base.keras_setup import run_isolated
 from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.conv_base.zoo import build, conv_base_names, find_zoo_model
 from pipeline.errors import SpecError
 
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.conv_base.cuts import find_cut
-from pipeline.conv_base.keras_applications import build, find_zoo_model
 from pipeline.conv_base.keras_setup import Model, import_keras, one_line, run_isolated
 from pipeline.conv_base.precision import disable_tensor_float_32, settle_precision, with_precision
 from pipeline.conv_base.random_weights import draw_weights, draw_weights_of_0_1, random_patches
@@ -19,6 +18,7 @@ from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
 from pipeline.conv_base.user_keras_file import load_user_file
 from pipeline.conv_base.weights import weights_sha256
 from pipeline.conv_base.weights_file import load_weights_file, with_imagenet_rescaling
+from pipeline.conv_base.zoo import build, find_zoo_model
 from pipeline.errors import SpecError
 from pipeline.files.durable import sha256_of_file
 

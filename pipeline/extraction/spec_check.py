@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from pipeline.conv_base.fingerprint import Difference, compare
-from pipeline.conv_base.keras_applications import normalise_name
 from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
+from pipeline.conv_base.zoo import normalise_name
 from pipeline.errors import StoreMismatch
 from pipeline.files.durable import sha256_of_file
 from pipeline.store import Manifest

@@ -14,10 +14,10 @@ import pytest
 import tensorflow as tf
 
 from pipeline.conv_base import precision
-from pipeline.conv_base.keras_applications import conv_base_names, find_zoo_model
 from pipeline.conv_base.load import ConvBase, load_conv_base
 from pipeline.conv_base.precision import settle_precision
 from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.conv_base.zoo import conv_base_names, find_zoo_model
 from pipeline.errors import SpecError
 
 

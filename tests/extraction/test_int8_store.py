@@ -328,7 +328,7 @@ def test_another_conv_base_is_refused_by_name(made, tmp_path, never_quantised):
 
 
 def test_other_weights_are_refused_by_name(made, tmp_path):
-    from pipeline.conv_base.keras_applications import build, find_zoo_model
+    from pipeline.conv_base.zoo import build, find_zoo_model
 
     spec = replace(made.spec, conv_base="mobilenet_v2", conv_base_args={"alpha": 0.35}, weights="random", size=32)
     store = made.fill(tmp_path / "cache", replace(spec, cut="Conv1_relu"))

@@ -508,7 +508,7 @@ CUTS = {
 
 def uppermost(name: str, cut: str = "top1") -> str:
     from pipeline.conv_base.cuts import find_cut, single_cuts
-    from pipeline.conv_base.keras_applications import build, find_zoo_model
+    from pipeline.conv_base.zoo import build, find_zoo_model
 
     def look() -> str:
         with keras.StatelessScope(initialize_variables=False):  # the graph alone: weights would take most of the time
