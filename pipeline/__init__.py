@@ -29,6 +29,7 @@ MODULES = {  # of the public names
     "extract_features": "extraction.extract",
     "finetune_head": "finetune",
     "find_duplicates": "duplicates",
+    "join_stores": "joined.join_stores",
     "load_head": "heads.load_head",
     "make_head": "heads",
     "open_features": "store",

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     dense = {**select_options(options, "units", "dropout"), **shared}
     dense |= {"epochs": options.head_epochs, "learning_rate": options.head_learning_rate}
     with ConsoleCallbacks() as callbacks:
-        callbacks.conv_base_loading(store.spec)
+        callbacks.conv_base_loading(store.conv_base_spec)
         limits = select_options(options, "max_bad", "views")
         result = finetune_head(store, params=params, dense=dense, callbacks=callbacks, **limits)
     if (epochs := len(result.head.history_["loss"])) < options.epochs:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.conv_base.joined_spec import AnySpec, JoinedSpec
 from pipeline.conv_base.keras_setup import Model, import_keras
 from pipeline.conv_base.weights import set_weights
 
@@ -19,6 +20,12 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixe
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.01, "int8": 0.01}
 MIN_SPEEDUP = 1.2  # over float32, for a shorter format to be chosen
 TENSOR_CORES = (7, 0)  # lowest CUDA compute capability with tensor cores
+
+
+def tolerance_of(spec: AnySpec) -> float:
+    """Return the maximum relative L2 error of a row that is computed again, the largest of a joined store's parts."""
+    parts = spec.parts if isinstance(spec, JoinedSpec) else (spec,)
+    return max(TOLERANCE[part.precision] for part in parts)
 
 
 def relative_l2(features: np.ndarray, expected: np.ndarray) -> float:

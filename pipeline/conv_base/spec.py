@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -134,6 +135,16 @@ class ConvBaseSpec:
         return cast(tuple[int, int], self.size)  # __post_init__ made it a pair
 
     @property
+    def pixel_shape(self) -> tuple[int, ...]:
+        """The shape of a decoded image, (height, width, 3)."""
+        return (*self.height_width, 3)
+
+    @property
+    def name(self) -> str:
+        """The name of the conv base for people: that of `keras.applications`, or of the file without its suffix."""
+        return Path(self.conv_base).stem if self.is_file else self.conv_base
+
+    @property
     def is_file(self) -> bool:
         """Whether the conv base is a user's own `.keras` file."""
         return self.conv_base.endswith(".keras")
@@ -186,3 +197,7 @@ class ConvBaseSpec:
     def decode_image(self, data: bytes, size: Size | None = None) -> np.ndarray:
         """Decode an image file to RGB in 0..255 of the input size, or another one: (height, width, 3), float32."""
         return decode_image(data, size or self.height_width, self.resize, at_least=self.decoded_at_least)
+
+    def decode_upright(self, data: bytes) -> np.ndarray:
+        """Decode an image file without resizing it: RGB in 0..255, (height, width, 3), float32."""
+        return self.decode_image(data, lambda height, width: (height, width))

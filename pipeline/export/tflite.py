@@ -35,7 +35,7 @@ def keras_to_tflite(model: Model) -> bytes:
 
 def keeps_int8(store: FeatureStore, format: str) -> bool:
     """Return whether a model of this format runs the int8 conv base of a store; the others compute it in float32."""
-    return store.spec.precision == "int8" and format == "tflite"
+    return not store.is_joined and store.spec.precision == "int8" and format == "tflite"
 
 
 def int8_to_tflite(store: FeatureStore, head: Any) -> bytes:
@@ -50,7 +50,7 @@ def int8_to_tflite(store: FeatureStore, head: Any) -> bytes:
 
     check_expressible(store, head)
     conv_base = load_stored_conv_base(store, SILENT).model
-    resize = convert("TensorFlow Lite", lambda: resize_model(*store.spec.height_width))
+    resize = convert("TensorFlow Lite", lambda: resize_model(*store.conv_base_spec.height_width))
     head_part = keras_to_tflite(run_isolated(_head_model, store, head))
     return join_tflite(join_tflite(resize, conv_base), head_part)
 

@@ -60,7 +60,7 @@ def verify_model(
     head = find_head(store, record.head)
     if head.model_sha256_ != record.head_sha256:
         raise _mismatch(file, store, f"{record.head} head", record.head_sha256, head.model_sha256_)
-    sides = store.spec.height_width if record.form == "slides" else (None, None)
+    sides = store.conv_base_spec.height_width if record.form == "slides" else (None, None)
     columns = len(record.classes) if len(record.classes) > 2 else 1
     format = VERIFIED[file.suffix]
     predict = load_exported(file, format, ((None, *sides, 3), (None, columns)))
@@ -148,7 +148,7 @@ def _model_input(store: FeatureStore, image_index: int, form: str) -> np.ndarray
         raise ImagesError(f"{path} is not the image that its features were made from; {remedy}")
     try:
         if form == "slides":
-            return preprocess(spec, spec.decode_image(data))
-        return spec.decode_image(data, lambda height, width: (height, width))
+            return preprocess(store.conv_base_spec, spec.decode_image(data))
+        return spec.decode_upright(data)
     except DecodeError as error:
         raise ImagesError(f"{path} cannot be decoded: {error}") from None

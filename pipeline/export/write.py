@@ -106,7 +106,11 @@ def check_request(store: FeatureStore, file: Path, *, form: str = "image", forma
     if not (_is_replaceable_directory(file) if format == "savedmodel" else is_replaceable(file, FIRST_BYTES[format])):
         kind = "SavedModel without other files" if format == "savedmodel" else f"{format} model"
         raise ExportError(f"{file} exists and is not a {kind}; give another name, or remove it")
-    if form == "image" and format in ("tflite", "onnx") and store.spec.resize == "antialias":
+    if (
+        form == "image"
+        and format in ("tflite", "onnx")
+        and any(part.conv_base_spec.resize == "antialias" for part in store.parts)
+    ):
         raise ExportError(
             f"{file}: {format} has no antialiased resizing, which {store.directory} was made with; write a .keras file "
             "or a SavedModel, or make a store with --resize bilinear"
@@ -133,7 +137,7 @@ def _describe_input(store: FeatureStore, form: str, format: str) -> str:
     if form == "image":
         numbers = "uint8 or float" if format == "keras" else "float32"
         return f"RGB images of any size, (batch, height, width, 3), {numbers} in 0..255, upright"
-    spec = store.spec
+    spec = store.conv_base_spec
     height, width = spec.height_width
     method = f"preprocess_input of {spec.conv_base}" if spec.preprocessing == "own" else f"{spec.preprocessing!r}"
     return f"RGB images of {height}x{width} after preprocessing by {method}, (batch, {height}, {width}, 3), float32"

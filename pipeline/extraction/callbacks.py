@@ -76,6 +76,14 @@ class Callbacks:
     def image_rejected(self, id: str, reason: str) -> None:
         """An image cannot be used and gets no features."""
 
+    # Joining stores
+
+    def images_not_joined(self, store: FeatureStore, ids: Sequence[str], count: int) -> None:
+        """`count` images have no features in `store`, one of the stores to join, and are left out; `ids` are some."""
+
+    def join_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
+        """The features of a joined store are about to be read from its parts."""
+
     # Stage two and fine-tuning
 
     def head_started(self, name: str) -> None:

@@ -90,7 +90,7 @@ class ClusterEngine:
         return described
 
     def load_stored(self, layout: StoreLayout) -> None:
-        self._set_spec(layout.spec)
+        self._set_spec(layout.conv_base_spec)
         self._load("load_stored", without_shards(layout))
 
     def compute_probe(self, layout: StoreLayout) -> bytes:

@@ -70,6 +70,7 @@ def compute_part(
     if not 1 <= part <= parts:
         raise ValueError(f"part {part} of {parts}: parts are counted from 1")
     store = open_features(directory)
+    store.check_not_joined()
     if spec is not None:
         spec = replace(spec, decoder=DECODER)
         is_surely_same_spec(store.manifest, spec)
@@ -81,7 +82,7 @@ def compute_part(
         if len(ranges):
             if not view.manifest.numerics:
                 raise StoreError(f"{view.directory} has no plan for several machines: run `features` with --plan first")
-            job = Job(without_shards(view), spec or store.spec, batch_size, workers, mixed)
+            job = Job(without_shards(view), spec or store.conv_base_spec, batch_size, workers, mixed)
             check_free_space(view, int(np.diff(ranges).sum()))
             if computer is None:
                 callbacks.conv_base_loading(job.spec)

@@ -13,6 +13,8 @@ import numpy as np
 from pipeline.conv_base import load
 from pipeline.conv_base.fingerprint import compare
 from pipeline.conv_base.int8 import Int8ConvBase, load_int8
+from pipeline.conv_base.joined import JoinedConvBase
+from pipeline.conv_base.joined_spec import JoinedSpec
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.decode_ahead import Task, decode_ahead
@@ -56,19 +58,27 @@ def load_with_callbacks(spec: ConvBaseSpec, callbacks: Callbacks) -> load.ConvBa
     return load.load_conv_base(spec)
 
 
+def load_any_conv_base(store: StoreLayout, callbacks: Callbacks) -> AnyConvBase | JoinedConvBase:
+    """Load the conv base that a store was made with, or all of a joined store; see `load_stored_conv_base`."""
+    if isinstance(spec := store.spec, JoinedSpec):
+        return JoinedConvBase(spec, tuple(load_stored_conv_base(part, callbacks) for part in store.parts))
+    return load_stored_conv_base(store, callbacks)
+
+
 def load_stored_conv_base(store: StoreLayout, callbacks: Callbacks) -> AnyConvBase:
     """Load the conv base that a store was made with; it must not have changed since.
 
     One in int8 is loaded from the store, one in floats from where it came from.
     """
-    if store.spec.precision == "int8":
-        return load_int8(store.int8_model, store.spec, store.feature_shape, store.manifest.sources)
+    spec = store.conv_base_spec
+    if spec.precision == "int8":
+        return load_int8(store.int8_model, spec, store.feature_shape, store.manifest.sources)
     return load_float_conv_base(store, callbacks)
 
 
 def load_float_conv_base(store: StoreLayout, callbacks: Callbacks) -> load.ConvBase:
     """Load the conv base of a store from where it came from; in float32 if the store's precision is int8."""
-    stored = store.spec
+    stored = store.conv_base_spec
     if stored.precision == "int8":
         stored = replace(stored, precision="float32", int8_sha256=None)
     conv_base = load_with_callbacks(stored, callbacks)

@@ -14,7 +14,7 @@ from pipeline.extraction.view_plan import plan_views
 from pipeline.images.augment import Augmentation
 from pipeline.images.decode import DECODER
 from pipeline.images.table import ImageTable
-from pipeline.store import FeatureStore, drop_views
+from pipeline.store import FeatureStore, StoreLayout, drop_views, read_manifest
 
 
 def extract_features(
@@ -82,7 +82,7 @@ def extract_features(
     StoreDamaged
         The store's manifest or index, or those of a view, are damaged.
     StoreError
-        The store cannot be written to, or `augmentation` is given for a store without augmented
+        The store cannot be written to or is joined, or `augmentation` is given for a store without augmented
         views and `views` is not.
     SpecError
         The conv base cannot be loaded.
@@ -97,6 +97,7 @@ def extract_features(
     spec = replace(spec or ConvBaseSpec(), decoder=DECODER)
     if compression not in ("none", "gzip") or batch_size < 1 or (views is not None and views < 1):
         raise StoreError(f"compression {compression!r}, batch_size {batch_size} or views {views} is out of range")
+    _check_not_joined(directory)
     planned_views = [] if views == 1 else plan_views(directory, views, augmentation, rebuild=rebuild)
     filler = StoreFiller(
         choose_engine(cluster, batch_size, workers, mixed, callbacks),
@@ -114,6 +115,14 @@ def extract_features(
         return store
     if planned_views and len(members := store.members("train")):
         # The conv base and its weights may have been moved since the store was made.
-        base_spec = replace(store.spec, conv_base=spec.conv_base, weights=spec.weights)
+        base_spec = replace(store.conv_base_spec, conv_base=spec.conv_base, weights=spec.weights)
         filler.fill_views(store, replace(images.take(members), skipped=()), base_spec, planned_views)
     return store
+
+
+def _check_not_joined(directory: Path) -> None:
+    try:
+        manifest = read_manifest(directory)
+    except StoreError:  # there is no store yet, or `StoreFiller` tells what is wrong with it
+        return
+    StoreLayout(directory, manifest).check_not_joined()

@@ -84,7 +84,7 @@ class StoreFiller:
         self.callbacks.progress("checking", done, total, "shards")
 
     def _compute(self, writer: StoreWriter, plan: ExtractionPlan, spec: ConvBaseSpec) -> None:
-        if spec.view is None and (seconds := measure_scaled_decoding(plan, writer.current.spec)):
+        if spec.view is None and (seconds := measure_scaled_decoding(plan, writer.current.conv_base_spec)):
             self.callbacks.decoding_measured(*seconds)
         check_free_space(writer.current, plan.rows_pending)
         self.callbacks.extraction_planned(plan, writer.current)
@@ -154,7 +154,7 @@ class StoreFiller:
             self.counter = ImageCounter("views", passes, self.callbacks)
         for view in views:
             directory = view_directory(store.directory, view.number)
-            self.fill(images, directory, replace(store.spec, view=view), loaded)
+            self.fill(images, directory, replace(store.conv_base_spec, view=view), loaded)
 
     def _count_passes(self, images: ImageTable, store: FeatureStore, number: int) -> int:
         if self.rebuild or not (view_directory(store.directory, number) / MANIFEST).is_file():
@@ -171,10 +171,15 @@ def _find_up_to_date(images: ImageTable, directory: Path, spec: ConvBaseSpec) ->
     if not (directory / MANIFEST).is_file():
         return None
     store = open_features(directory)
-    if not is_surely_same_spec(store.manifest, spec) or images.root != store.images.root:
-        return None
+    return store if is_surely_same_spec(store.manifest, spec) and has_exactly(store, images) else None
+
+
+def has_exactly(store: FeatureStore, images: ImageTable) -> bool:
+    """Return whether a store has the features of these images, and nothing is left to do; no lock is needed."""
+    if images.root != store.images.root:
+        return False
     # A plan would tell the same, in seconds for a million images.
     unchanged = sha256_of(replace(store.index, images=images).to_bytes()) == store.manifest.index_sha256
     finished = not store.pending and store.shards_in_place() == store.manifest.shards
-    finished = finished and not any(list_staged(directory))  # a late process may have left some
-    return store if unchanged and finished and not np.isin(store.index.rows, list(rows_to_retry(store))).any() else None
+    finished = finished and not any(list_staged(store.directory))  # a late process may have left some
+    return unchanged and finished and not np.isin(store.index.rows, list(rows_to_retry(store))).any()

@@ -79,7 +79,7 @@ class LocalEngine:
         `is_same` tells that the spec is surely that of the store. If its precision is int8, the conv base is not
         loaded from elsewhere then.
         """
-        stored = replace(layout.spec, view=None)  # its sha256 tells which drawing the random weights are of
+        stored = replace(layout.conv_base_spec, view=None)  # its sha256 tells which drawing the random weights are of
         if stored.precision != "int8":
             as_stored = replace(spec, precision=stored.precision, weights_sha256=stored.weights_sha256, view=None)
             self.conv_base = self.conv_base or load_with_callbacks(as_stored, self.callbacks)

@@ -53,14 +53,14 @@ def compute_tasks(
         then=compute_row if is_int8 else lambda image: image,
     )
     with contextlib.closing(results):
-        batch_shape = (batch_size, *spec.height_width, 3)
+        batch_shape = (batch_size, *spec.pixel_shape)
         yield from results if is_int8 else compute_batches(results, compute, batch_shape, store.dtype, stops)
 
 
 def compute_batches(
     decoded: Iterable[Decoded],
     compute: Compute,
-    batch_shape: tuple[int, int, int, int],
+    batch_shape: tuple[int, ...],
     dtype: np.dtype,
     stops: Collection[int] = (),
 ) -> Iterator[Row]:

@@ -80,7 +80,7 @@ def finetune_head(
     from pipeline.conv_base.load_top_layers import load_top_layers  # imports TensorFlow
 
     views = count_views(store.directory) if views is None else views
-    tuning = Tuning(store, open_splits(store, views), views, load_top_layers(store.spec), callbacks)
+    tuning = Tuning(store, open_splits(store, views), views, load_top_layers(store.conv_base_spec), callbacks)
     callbacks.finetune_planned(tuning.plan, store)
     with lock_directory(store.finetuning_directory):
         remove_temporaries(store.finetuning_directory)
@@ -92,7 +92,7 @@ def finetune_head(
 
 def check_cut(store: FeatureStore) -> None:
     """Raise StoreError with the command that makes a suitable store if one was cut at the end of its conv base."""
-    if store.spec.cut is None:
+    if store.conv_base_spec.cut is None:
         source, conv_base = store.images.root, store.manifest.sources["conv_base"]
         raise StoreError(
             f"{store.directory} holds features from the end of the conv base, above which there are no layers to tune; "

@@ -60,6 +60,7 @@ def _check_finite(features: np.ndarray, split: str, store: FeatureStore) -> None
     if bad := sum(not np.isfinite(row).all() for row in features):
         other = "another --cut" if features.dtype == np.float32 else "--store-dtype float32"
         raise StoreError(
-            f"{store.directory}: above {store.spec.cut}, features of {bad} of {len(features)} consecutive {split} "
-            f"images are not finite in {features.dtype}; no head can be trained on them; make a store with {other}"
+            f"{store.directory}: above {store.conv_base_spec.cut}, features of {bad} of {len(features)} consecutive "
+            f"{split} images are not finite in {features.dtype}; no head can be trained on them; make a store with "
+            f"{other}"
         )

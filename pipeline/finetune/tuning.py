@@ -77,7 +77,7 @@ class Tuning:
             parameters=head.count_parameters(),
             views=self.views,
             history=head.history_,
-            cut=str(self.store.spec.cut),
+            cut=str(self.store.conv_base_spec.cut),
             frozen={name: value for name, value in frozen_metrics.items() if name != "identity"},
             seconds_per_epoch=float(np.median(head.seconds_)),
             kept_epoch=head.kept_epoch_,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from pipeline.conv_base.joined import average_positions
 from pipeline.errors import HeadError
 from pipeline.heads.rows_on_demand import is_read_on_demand, row_blocks
 
@@ -55,7 +56,7 @@ class Pool(TransformerMixin, BaseEstimator):
         axes = tuple(range(1, block.ndim - 1))  # height and width
         if self.how == "flatten" or not axes:
             return block.reshape(len(block), -1)
-        return block.mean(axis=axes, dtype=np.float32) if self.how == "avg" else block.max(axis=axes)
+        return average_positions(block) if self.how == "avg" else block.max(axis=axes)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

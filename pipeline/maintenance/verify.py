@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.conv_base.int8 import read_model
-from pipeline.conv_base.precision import TOLERANCE, relative_l2
+from pipeline.conv_base.precision import relative_l2, tolerance_of
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import SpecError, StoreDamaged, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.conv_base_loading import load_stored_conv_base
+from pipeline.extraction.conv_base_loading import load_any_conv_base
 from pipeline.extraction.decode_ahead import list_tasks
 from pipeline.extraction.run_conv_base import compute_tasks
 from pipeline.files.durable import TEMPORARY, read_json, sha256_of_file
@@ -20,6 +20,7 @@ from pipeline.store import (
     FeatureStore,
     ShardDamaged,
     ShardEntry,
+    StoreLayout,
     open_features,
     open_view,
     view_directory,
@@ -67,7 +68,7 @@ def verify_store(
         against the manifest, finite values in good rows and zeros in the others.
     recompute : int
         Number of random good rows, of the store and of each view, to compute again. The maximum
-        relative L2 error depends on the precision of the conv base, see `TOLERANCE`.
+        relative L2 error depends on the precision of the conv base, see `tolerance_of`.
     sources : bool
         Whether to read every image and to compare its sha256 with the index. This also finds an
         image that was edited and given back its size and time.
@@ -112,8 +113,9 @@ def _check_features(store: FeatureStore, full: bool, recompute: int, seed: int, 
             findings.append(Finding(_name(store, path), "is a temporary file of a run that was killed", FEATURES))
         elif path not in listed:
             findings.append(Finding(_name(store, path), "is not listed in the manifest", FEATURES))
-    if store.spec.precision == "int8" and store.spec.view is None:
-        findings += [Finding(store.int8_model.name, problem, COPY) for problem in _int8_problems(store)]
+    for part in store.parts:
+        if part.conv_base_spec.precision == "int8" and part.conv_base_spec.view is None:
+            findings += [Finding(_name(store, part.int8_model), problem, COPY) for problem in _int8_problems(part)]
     if store.pending:
         findings.append(Finding("index", f"{store.pending} of {len(store.images)} images wait for features", FEATURES))
     if recompute:
@@ -148,20 +150,20 @@ def _shard_problem(store: FeatureStore, entry: ShardEntry, full: bool) -> str | 
     return None
 
 
-def _int8_problems(store: FeatureStore) -> Iterator[str]:
+def _int8_problems(store: StoreLayout) -> Iterator[str]:
     try:
-        read_model(store.int8_model, store.spec)
+        read_model(store.int8_model, store.conv_base_spec)
     except ValueError as error:
         yield str(error)
 
 
 def _recompute_rows(store: FeatureStore, rows: np.ndarray, callbacks: Callbacks) -> Iterator[Finding]:
     try:
-        conv_base = load_stored_conv_base(store, callbacks)
+        conv_base = load_any_conv_base(store, callbacks)
     except (SpecError, StoreMismatch) as error:
         yield Finding("conv base", str(error), SOURCES)
         return
-    errors = []
+    errors, tolerance = [], tolerance_of(store.spec)
     tasks = list_tasks(store.index, np.stack([rows, rows + 1], axis=1), store.spec.view)
     for done, row in enumerate(compute_tasks(tasks, store, conv_base.compute, batch_size=EXTRACT_BATCH), 1):
         callbacks.progress("computing again", done, len(rows), "rows")
@@ -173,7 +175,7 @@ def _recompute_rows(store: FeatureStore, rows: np.ndarray, callbacks: Callbacks)
         except ShardDamaged as error:
             yield Finding(_name(store, error.path), error.problem, REPAIR)
             continue
-        if errors[-1] > TOLERANCE[store.spec.precision]:
+        if errors[-1] > tolerance:
             yield Finding(str(row.task.id), f"its features, computed again, differ by {errors[-1]:.1e}", SOURCES)
     callbacks.rows_recomputed(len(errors), max(errors, default=0.0))
 

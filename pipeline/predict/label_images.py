@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.conv_base.joined import JoinedConvBase
 from pipeline.defaults import EXTRACT_BATCH
-from pipeline.errors import HeadError
+from pipeline.errors import HeadError, StoreError
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.conv_base_loading import AnyConvBase, load_stored_conv_base
+from pipeline.extraction.conv_base_loading import AnyConvBase, load_any_conv_base
 from pipeline.extraction.decode_ahead import Task
 from pipeline.extraction.run_conv_base import Row, compute_tasks
 from pipeline.extraction.view_plan import plan_views
@@ -155,6 +156,8 @@ class Predictor:
         self._loading = Lock()
         self._detector = None if unknown is None else UnknownDetector(store, unknown)
         self.threshold = float("inf") if self._detector is None else self._detector.threshold
+        if views > 1 and store.is_joined:
+            raise StoreError(f"{store.directory} is joined, and takes each image itself alone: leave --views out")
         copies = plan_views(store.directory, views, None)
         self.views: list[View | None] = [None, *copies]
         # Everything that the predictions depend on, for JSON.
@@ -181,9 +184,9 @@ class Predictor:
         return conv_base.compute(images)
 
     @cached_property
-    def _conv_base(self) -> AnyConvBase:
+    def _conv_base(self) -> AnyConvBase | JoinedConvBase:
         """The conv base, which is loaded when the first image is computed."""
-        return load_stored_conv_base(self.store, self.callbacks)
+        return load_any_conv_base(self.store, self.callbacks)
 
     def _collect_blocks(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
         """Collect the rows of whole images: many of those that the store has, or one computed batch."""

@@ -1,5 +1,7 @@
 """`manifest.json`: the spec of a store, and which of its shards are finished."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.conv_base.fingerprint import hash_identity
+from pipeline.conv_base.joined_spec import AnySpec, JoinedSpec
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, StoreDamaged, StoreError
 from pipeline.files.durable import read_json, write_json
@@ -43,10 +46,12 @@ class ShardEntry:
 class Manifest:
     """What `manifest.json` holds."""
 
-    spec: Mapping[str, Any]  # the identity of the resolved `ConvBaseSpec`
+    spec: Mapping[str, Any]  # the identity of the resolved `ConvBaseSpec` or `JoinedSpec`
     fingerprint: str  # the sha256 of `spec`
     feature_shape: tuple[int, ...]  # of one row: (4, 4, 512)
-    sources: Mapping[str, Any]  # where conv base and weights came from; used to load them again, never compared
+    # Where conv base and weights came from; used to load them again, never compared. Of a joined store, `parts`: the
+    # directory (`store`), the `feature_shape` and the `sources` of each store that was joined.
+    sources: Mapping[str, Any]
     rows_per_shard: int  # the largest number of rows of a shard
     compression: str | None = None  # the HDF5 filter of the shards
     index: str = ""  # the file name of the index
@@ -75,8 +80,30 @@ class Manifest:
         return self.made_with, *self.later_makers
 
     @property
-    def conv_base_spec(self) -> ConvBaseSpec:
+    def is_joined(self) -> bool:
+        """Whether the features are those of several stores side by side."""
+        return "joined" in self.spec
+
+    @property
+    def parts(self) -> tuple[Manifest, ...]:
+        """What is known of the stores that were joined; the manifest itself if its store is not joined."""
+        if not self.is_joined:
+            return (self,)
+        return tuple(
+            Manifest(identity, hash_identity(identity), tuple(part["feature_shape"]), part["sources"], rows_per_shard=1)
+            for identity, part in zip(self.spec["joined"], self.sources["parts"], strict=True)
+        )
+
+    @property
+    def resolved_spec(self) -> AnySpec:
         """The resolved spec, with the sources of conv base and weights in place of their names."""
+        if self.is_joined:
+            return JoinedSpec(tuple(part.conv_base_spec for part in self.parts))
+        return self.conv_base_spec
+
+    @property
+    def conv_base_spec(self) -> ConvBaseSpec:
+        """The resolved spec of a store that is not joined."""
         conv_base = self.sources["conv_base"]
         fields = {
             **{name: value for name, value in self.spec.items() if name != "format"},
@@ -132,12 +159,14 @@ def _from_document(document: dict[str, Any]) -> Manifest:
         raise ValueError(f"features of shape {manifest.feature_shape}, {manifest.rows_per_shard} to a shard")
     if not all(shard.maker in range(len(manifest.makers)) for shard in manifest.shards):
         raise ValueError("a shard has an unknown maker")
-    measured = ("relative_l2", "images", *INT8_MEASUREMENTS * (manifest.spec["precision"] == "int8"))
+    measured = ("relative_l2", "images", *INT8_MEASUREMENTS * (manifest.spec.get("precision") == "int8"))
     if manifest.precision_error and not all(
         isinstance(manifest.precision_error.get(key), (int, float)) for key in measured
     ):
         raise ValueError(f"its precision_error is {dict(manifest.precision_error)}")
     if "root" not in manifest.images:
         raise ValueError("it names no root of the images")
-    manifest.conv_base_spec  # noqa: B018  # raises an error if a field is missing or out of range
+    if manifest.is_joined and manifest.feature_shape != (sum(part.feature_shape[-1] for part in manifest.parts),):
+        raise ValueError(f"features of shape {manifest.feature_shape} are not those of its parts")
+    manifest.resolved_spec  # noqa: B018  # raises an error if a field is missing or out of range
     return manifest

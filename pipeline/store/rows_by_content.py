@@ -17,6 +17,13 @@ class RowsByContent:
         order = np.argsort(keys)
         self._contents, self._keys, self._rows = contents, keys[order], rows[order]
 
+    def find(self, contents: np.ndarray) -> np.ndarray:
+        """Return the row of each content, (n, 32) uint8, as an ndarray of int64; `NO_ROW` where there is none."""
+        keys = np.ascontiguousarray(contents[:, :8]).view(">u8").reshape(-1).astype(np.uint64)
+        i = np.searchsorted(self._keys, keys)
+        rows = np.append(self._rows, NO_ROW)[i]
+        return np.where((self._contents[rows] == contents).all(axis=1), rows, NO_ROW)
+
     def __call__(self, content: bytes) -> int:
         """Return the row of the image with this sha256, 32 bytes; `NO_ROW` if no row has its features."""
         key = np.uint64(int.from_bytes(content[:8], "big"))

@@ -108,7 +108,7 @@ class ConsoleCallbacks(Callbacks):
         self.passes += plan.rows_pending
         if self._views_announced:  # `views_planned` has described all views
             return
-        spec, manifest = store.spec, store.manifest
+        spec, manifest = store.conv_base_spec, store.manifest
         height, width = spec.height_width
         cut = f" cut at {spec.cut}" if spec.cut else ""
         source = str(manifest.sources["weights"])
@@ -187,10 +187,10 @@ class ConsoleCallbacks(Callbacks):
         super().head_failed(name, reason)
 
     def finetune_planned(self, plan: FinetunePlan, store: FeatureStore) -> None:
-        views = f" in {plan.views} views" if plan.views > 1 else ""
+        spec, views = store.conv_base_spec, f" in {plan.views} views" if plan.views > 1 else ""
         self.say(
             f"{store.directory}: {plan.images} train images{views}, features {store.feature_shape} of "
-            f"{store.spec.cut}; {plan.parameters:,} weights above the cut to tune in {tuning_precision(store.spec)}"
+            f"{spec.cut}; {plan.parameters:,} weights above the cut to tune in {tuning_precision(spec)}"
         )
         where = "in a temporary file" if plan.on_disk else "of memory"
         self.say(

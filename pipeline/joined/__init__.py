@@ -1,0 +1,1 @@
+"""Join stores of the same images: the features of several conv bases side by side, as one store."""
