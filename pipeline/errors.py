@@ -18,7 +18,7 @@ class SpecError(PipelineError):
 
 
 class WeightsUnavailable(SpecError):
-    """The ImageNet weights cannot be downloaded."""
+    """There are no ImageNet weights for the conv base, or they cannot be downloaded."""
 
 
 class StoreError(PipelineError):

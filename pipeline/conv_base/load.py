@@ -75,8 +75,8 @@ def load_conv_base(spec: ConvBaseSpec) -> ConvBase:
     """Load the conv base that a spec describes.
 
     Keras' global state (dtype policy, seeds, layer names) is neither used nor changed. TensorFloat-32 is off from
-    now on, for all models of the process. A setting or a file that does not fit raises SpecError, a failed
-    download of the ImageNet weights WeightsUnavailable.
+    now on, for all models of the process. A setting or a file that does not fit raises SpecError; ImageNet weights
+    that do not exist or cannot be downloaded raise WeightsUnavailable.
     """
     return run_isolated(_load, spec)
 

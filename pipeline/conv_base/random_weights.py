@@ -1,12 +1,12 @@
 """Draw seeded random weights whose features keep their scale and differ between images."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from pipeline.conv_base.keras_setup import Model, all_layers
+from pipeline.conv_base.keras_setup import Model, all_layers, import_keras
 from pipeline.conv_base.weights import set_weights
 
 
@@ -47,19 +47,28 @@ def random_patches(height_width: tuple[int, int]) -> np.ndarray:
     return patches[:, rows][:, :, columns]
 
 
-def _assign_kernels(model: Model, draw: Callable[[tuple[int, ...], int], np.ndarray]) -> None:
-    kernels = [(position, variable) for position, variable in enumerate(model.weights) if _is_kernel(variable)]
-    set_weights(model, ((variable, draw(tuple(variable.shape), position)) for position, variable in kernels))
+def _assign_kernels(model: Model, draw: Callable[[tuple[int, ...], int, bool], np.ndarray]) -> None:
+    conv_2d = import_keras().layers.Conv2D
+    full = {id(layer.kernel) for layer in all_layers(model) if isinstance(layer, conv_2d)}
+
+    def draw_next() -> Iterator[tuple[Any, np.ndarray]]:
+        for position, variable in enumerate(model.weights):
+            if _is_kernel(variable):
+                shape = tuple(variable.shape)
+                is_depthwise = len(shape) == 4 and shape[-1] == 1 and id(variable) not in full
+                yield variable, draw(shape, position, is_depthwise)
+
+    set_weights(model, draw_next())
 
 
 def _is_kernel(variable: Any) -> bool:
     return len(variable.shape) >= 2
 
 
-def _looks_linear(shape: tuple[int, ...], position: int) -> np.ndarray:
+def _looks_linear(shape: tuple[int, ...], position: int, is_depthwise: bool) -> np.ndarray:
     *_, inputs, outputs = shape
     kernel = 2 * _uniform(shape, position) - 1
-    if _is_depthwise(shape):
+    if is_depthwise:
         kernel[..., 1::2, :] = kernel[..., : inputs // 2 * 2 : 2, :]  # both channels of a pair have the same kernel
         return kernel
     kernel[..., 1::2] = -kernel[..., : outputs // 2 * 2 : 2]
@@ -81,16 +90,12 @@ def _scaling_call(layer: Any) -> Callable[..., Any]:
     return call_scaled
 
 
-def _glorot_uniform(shape: tuple[int, ...], position: int) -> np.ndarray:
+def _glorot_uniform(shape: tuple[int, ...], position: int, is_depthwise: bool) -> np.ndarray:
     *window, inputs, outputs = shape
-    if _is_depthwise(shape):
+    if is_depthwise:
         inputs = 1
     limit = math.sqrt(6 / (math.prod(window) * (inputs + outputs)))
     return ((2 * _uniform(shape, position, np.float64) - 1) * limit).astype(np.float32)
-
-
-def _is_depthwise(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 4 and shape[-1] == 1
 
 
 def _uniform(shape: tuple[int, ...], position: int, dtype: type = np.float32) -> np.ndarray:

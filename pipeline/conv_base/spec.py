@@ -30,10 +30,10 @@ class ConvBaseSpec:
     Parameters
     ----------
     conv_base : str
-        A model of `keras.applications` in snake case (`vgg16`, `mobilenet_v2`), or the path of a
-        `.keras` file.
+        A model of `keras.applications` in snake case (`vgg16`, `mobilenet_v2`), one of `lenet5`,
+        `alexnet`, `zfnet` and `googlenet`, or the path of a `.keras` file.
     conv_base_args : mapping
-        Arguments of the function in `keras.applications`, such as `{"alpha": 0.35}`.
+        Arguments of the model's function, such as `{"alpha": 0.35}`.
     weights : str
         `imagenet`, `random` (seeded), or the path of a weights file without the top. For a `.keras`
         file, which contains its weights, it must be `imagenet`.
@@ -67,11 +67,15 @@ class ConvBaseSpec:
         A value is out of range.
     """
 
-    conv_base: str = _setting("vgg16", "a model of keras.applications in snake case, or a .keras file", metavar="NAME")
+    conv_base: str = _setting(
+        "vgg16",
+        "a model of keras.applications in snake case, or lenet5, alexnet, zfnet or googlenet, or a .keras file",
+        metavar="NAME",
+    )
     conv_base_args: Mapping[str, Any] = field(
         default_factory=dict,
         metadata={
-            "help": "argument of the model's function in keras.applications, such as alpha=0.35; can be repeated",
+            "help": "argument of the model's function, such as alpha=0.35; can be repeated",
             "metavar": "KEY=VALUE",
         },
     )

@@ -1,4 +1,4 @@
-"""List the models of `keras.applications`, find one by its name, and build it."""
+"""List the networks that have a name, those of `keras.applications` and the classic ones; find and build one."""
 
 import contextlib
 import difflib
@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from pipeline.conv_base.classic import CLASSIC_MODELS
 from pipeline.conv_base.keras_setup import Model, import_keras, one_line
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import SpecError, WeightsUnavailable
@@ -25,7 +26,7 @@ DOWNLOAD_TIMEOUT = 30.0  # seconds without data
 
 
 class ZooModel(NamedTuple):
-    """A model function of `keras.applications`."""
+    """A model function of `keras.applications` or of `pipeline.conv_base.classic`."""
 
     name: str
     function: Callable[..., Model]
@@ -35,9 +36,14 @@ class ZooModel(NamedTuple):
         """The `preprocess_input` of the module that defines the function."""
         return vars(inspect.getmodule(self.function))["preprocess_input"]
 
+    @property
+    def has_imagenet_weights(self) -> bool:
+        """Whether Keras offers ImageNet weights for the model."""
+        return self.function not in CLASSIC_MODELS
+
 
 def conv_base_names() -> list[str]:
-    """Return the names of the models of `keras.applications` in snake case: `vgg16`, `mobilenet_v2`, ..."""
+    """Return the names of the models in snake case: `vgg16`, `mobilenet_v2`, ..., `lenet5`, ..."""
     return sorted(model.name for model in _zoo().values())
 
 
@@ -58,12 +64,18 @@ def find_zoo_model(name: str) -> ZooModel:
 def build(zoo_model: ZooModel, spec: ConvBaseSpec, weights: str | None = None) -> Model:
     """Build a model without its top for images of the spec's size, with `weights` "imagenet" or Keras' initial ones.
 
-    An argument or a size that the model does not take raises SpecError, a failed download WeightsUnavailable.
+    An argument or a size that the model does not take raises SpecError; ImageNet weights that do not exist or cannot
+    be downloaded raise WeightsUnavailable.
     """
     arguments = [name for name in inspect.signature(zoo_model.function).parameters if name not in SPEC_ARGUMENTS]
     if unknown := sorted(set(spec.conv_base_args) - set(arguments)):
         has = f"it has {', '.join(arguments)}" if arguments else "it takes none"
         raise SpecError(f"{zoo_model.name} has no argument {', '.join(map(repr, unknown))}; {has}")
+    if weights and not zoo_model.has_imagenet_weights:
+        raise WeightsUnavailable(
+            f"Keras has no ImageNet weights for {zoo_model.name}: train it on your images with train-base, or give a"
+            " weights file with --weights FILE (make: WEIGHTS=FILE), or use --weights random"
+        )
     try:
         with _quiet_download(zoo_model.name) if weights else contextlib.nullcontext():
             return zoo_model.function(
@@ -77,8 +89,9 @@ def build(zoo_model: ZooModel, spec: ConvBaseSpec, weights: str | None = None) -
 
 def _zoo() -> dict[str, ZooModel]:
     models = {}
-    for function in filter(inspect.isfunction, vars(import_keras().applications).values()):
-        whole_words = function.__name__.replace("Net", "net").replace("NeXt", "next")
+    of_keras: Iterator[Any] = filter(inspect.isfunction, vars(import_keras().applications).values())
+    for function in (*of_keras, *CLASSIC_MODELS):
+        whole_words = function.__name__.replace("LeNet", "lenet").replace("Net", "net").replace("NeXt", "next")
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", whole_words).lower()
         models[normalise_name(name)] = ZooModel(name, function)
     return models
