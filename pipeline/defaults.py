@@ -20,6 +20,12 @@ TUNING_RATE = 1e-5
 TUNING_EPOCHS = 10
 TUNING_PATIENCE = 3
 
+# Training of a conv base from random weights
+BASE_EPOCHS = 100
+BASE_PATIENCE = 12
+BASE_AUGMENTATION = {"rotation": 10, "width_shift": 0.1, "height_shift": 0.1, "shear": 0, "zoom": 0.1}
+BASE_AUGMENTATION |= {"horizontal_flip": False}  # a mirrored digit is no digit
+
 # An exported model
 FORMS = ("image", "slides")
 FORMATS = {"keras": ".keras", "savedmodel": "", "tflite": ".tflite", "onnx": ".onnx"}  # name and file suffix

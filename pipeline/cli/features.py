@@ -9,15 +9,16 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import defaults
 from pipeline.cli import console
 from pipeline.cli.display.words import print_classes, warn_of_random_weights
-from pipeline.cli.option_types import COUNT, FRACTION, SETTINGS, part
+from pipeline.cli.option_types import COUNT, SETTINGS, part
 from pipeline.cli.shared_options import (
     add_cluster_options,
+    add_images_argument,
     add_max_bad,
     add_spec_options,
     add_speed_options,
+    add_split_options,
     open_engine,
     select_options,
     spec_from_options,
@@ -32,11 +33,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `features`."""
-    text = (
-        "folder of class folders (also below train/, validation/, test/), flat folder of cat.17.jpg, or CSV file with "
-        "path,label[,split,group]"
-    )
-    parser.add_argument("images", metavar="IMAGES", help=text)
+    add_images_argument(parser)
     parser.add_argument("--cache", required=True, metavar="DIR", help="the store; created if it does not exist")
     base = parser.add_argument_group("conv base")
     add_spec_options(base)
@@ -47,10 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     store.add_argument("--compression", choices=("none", "gzip"), default="none", help=text)
     store.add_argument("--rebuild", action="store_true", help="delete the features in the store and compute all again")
     images = parser.add_argument_group("images")
-    text = "fraction of the images without a given split that is used for validation"
-    images.add_argument("--validation", **FRACTION, default=defaults.VALIDATION, help=text)
-    text = "fraction of the images without a given split that is used for testing"
-    images.add_argument("--test", **FRACTION, default=defaults.TEST, help=text)
+    add_split_options(images)
     add_max_bad(images)
     _add_view_options(parser)
     add_cluster_options(parser)

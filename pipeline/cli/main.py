@@ -9,14 +9,28 @@ import sys
 from collections.abc import Sequence
 
 from pipeline import __version__
-from pipeline.cli import duplicates, export, features, finetune, heads, info, pack, predict, repair, report, verify
+from pipeline.cli import (
+    duplicates,
+    export,
+    features,
+    finetune,
+    heads,
+    info,
+    pack,
+    predict,
+    repair,
+    report,
+    train_base,
+    verify,
+)
 from pipeline.cli.exit import one_line_errors
 from pipeline.cli.log import show_log
 from pipeline.text import COMMAND
 
-VERB_MODULES = (features, heads, finetune, predict, export, verify, repair, duplicates, info, report, pack)
-VERBS = {module.__name__.rpartition(".")[2]: module for module in VERB_MODULES}
-RESUMABLE = ("features", "heads", "finetune", "repair")  # verbs that continue after an error; also `predict --out`
+VERB_MODULES = (features, heads, finetune, train_base, predict, export, verify, repair, duplicates, info, report, pack)
+VERBS = {module.__name__.rpartition(".")[2].replace("_", "-"): module for module in VERB_MODULES}
+# Verbs that continue after an error; also `predict --out`
+RESUMABLE = ("features", "heads", "finetune", "train-base", "repair")
 RESUME_HINT = "what was finished is kept; the same command continues from there"
 EXAMPLES = f"""examples:
   {COMMAND} features photos --cache cache/photos

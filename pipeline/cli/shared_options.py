@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,31 @@ if TYPE_CHECKING:
     from pipeline.conv_base.spec import ConvBaseSpec
 
 
-def add_spec_options(parser: argparse._ActionsContainer, **other_defaults: Any) -> None:
-    """Add one option for each field of `ConvBaseSpec` that has a help text; `other_defaults` replace its defaults."""
-    for field in _spec_fields():
+def add_images_argument(parser: argparse.ArgumentParser) -> None:
+    """Add IMAGES."""
+    text = (
+        "folder of class folders (also below train/, validation/, test/), flat folder of cat.17.jpg, or CSV file with "
+        "path,label[,split,group]"
+    )
+    parser.add_argument("images", metavar="IMAGES", help=text)
+
+
+def add_split_options(images: argparse._ActionsContainer) -> None:
+    """Add --validation and --test."""
+    text = "fraction of the images without a given split that is used for validation"
+    images.add_argument("--validation", **FRACTION, default=defaults.VALIDATION, help=text)
+    text = "fraction of the images without a given split that is used for testing"
+    images.add_argument("--test", **FRACTION, default=defaults.TEST, help=text)
+
+
+def add_spec_options(
+    parser: argparse._ActionsContainer, only: Collection[str] | None = None, **other_defaults: Any
+) -> None:
+    """Add one option for each field of `ConvBaseSpec` that has a help text, or for those with the names in `only`.
+
+    `other_defaults` replace the defaults of the fields.
+    """
+    for field in _spec_fields(only):
         if field.name == "conv_base_args":
             parser.add_argument("--conv-base-arg", dest=field.name, **{**SETTINGS, **field.metadata})
             continue
@@ -28,18 +50,19 @@ def add_spec_options(parser: argparse._ActionsContainer, **other_defaults: Any) 
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=value_type, default=default, **field.metadata)
 
 
-def spec_from_options(options: argparse.Namespace) -> ConvBaseSpec:
+def spec_from_options(options: argparse.Namespace, only: Collection[str] | None = None) -> ConvBaseSpec:
     """Return the spec that the options of `add_spec_options` describe."""
     from pipeline.conv_base.spec import ConvBaseSpec
 
-    values = select_options(options, *(field.name for field in _spec_fields()))
+    values = select_options(options, *(field.name for field in _spec_fields(only)))
     return ConvBaseSpec(**{**values, "conv_base_args": dict(options.conv_base_args)})
 
 
-def _spec_fields() -> list[Field[Any]]:
+def _spec_fields(only: Collection[str] | None) -> list[Field[Any]]:
     from pipeline.conv_base.spec import ConvBaseSpec
 
-    return [field for field in fields(ConvBaseSpec) if "help" in field.metadata]
+    named = [field for field in fields(ConvBaseSpec) if "help" in field.metadata]
+    return [field for field in named if only is None or field.name in only]
 
 
 def select_options(options: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,13 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.conv_base.cuts import find_cut
-from pipeline.conv_base.keras_setup import Model, import_keras, one_line, run_isolated
+from pipeline.conv_base.keras_setup import Model, all_layers, import_keras, one_line, run_isolated
 from pipeline.conv_base.precision import disable_tensor_float_32, settle_precision, with_precision
 from pipeline.conv_base.random_weights import draw_weights, draw_weights_of_0_1, random_patches
 from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
 from pipeline.conv_base.user_keras_file import load_user_file
 from pipeline.conv_base.weights import weights_sha256
 from pipeline.conv_base.weights_file import load_weights_file, with_imagenet_rescaling
+from pipeline.conv_base.with_preprocessing import with_preprocessing
 from pipeline.conv_base.zoo import build, find_zoo_model
 from pipeline.errors import SpecError
 from pipeline.files.durable import sha256_of_file
@@ -94,6 +96,27 @@ def load_full_model(spec: ConvBaseSpec) -> FullModel:
     disable_tensor_float_32()
     full = (_load_user_model if spec.is_file else _load_zoo_model)(spec)
     return full._replace(spec=replace(full.spec, weights_sha256=weights_sha256(full.model)))
+
+
+def load_to_train(spec: ConvBaseSpec, seed: int) -> FullModel:
+    """Load the conv base of a spec to be trained further, all weights trainable; call it by `run_isolated`.
+
+    The model takes RGB images of shape (b, height, width, 3), float32 in 0..255. `weights="random"` are those of
+    Keras' initialisers here: the pairs of opposite kernels of `draw_weights` never part where an activation is odd,
+    as the tanh of LeNet-5 is. They and the dropout depend on `seed`. Cut and precision of the spec have no effect.
+    """
+    random.seed(seed)  # from which Keras draws its seeds
+    if spec.weights == "random":
+        zoo_model = find_zoo_model(spec.conv_base)
+        spec = replace(spec, conv_base=zoo_model.name)
+        model, sources = build(zoo_model, spec), {"conv_base": zoo_model.name, "weights": "random"}
+        spec = replace(spec, weights_sha256=weights_sha256(model))
+    else:
+        spec, model, sources = load_full_model(spec)
+    model = with_preprocessing(model, lambda images: _preprocess(images, spec), spec.height_width)
+    for layer in all_layers(model):
+        layer.trainable = True
+    return FullModel(spec, model, sources)
 
 
 def _load(spec: ConvBaseSpec) -> ConvBase:
@@ -183,10 +206,10 @@ def preprocess(spec: ConvBaseSpec, images: np.ndarray) -> np.ndarray:
 
 
 def _preprocess(images: Any, spec: ConvBaseSpec) -> Any:
+    if spec.preprocessing == "none" or (spec.is_file and spec.preprocessing == "own"):
+        return images
     if spec.preprocessing == "own":
         return find_zoo_model(spec.conv_base).preprocess_input(images)
     if spec.preprocessing == "rescale":
         return images / 255.0
-    if spec.preprocessing == "none":
-        return images
     return import_keras().applications.imagenet_utils.preprocess_input(images, mode=spec.preprocessing)

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.conv_base.keras_setup import Model, import_keras, one_line
 from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.conv_base.with_preprocessing import contains_preprocessing
 from pipeline.errors import SpecError
 from pipeline.files.check_untrusted import check_untrusted_keras
 
@@ -12,10 +13,6 @@ from pipeline.files.check_untrusted import check_untrusted_keras
 def load_user_file(spec: ConvBaseSpec) -> Model:
     """Load a `.keras` file in safe mode, after a check of its contents; the model takes images of the spec's size."""
     path = Path(spec.conv_base)
-    if spec.preprocessing == "own":
-        raise SpecError(
-            f"{path} has no preprocessing of its own: give --preprocessing rescale, tf, torch, caffe or none"
-        )
     if spec.conv_base_args or spec.weights != "imagenet":
         raise SpecError(f"{path} contains its weights and takes no arguments: omit --weights and --conv-base-arg")
     if not path.is_file():
@@ -26,7 +23,15 @@ def load_user_file(spec: ConvBaseSpec) -> Model:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises errors of any type for a malformed file
         raise SpecError(f"conv base {path} is refused: {one_line(error)}") from error
-    return _check_shapes(model, path, spec.height_width)
+    model = _check_shapes(model, path, spec.height_width)
+    if contains_preprocessing(model):
+        if spec.preprocessing not in ("own", "none"):
+            raise SpecError(f"{path} contains its preprocessing: omit --preprocessing {spec.preprocessing}")
+    elif spec.preprocessing == "own":
+        raise SpecError(
+            f"{path} has no preprocessing of its own: give --preprocessing rescale, tf, torch, caffe or none"
+        )
+    return model
 
 
 def _check_shapes(model: Any, path: Path, height_width: tuple[int, int]) -> Model:

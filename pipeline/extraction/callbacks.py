@@ -106,7 +106,12 @@ class Callbacks:
         """The dense head on frozen features is trained, or `reused` from an interrupted run."""
 
     def finetune_resumed(self, epochs: int) -> None:
-        """Fine-tuning continues after `epochs` epochs of an interrupted run."""
+        """Fine-tuning, or the training of a conv base, continues after `epochs` epochs of an interrupted run."""
+
+    # Training of a conv base
+
+    def base_training_planned(self, plan: Any) -> None:
+        """The training of a conv base is about to begin; `plan` is a `pipeline.base_training.TrainingPlan`."""
 
     # Verification
 

@@ -17,6 +17,7 @@ from pipeline.heads.finetuned import TuningSetup
 from pipeline.heads.load_head import load_head, read_metrics
 from pipeline.heads.save_head import save_head
 from pipeline.store import FeatureStore, open_views
+from pipeline.training.epoch_progress import EpochProgress
 from pipeline.training.fit_and_score import Split, fit_head, score_head
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Tuning:
     def tune(self, head: Any, frozen_head: Any, frozen_metrics: dict[str, Any]) -> FinetunedResult:
         """Train top layers and head together, starting from `frozen_head`, and score them."""
         identity = f"{frozen_metrics['identity']} {self.hash_training(head)}"
-        progress = _Progress(head.epochs, self.plan.images, self.callbacks)
+        progress = EpochProgress("tuning", head.epochs, self.plan.images, self.callbacks)
         checkpoint = self.store.finetuning_directory / CHECKPOINT
         setup = TuningSetup(self.top_layers, frozen_head, checkpoint, identity, progress.resume, progress.advance)
         fit_head(head, self.splits, self.callbacks, setup=setup)
@@ -97,23 +98,6 @@ class Tuning:
         document["held_out"] = [] if held_out is None else np.flatnonzero(held_out).tolist()
         document["views"] = [view.fingerprint for view in open_views(store)[: self.views - 1]]
         return sha256_of(canonical_json(document).encode())
-
-
-class _Progress:
-    """Reports the images of all epochs that are still to be run."""
-
-    def __init__(self, epochs: int, images: int, callbacks: Callbacks):
-        self.epochs, self.images, self.callbacks, self.done = epochs, images, callbacks, 0
-
-    def resume(self, epochs: int) -> None:
-        """Leave out the `epochs` epochs of an interrupted run."""
-        self.epochs -= epochs
-        self.callbacks.finetune_resumed(epochs)
-
-    def advance(self, images: int) -> None:
-        """Report `images` more images."""
-        self.done += images
-        self.callbacks.progress("tuning", self.done, self.epochs * self.images, "images")
 
 
 def _load_saved_head(directory: Path, identity: str) -> tuple[Any, dict[str, Any]] | None:

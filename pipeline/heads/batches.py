@@ -51,12 +51,14 @@ def shuffle_rows(X: Rows, batch_size: int, rng: np.random.Generator, drawn: np.n
     return order
 
 
-def read_batches(X: Rows, rows: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield row numbers and their features, as many whole batches as one compiled call takes.
+def read_batches(
+    X: Rows, rows: np.ndarray, batch_size: int, max_steps: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield row numbers and their features, as many whole batches as one call takes, at most `max_steps` or 64.
 
     Another thread reads ahead, so that memory holds up to two readings.
     """
-    call = min(MAX_STEPS * batch_size, _whole_batches(CALL_BYTES, X, batch_size))
+    call = min((max_steps or MAX_STEPS) * batch_size, _whole_batches(CALL_BYTES, X, batch_size))
     read = call if isinstance(X, np.ndarray) else _whole_batches(READ_BYTES, X, batch_size)
     readings = [rows[start : start + read] for start in range(0, len(rows), read)]
     with ThreadPoolExecutor(1) as reader:

@@ -1,4 +1,4 @@
-"""The checkpoint of a fine-tuning: all that its next epoch depends on, in one file.
+"""The checkpoint of a training: all that its next epoch depends on, in one file.
 
 The file is numpy's `.npz`, whose members have a CRC, read without pickle.
 """
@@ -74,11 +74,11 @@ def read_checkpoint(path: Path, loop: EpochLoop, identity: str, epochs: int) -> 
 
 
 def _variables(loop: EpochLoop) -> list[Any]:
-    """The variables that an epoch changes: weights, seeds of dropout, the state of the optimiser."""
+    """The variables that an epoch changes: weights, statistics of normalisations, seeds, the state of the optimiser."""
     model = loop.network.model
     weights = {id(weight) for weight in model.weights}
     seeds = [variable for variable in model.variables if id(variable) not in weights]
-    return [*model.trainable_weights, *seeds, *loop.network.adam.state]
+    return [*model.weights, *seeds, *loop.network.adam.state]
 
 
 def _numbered(arrays: Mapping[str, np.ndarray], prefix: str) -> list[np.ndarray]:

@@ -18,11 +18,18 @@ class CompiledNetwork:
     """A network with its loss and optimiser, compiled once for each dtype of features.
 
     The last layer of `model`, a keras.Model, is one sigmoid or a softmax. `forward(rows, training=bool)`
-    computes its outputs; it is the model itself if not given.
+    computes its outputs; it is the model itself if not given. One call makes at most `max_steps` steps, or `MAX_STEPS`.
     """
 
-    def __init__(self, model: Any, learning_rate: float, batch_size: int, forward: Callable[..., Any] | None = None):
-        self.model, self.batch_size, self.forward = model, batch_size, forward or model
+    def __init__(
+        self,
+        model: Any,
+        learning_rate: float,
+        batch_size: int,
+        forward: Callable[..., Any] | None = None,
+        max_steps: int | None = None,
+    ):
+        self.model, self.batch_size, self.forward, self.max_steps = model, batch_size, forward or model, max_steps
         self.adam = Adam(model.trainable_weights, learning_rate)
         self.row_shape = model.input_shape[1:]
         self.loss: Any
@@ -46,7 +53,7 @@ class CompiledNetwork:
             function = {"train": self._train, "score": self._score}[mode]
             self.compiled[mode, dtype] = tf.function(function, input_signature=signature)
         sums = np.zeros(2)
-        for rows, features in read_batches(data.X, data.rows, self.batch_size):
+        for rows, features in read_batches(data.X, data.rows, self.batch_size, self.max_steps):
             sums += self.compiled[mode, dtype](features, data.targets[rows], data.weights[rows]).numpy()
             if on_rows is not None:
                 on_rows(len(rows))
@@ -81,12 +88,14 @@ class Adam:
         self.weights = [weight.value for weight in weights]
         self.moments = [[tf.Variable(tf.zeros_like(weight)) for weight in self.weights] for _ in range(2)]
         self.powers = [tf.Variable(1.0), tf.Variable(1.0)]
-        self.settings = {"lr": learning_rate, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-7}
+        self.learning_rate = tf.Variable(learning_rate, dtype=tf.float32)
+        self.settings = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-7}
         self.state = [*self.moments[0], *self.moments[1], *self.powers]  # what the next step depends on besides weights
 
     def step(self, gradients: list[tf.Tensor]) -> None:
         """Update the weights; called inside a `tf.function`."""
         betas = self.settings["beta1"], self.settings["beta2"]
+        rate = tf.identity(self.learning_rate)
         power_1, power_2 = (power.assign(power * beta) for power, beta in zip(self.powers, betas, strict=True))
         for weight, gradient, m, v in zip(self.weights, gradients, *self.moments, strict=True):
             tf.raw_ops.ResourceApplyAdam(
@@ -95,6 +104,7 @@ class Adam:
                 v=v.handle,
                 beta1_power=power_1,
                 beta2_power=power_2,
+                lr=rate,
                 grad=gradient,
                 **self.settings,
             )

@@ -1,4 +1,4 @@
-"""The epochs of the dense and the fine-tuned head: scores, early stopping, divergence."""
+"""The epochs of a training: scores, early stopping, divergence."""
 
 import math
 import time
@@ -30,6 +30,12 @@ class EpochLoop:
     def done(self) -> int:
         """The number of finished epochs."""
         return len(self.seconds)
+
+    @property
+    def watched_losses(self) -> list[float]:
+        """The loss that early stopping watches, one value per epoch."""
+        names = [name for name in ("held_out_loss", "val_loss", "loss") if name in self.history]
+        return self.history[names[0]] if names else []
 
     def run(
         self,
@@ -78,7 +84,7 @@ class EpochLoop:
             self.history.setdefault(name, []).append(score)
         self.seconds.append(time.perf_counter() - start)
         if self.patience is not None:
-            self.note_loss(scores.get("held_out_loss", scores.get("val_loss", scores["loss"])))
+            self.note_loss(self.watched_losses[-1])
         return scores
 
     def score(self, rows: LabelledRows, prefix: str = "val") -> dict[str, float]:

@@ -17,6 +17,7 @@ from pipeline.store import FeatureStore
 from pipeline.text import counted, format_duration, format_size
 
 if TYPE_CHECKING:
+    from pipeline.base_training import TrainingPlan
     from pipeline.finetune import FinetunePlan
 
 
@@ -170,13 +171,15 @@ class ConsoleCallbacks(Callbacks):
         console.note(f"training {name} ...")
 
     def epoch_done(self, name: str, epoch: int, epochs: int, scores: Mapping[str, float]) -> None:
-        if name != "finetuned":
+        if name not in ("finetuned", "conv base"):
             self.progress(name, epoch, epochs, "epochs")
             return
-        console.note(
-            f"epoch {epoch}/{epochs}: loss {scores['loss']:.4f}, validation loss {scores['val_loss']:.4f}, "
-            f"validation accuracy {scores['val_accuracy']:.4f}"
-        )
+        text = f"epoch {epoch}/{epochs}: loss {scores['loss']:.4f}"
+        if "held_out_loss" in scores and name == "conv base":
+            text += f", held-out loss {scores['held_out_loss']:.4f}"
+        if "val_loss" in scores:
+            text += f", validation loss {scores['val_loss']:.4f}, validation accuracy {scores['val_accuracy']:.4f}"
+        console.note(text + (f", {scores['seconds']:.1f} s" if "seconds" in scores else ""))
 
     def head_trained(self, name: str, accuracy: float, seconds: float) -> None:
         self.close()
@@ -203,6 +206,17 @@ class ConsoleCallbacks(Callbacks):
 
     def finetune_resumed(self, epochs: int) -> None:
         self.say(f"training continues after epoch {epochs} of an earlier run")
+
+    # Training of a conv base
+
+    def base_training_planned(self, plan: TrainingPlan) -> None:
+        held_out = f", {plan.held_out} more to choose the epoch" if plan.held_out else ""
+        self.say(
+            f"training   {plan.train} images an epoch{held_out}, {plan.validation} validation images; "
+            f"{plan.parameters:,} parameters"
+        )
+        state = "decoded already" if plan.is_decoded else "to write"
+        self.say(f"decoded    {format_size(plan.decoded_bytes)} {state} in {plan.directory}, removed at the end")
 
     # Verification
 
