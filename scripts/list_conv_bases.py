@@ -1,4 +1,4 @@
-"""Print a Markdown table of all conv bases of keras.applications: shape of the features, number of parameters.
+"""Print a Markdown table of all conv bases with a name: shape of the features, number of parameters.
 
     python scripts/list_conv_bases.py [SIZE]
 
@@ -15,24 +15,30 @@ from pipeline.errors import SpecError
 
 
 def format_row(name: str, size: int) -> str:
-    """Return the row of a conv base: `-` and the smallest possible size if `size` is too small."""
+    """Return the row of a conv base: `-` and the smallest possible size if `size` is too small.
+
+    A star marks a conv base without ImageNet weights.
+    """
+    zoo_model = find_zoo_model(name)
+    mark = "" if zoo_model.has_imagenet_weights else " \\*"
     try:
-        model = run_isolated(build, find_zoo_model(name), ConvBaseSpec(name, size=size))
+        model = run_isolated(build, zoo_model, ConvBaseSpec(name, size=size))
     except SpecError as error:
-        return f"| `{name}` | - ({error}) | |"
+        return f"| `{name}`{mark} | - ({error}) | |"
     shape = ", ".join(map(str, model.output_shape[1:]))
-    return f"| `{name}` | ({shape}) | {model.count_params():,} |"
+    return f"| `{name}`{mark} | ({shape}) | {model.count_params():,} |"
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="List the conv bases of keras.applications as a Markdown table.")
+    parser = argparse.ArgumentParser(description="List the conv bases with a name as a Markdown table.")
     parser.add_argument("size", nargs="?", type=int, default=150, help="height and width of the images (%(default)s)")
     size = parser.parse_args().size
     print(f"| conv base | features at {size}x{size} | parameters |")
     print("|---|---|---|")
     for name in conv_base_names():
         print(format_row(name, size), flush=True)
+    print("\n\\* without ImageNet weights")
 
 
 if __name__ == "__main__":
