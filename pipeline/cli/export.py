@@ -82,7 +82,8 @@ def show_agreement(store: FeatureStore, file: str, agreement: Agreement) -> int:
         f"{agreement.other_labels} other labels"
     )
     if agreement.in_float32 and precision == "int8":
-        console.say(f"{file} computes the conv base in float32, the store in int8; a .tflite file keeps int8")
+        hint = "" if store.is_joined else "; a .tflite file keeps int8"
+        console.say(f"{file} computes the conv base in float32, the store in int8{hint}")
     if agreement.holds:
         return 0
     console.warn(f"that is more than {precision} explains: {agreement.bound:g}, or a tenth of it in the median")

@@ -1,7 +1,9 @@
 """Stage two: train heads on a store, score and save them, and print a leaderboard."""
 
+from __future__ import annotations
+
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import console
 from pipeline.cli.option_types import COUNT, PATIENCE, SETTINGS, head_key_value, names
@@ -15,13 +17,18 @@ from pipeline.cli.shared_options import (
 )
 from pipeline.text import COMMAND
 
+if TYPE_CHECKING:
+    from pipeline.store import FeatureStore
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `heads`."""
     from pipeline.heads import head_names
 
     names_of_all = ",".join(head_names())
-    parser.add_argument("store", metavar="DIR", help="store filled by `features`")
+    parser.add_argument(
+        "store", metavar="DIR", help="store filled by `features`, or A+B to join stores of the same images"
+    )
     parser.add_argument("--heads", type=names, default=names_of_all, metavar="NAME,NAME", help="heads to train")
     text = "parameter of one head, such as logistic.C=0.1; can be repeated"
     parser.add_argument("--set", **SETTINGS | {"type": head_key_value, "metavar": "HEAD.KEY=VALUE"}, help=text)
@@ -42,14 +49,18 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.cli.display.callbacks import ConsoleCallbacks
     from pipeline.cli.display.leaderboard import print_leaderboard
     from pipeline.cli.display.words import warn_of_leaks, warn_of_random_weights
-    from pipeline.store import count_views, open_features
+    from pipeline.joined.find_stores import open_joined
+    from pipeline.store import count_views
     from pipeline.text import format_size
     from pipeline.training.memory import memory_needed
     from pipeline.training.on_cluster import MIN_CLUSTER_ROWS
     from pipeline.training.train_heads import check_ready, train_heads
     from pipeline.training.trained_head import format_title
 
-    store = open_features(options.store)
+    with ConsoleCallbacks() as callbacks:
+        store = open_joined(options.store, callbacks)
+    if store.is_joined:
+        _describe_joined(store)
     check_ready(store, options.max_bad)
     params = _head_params(options)
     n_train, n_validation = len(store.members("train")), len(store.members("validation"))
@@ -78,6 +89,18 @@ def run(options: argparse.Namespace) -> int:
     if failed := set(options.heads) - {head.name for head in trained}:
         console.warn(f"not trained: {', '.join(sorted(failed))}; the reasons stand above")
     return 1 if failed else 0
+
+
+def _describe_joined(store: FeatureStore) -> None:
+    from pipeline.store import count_views
+
+    parts = store.joined_directories
+    console.say(f"joined     {store.directory} of {' and '.join(map(str, parts))}, {store.spec.name}")
+    for part in parts:
+        if not part.is_dir():
+            console.note(f"{part} is gone: {store.directory} is taken as it is")
+        elif count_views(part) > 1:
+            console.note(f"the augmented views of {part} are not joined: heads are trained on the images alone")
 
 
 def _head_params(options: argparse.Namespace) -> dict[str, dict[str, Any]]:

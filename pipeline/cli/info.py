@@ -83,13 +83,17 @@ def _show(document: dict[str, Any], store: FeatureStore) -> None:
     from pipeline.cli.display.leaderboard import print_leaderboard
     from pipeline.images.augment import View
 
-    spec, sources, views = document["spec"], document["sources"], document["views"]
+    spec, views = document["spec"], document["views"]
     say(f"store       {store.directory}: {document['with_features']} of {document['images']} images have features")
     say(f"features    {store.feature_shape} {spec['store_dtype']}, {format_size(document['bytes'])} on disk")
-    say(f"conv base   {sources['conv_base']} at {spec['size'][0]}x{spec['size'][1]}, {spec['precision']}")
+    for directory in store.joined_directories:
+        say(f"joined of   {directory}")
+    for part in store.parts:
+        size, sources = part.manifest.spec["size"], part.manifest.sources
+        say(f"conv base   {sources['conv_base']} at {size[0]}x{size[1]}, {part.manifest.spec['precision']}")
+        say(f"weights     {sources['weights']}, sha256 {part.manifest.spec['weights_sha256'][:12]}")
     if document["precision_error"]:
         say(f"precision   {describe_precision(spec['precision'], document['precision_error'])}")
-    say(f"weights     {sources['weights']}, sha256 {spec['weights_sha256'][:12]}")
     say(f"fingerprint {store.fingerprint[:12]}, {document['shards']} shards")
     if others := document["shards_of_other_numerics"]:
         say(f"numerics    {counted(others, 'shard')} made by machines that round differently from the others")
@@ -98,7 +102,8 @@ def _show(document: dict[str, Any], store: FeatureStore) -> None:
         copies = counted(len(views), "augmented copy", "augmented copies")
         say(f"views       {copies} of each train image: {View.from_identity(views[0]['view']).augmentation}")
     if pending := document["pending"] + sum(view["pending"] for view in views):
-        console.warn(f"{pending} images wait for features: run `features` again")
+        verb = "heads" if store.is_joined else "features"
+        console.warn(f"{pending} images wait for features: run `{verb}` again")
     warn_of_random_weights(store)
     console.list_some("without features", [f"{image['id']}: {image['reason']}" for image in document["bad"]])
     print_classes(store.images)

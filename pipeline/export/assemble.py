@@ -5,6 +5,7 @@ base, flatten and the dense head in one `Sequential` that takes preprocessed ima
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.conv_base.keras_setup import Model, import_keras, run_isolated
@@ -39,13 +40,16 @@ def assemble_model(store: FeatureStore, head: Any, *, form: str = "image", callb
     -------
     keras.Model
         Its output is float32: for two classes of shape (b, 1), the probability of the second one;
-        otherwise of shape (b, k), a column for each of `store.classes`. The conv base is frozen and
-        computes in the store's precision, or in float32 if that is int8. The image form rounds features
-        to the store's dtype, as the cache does. The name of the last layer contains the class names; the
-        name of the model contains conv base, head and the first digits of the store's fingerprint.
+        otherwise of shape (b, k), a column for each of `store.classes`. The conv base, or each one of a
+        joined store, is frozen and computes in the store's precision, or in float32 if that is int8. The
+        image form rounds features to the store's dtype, as the cache does. The name of the last layer
+        contains the class names; the name of the model contains conv base, head and the first digits of
+        the store's fingerprint.
 
     Raises
     ------
+    StoreError
+        The slides' form is asked for a joined store.
     HeadError
         There is no such head, Keras has no layers for it (knn, forest), or the slides' form is asked
         for a head other than dense.
@@ -66,9 +70,11 @@ def assemble_model(store: FeatureStore, head: Any, *, form: str = "image", callb
     trained = find_head(store, head)
     if form == "slides" and trained.name != "dense":
         raise HeadError(f"the slides' model ends in a dense head, not {trained.name}; export it in the image form")
+    if form == "slides":
+        store.check_not_joined()
     check_expressible(store, trained)
-    conv_base = load_float_conv_base(store, callbacks)
-    return run_isolated(_build_model, store, conv_base, trained, form)
+    conv_bases = [load_float_conv_base(part, callbacks) for part in store.parts]
+    return run_isolated(_build_slides if form == "slides" else _build_model, store, conv_bases, trained)
 
 
 def check_expressible(store: FeatureStore, head: Any) -> None:
@@ -108,22 +114,56 @@ def find_head(store: FeatureStore, head: Any) -> Any:
     return head
 
 
-def _build_model(store: FeatureStore, conv_base: ConvBase, head: Any, form: str) -> Model:
+def _build_slides(store: FeatureStore, conv_bases: Sequence[ConvBase], head: Any) -> Model:
     from pipeline.heads.keras_layers import head_layers
 
-    keras, spec, layers = import_keras(), conv_base.spec, head_layers(head, store.classes)
-    base_name = re.sub(r"[^A-Za-z0-9_-]", "_", conv_base.model.name)  # TensorFlow allows few characters
-    name = f"{base_name}-{head.name}-{store.fingerprint[:12]}"
-    if form == "slides":
-        images = keras.Input((*spec.height_width, 3), name="images")
-        (base,) = (layer for layer in conv_base.model.layers if isinstance(layer, keras.Model))  # no preprocessing
-        return keras.Sequential([images, base, *layers], name=name)
+    keras, (conv_base,) = import_keras(), conv_bases
+    images = keras.Input((*conv_base.spec.height_width, 3), name="images")
+    (base,) = (layer for layer in conv_base.model.layers if isinstance(layer, keras.Model))  # no preprocessing
+    name = _model_name(store, conv_base.model.name, head)
+    return keras.Sequential([images, base, *head_layers(head, store.classes)], name=name)
+
+
+def _build_model(store: FeatureStore, conv_bases: Sequence[ConvBase], head: Any) -> Model:
+    from pipeline.heads.keras_layers import head_layers
+
+    keras = import_keras()
     images = keras.Input((None, None, 3), dtype="float32", name="images")
-    antialias = {"antialias": True} if spec.resize == "antialias" else {}  # old versions of Keras lack this argument
-    resize = keras.layers.Resizing(*spec.height_width, "bilinear", dtype="float32", name="resize", **antialias)
-    features = conv_base.model(resize(images))
-    if spec.store_dtype != "float32":
-        features = keras.layers.Identity(dtype=spec.store_dtype, name="as_stored")(features)
-    for layer in layers:
+    if store.is_joined:
+        parts = [_pooled_features(conv_base, images, f"_{i}") for i, conv_base in enumerate(conv_bases, 1)]
+        features, base_name = keras.layers.Concatenate(dtype="float32", name="join")(parts), store.spec.name
+    else:
+        features, base_name = _stored_features(conv_bases[0], images), conv_bases[0].model.name
+    for layer in head_layers(head, store.classes):
         features = layer(features)
-    return keras.Model(images, features, name=name)
+    return keras.Model(images, features, name=_model_name(store, base_name, head))
+
+
+def _stored_features(conv_base: ConvBase, images: Any, suffix: str = "") -> Any:
+    """Return the features of a tensor of images, rounded as in a store; `suffix` ends the names of the layers."""
+    keras, spec = import_keras(), conv_base.spec
+    antialias = {"antialias": True} if spec.resize == "antialias" else {}  # old versions of Keras lack this argument
+    name = f"resize{suffix}"
+    resize = keras.layers.Resizing(*spec.height_width, "bilinear", dtype="float32", name=name, **antialias)
+    model = conv_base.model
+    if suffix:  # two parts may have the same name
+        model = keras.Model(model.inputs[0], model.outputs[0], name=f"{model.name}{suffix}")
+    features = model(resize(images))
+    if spec.store_dtype != "float32":
+        features = keras.layers.Identity(dtype=spec.store_dtype, name=f"as_stored{suffix}")(features)
+    return features
+
+
+def _pooled_features(conv_base: ConvBase, images: Any, suffix: str) -> Any:
+    """Return the features of a part of a joined store, (b, channels) float32."""
+    from pipeline.heads.keras_layers import pooling_layers
+
+    features = _stored_features(conv_base, images, suffix)
+    for layer in pooling_layers("avg", conv_base.feature_shape, f"pool{suffix}"):
+        features = layer(features)
+    return features
+
+
+def _model_name(store: FeatureStore, base_name: str, head: Any) -> str:
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", base_name)  # TensorFlow allows few characters
+    return f"{safe}-{head.name}-{store.fingerprint[:12]}"

@@ -115,6 +115,11 @@ def check_request(store: FeatureStore, file: Path, *, form: str = "image", forma
             f"{file}: {format} has no antialiased resizing, which {store.directory} was made with; write a .keras file "
             "or a SavedModel, or make a store with --resize bilinear"
         )
+    if form == "slides" and store.is_joined:
+        raise ExportError(
+            f"{file}: the slides' model has one conv base, and {store.directory} is joined of several; write the image "
+            "form"
+        )
     if form == "slides" and keeps_int8(store, format):
         raise ExportError(
             f"{file}: the slides' model takes preprocessed images, but the int8 conv base of {store.directory} "

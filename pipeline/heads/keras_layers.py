@@ -42,7 +42,7 @@ def head_layers(head: Any, class_names: Sequence[str]) -> list[keras.layers.Laye
     *hidden, last = _affine_maps(head)
     last = _with_all_columns(last, head.classes_, len(class_names))
     top_layers = [head.model_.get_layer("upper")] if head.name == "finetuned" else []
-    layers = [*top_layers, *_pooling(getattr(head, "pool", "flatten"), head.feature_shape_)]
+    layers = [*top_layers, *pooling_layers(getattr(head, "pool", "flatten"), head.feature_shape_)]
     for number, affine in enumerate(hidden, 1):
         layers.append(_dense(affine, "relu", f"dense_{number}"))
         if getattr(head, "dropout", 0):
@@ -101,7 +101,8 @@ def _with_all_columns(logits: Affine, labels: np.ndarray, classes: int) -> Affin
     return Affine(kernel, bias)
 
 
-def _pooling(how: str, row_shape: tuple[int, ...]) -> list[keras.layers.Layer]:
+def pooling_layers(how: str, row_shape: tuple[int, ...], name: str = "pool") -> list[keras.layers.Layer]:
+    """Return the layers, at most one, that pool features of shape (n, *row_shape) as `Pool` does."""
     if len(row_shape) == 1 and how != "flatten":
         return []
     if how == "flatten":
@@ -109,7 +110,7 @@ def _pooling(how: str, row_shape: tuple[int, ...]) -> list[keras.layers.Layer]:
     layer = getattr(keras.layers, f"{KERAS_POOLS[how]}{len(row_shape) - 1}D", None)
     if layer is None:
         raise HeadError(f"features of shape {row_shape} cannot be pooled by a Keras layer; train with pool=flatten")
-    return [layer(name="pool", dtype="float32")]
+    return [layer(name=name, dtype="float32")]
 
 
 def _dense(affine: Affine, activation: str, name: str) -> keras.layers.Dense:

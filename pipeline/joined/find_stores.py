@@ -32,7 +32,7 @@ def open_joined(text: str, callbacks: Callbacks = SILENT) -> FeatureStore:
     if len(ways) > 1:
         raise StoreError(f"{text} can mean {' or '.join(map(' and '.join, ways))}; rename one of these stores")
     if not ways:
-        missing = [piece for piece in _likeliest_pieces(text) if not _is_store(piece)]
+        missing = [piece or "an empty name" for piece in _likeliest_pieces(text) if not _is_store(piece)]
         raise StoreError(f"there is no store at {text}, nor at {' and '.join(missing)}, which would be a part of it")
     return join_stores(ways[0], callbacks=callbacks)
 

@@ -15,6 +15,7 @@ from pipeline.extraction.engine import Engine
 from pipeline.extraction.image_counter import ImageCounter
 from pipeline.extraction.numerics import check_numbers, with_numerics
 from pipeline.extraction.plan import Changes, ExtractionPlan
+from pipeline.joined.part_reader import PartReader
 from pipeline.maintenance.verify import shard_problems
 from pipeline.store import (
     BadImage,
@@ -53,7 +54,8 @@ def repair_store(
     """Check every byte of the shards of a store and its views, and compute the bad shards again.
 
     Rows, index, spec and the good shards stay as they are. A bad file is moved to `quarantine/`.
-    The conv base is loaded only if a shard is bad, and before anything is changed.
+    The conv base is loaded only if a shard is bad, and before anything is changed. Shards of a joined store are read
+    from the stores that it was joined of, which must be where they were; no cluster is used then.
 
     Parameters
     ----------
@@ -66,7 +68,7 @@ def repair_store(
     Raises
     ------
     StoreError, StoreBusy
-        There is no store; another process writes to it.
+        There is no store, or a store that it was joined of is gone; another process writes to it.
     StoreDamaged
         Its manifest or its index is damaged, which nothing can restore.
     SpecError, StoreMismatch
@@ -75,8 +77,8 @@ def repair_store(
         A full disk or an I/O error; the same call repairs the rest.
     """
     directory, result = Path(directory), RepairResult()
-    engine = choose_engine(cluster, batch_size, workers, mixed, callbacks)
-    open_features(directory)  # raises before the lock would make the directory
+    is_joined = open_features(directory).is_joined  # raises before the lock would make the directory
+    engine = PartReader() if is_joined else choose_engine(cluster, batch_size, workers, mixed, callbacks)
     for store in [directory, *(view_directory(directory, number) for number in view_numbers(directory))]:
         with open_for_writing(store) as writer:
             before = writer.current
@@ -84,7 +86,7 @@ def repair_store(
             if not problems:
                 continue
             engine.load_stored(before)
-            if cluster is not None and not before.manifest.numerics:
+            if not isinstance(engine, PartReader) and cluster is not None and not before.manifest.numerics:
                 _give_numerics(writer, engine, problems, mixed)
             for entry, problem in problems.items():
                 path = before.shards.path(entry)
@@ -93,7 +95,7 @@ def repair_store(
             result.quarantined += writer.quarantine(list(problems))
             pending = np.array([(entry.start, entry.stop) for entry in problems], np.int64)
             plan = ExtractionPlan(before.index, pending, Changes())
-            callbacks.extraction_planned(plan, writer.current)
+            (callbacks.join_planned if is_joined else callbacks.extraction_planned)(plan, writer.current)
             counter = ImageCounter("features", plan.rows_pending, callbacks)
             engine.compute(writer, plan, counter)
             result.rows += plan.rows_pending

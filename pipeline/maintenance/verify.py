@@ -37,6 +37,12 @@ VIEWS = f"drop the views with `{COMMAND} features IMAGES --cache {{}} --views 1`
 COPY = f"restore it from a copy of the store, or start over with `{COMMAND} features IMAGES --cache {{}} --rebuild`"
 SOURCES = f"put the conv base back, or start over with `{COMMAND} features IMAGES --cache {{}} --rebuild`"
 
+JOIN = (
+    "put back what is gone, bring the stores that it is joined of up to date, and run "
+    f"`{COMMAND} heads {{}}`, which reads them again"
+)
+IN_PLACE = (REPAIR, HEADS)  # what to do with a store of any kind
+
 
 class Finding(NamedTuple):
     """Something wrong with a store."""
@@ -101,6 +107,10 @@ def verify_store(
             findings.append(Finding(name, str(error), VIEWS))
     if sources:
         findings += _check_images(store, callbacks)
+    if store.is_joined:
+        findings = [
+            finding._replace(remedy=JOIN) if finding.remedy not in IN_PLACE else finding for finding in findings
+        ]
     return findings
 
 

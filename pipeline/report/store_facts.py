@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from pipeline.images.labels import SPLIT_FOLDERS
-from pipeline.store import FeatureStore
+from pipeline.store import FeatureStore, Manifest
 from pipeline.text import format_size
 
 
@@ -28,7 +28,23 @@ def feature_facts(store: FeatureStore) -> dict[str, str]:
 
     Of files only their names are shown: readers of the report need not know the folders above them.
     """
-    manifest, spec = store.manifest, store.manifest.spec
+    manifest = store.manifest
+    parts = [_conv_base_facts(part) for part in manifest.parts]
+    facts = dict(parts[0])
+    if manifest.is_joined:
+        facts = {name: " + ".join(part[name] for part in parts) for name in ("conv base", "weights")}
+        for number, part in enumerate(parts, 1):
+            facts |= {f"{name} of part {number}": value for name, value in part.items()}
+    return facts | {
+        "one row": f"{store.feature_shape} {store.dtype}, {format_size(store.bytes_per_row)}",
+        "shards": f"{len(manifest.shards):,}, {format_size(sum(shard.bytes for shard in manifest.shards))}",
+        "fingerprint": store.fingerprint,
+        "made with": ", ".join(f"{name} {version}" for name, version in manifest.made_with.items()),
+    }
+
+
+def _conv_base_facts(manifest: Manifest) -> dict[str, str]:
+    spec = manifest.spec
     arguments = ", ".join(f"{key}={value}" for key, value in (spec.get("conv_base_args") or {}).items())
     weights = str(manifest.sources.get("weights"))
     precision, error = str(spec["precision"]), manifest.precision_error
@@ -40,9 +56,5 @@ def feature_facts(store: FeatureStore) -> dict[str, str]:
         "input size": "{} x {} pixels".format(*spec["size"]),
         "cut": spec.get("cut") or "the last layer",
         "precision": precision,
-        "one row": f"{store.feature_shape} {store.dtype}, {format_size(store.bytes_per_row)}",
-        "shards": f"{len(manifest.shards):,}, {format_size(sum(shard.bytes for shard in manifest.shards))}",
-        "fingerprint": store.fingerprint,
         "weights sha256": spec["weights_sha256"],
-        "made with": ", ".join(f"{name} {version}" for name, version in manifest.made_with.items()),
     }

@@ -95,6 +95,6 @@ class TrainedHead:
 
 def format_title(name: str, store: FeatureStore) -> str:
     """Return the heading of a plot or table that shows the scores of a head."""
-    int8 = " in int8" if store.manifest.spec["precision"] == "int8" else ""
+    int8 = " in int8" if store.spec.precision == "int8" else ""
     random = ", RANDOM WEIGHTS" if store.random_weights else ""
-    return f"{name} on {store.manifest.spec['conv_base']}{int8}{random}"
+    return f"{name} on {store.spec.name}{int8}{random}"

@@ -164,6 +164,22 @@ class ConsoleCallbacks(Callbacks):
         if self._rejected <= console.MAX_LISTED:
             console.note(f"left out: {id}: {reason}")
 
+    # Joining stores
+
+    def images_not_joined(self, store: FeatureStore, ids: Sequence[str], count: int) -> None:
+        self.close()
+        more = f" and {count - len(ids)} more" if count > len(ids) else ""
+        console.warn(
+            f"left out: {counted(count, 'image')} without features in {store.directory}: {', '.join(ids)}{more}"
+        )
+
+    def join_planned(self, plan: ExtractionPlan, store: FeatureStore) -> None:
+        rows, size = counted(plan.rows_pending, "row"), format_size(plan.rows_pending * store.bytes_per_row)
+        self.say(
+            f"features   {store.feature_shape} {store.dtype}: {rows} to read from the joined stores, {size} to write; "
+            f"{plan.images_cached} images joined already"
+        )
+
     # Stage two and fine-tuning
 
     def head_started(self, name: str) -> None:
