@@ -3,17 +3,19 @@
 import difflib
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from pipeline.conv_base.cuts import find_cut
+from pipeline.conv_base.full_model import FullModel
 from pipeline.conv_base.keras_setup import Model, all_layers, import_keras, one_line, run_isolated
 from pipeline.conv_base.precision import disable_tensor_float_32, settle_precision, with_precision
+from pipeline.conv_base.preprocessing import preprocess
 from pipeline.conv_base.random_weights import draw_weights, draw_weights_of_0_1, random_patches
 from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
 from pipeline.conv_base.user_keras_file import load_user_file
@@ -83,18 +85,10 @@ def load_conv_base(spec: ConvBaseSpec) -> ConvBase:
     return run_isolated(_load, spec)
 
 
-class FullModel(NamedTuple):
-    """A conv base before it is cut, with float32 weights, without preprocessing."""
-
-    spec: ConvBaseSpec
-    model: Model
-    sources: dict[str, str]
-
-
 def load_full_model(spec: ConvBaseSpec) -> FullModel:
     """Load the model of a spec up to its last layer and fill in `weights_sha256`; call it by `run_isolated`."""
     disable_tensor_float_32()
-    full = (_load_user_model if spec.is_file else _load_zoo_model)(spec)
+    full = LOADERS[spec.kind](spec)
     return full._replace(spec=replace(full.spec, weights_sha256=weights_sha256(full.model)))
 
 
@@ -113,7 +107,7 @@ def load_to_train(spec: ConvBaseSpec, seed: int) -> FullModel:
         spec = replace(spec, weights_sha256=weights_sha256(model))
     else:
         spec, model, sources = load_full_model(spec)
-    model = with_preprocessing(model, lambda images: _preprocess(images, spec), spec.height_width)
+    model = with_preprocessing(model, lambda images: preprocess(images, spec), spec.height_width)
     for layer in all_layers(model):
         layer.trainable = True
     return FullModel(spec, model, sources)
@@ -128,14 +122,6 @@ def _load(spec: ConvBaseSpec) -> ConvBase:
     return ConvBase(spec, model, tuple(model.output_shape[1:]), sources)
 
 
-def _load_user_model(spec: ConvBaseSpec) -> FullModel:
-    model = load_user_file(spec)
-    path = Path(spec.conv_base).absolute()
-    sha256 = sha256_of_file(path)
-    sources = {"conv_base": str(path), "weights": str(path), "weights_file_sha256": sha256}
-    return FullModel(replace(spec, conv_base_sha256=sha256), model, sources)
-
-
 def _load_zoo_model(spec: ConvBaseSpec) -> FullModel:
     zoo_model = find_zoo_model(spec.conv_base)
     spec, path = replace(spec, conv_base=zoo_model.name), Path(spec.weights).absolute()
@@ -144,7 +130,7 @@ def _load_zoo_model(spec: ConvBaseSpec) -> FullModel:
     sources = {"conv_base": zoo_model.name, "weights": spec.weights}
     model = build(zoo_model, spec, "imagenet" if spec.weights == "imagenet" else None)
     if spec.weights == "random":
-        draw_weights(model, _preprocess(random_patches(spec.height_width), spec))
+        draw_weights(model, preprocess(random_patches(spec.height_width), spec))
         if spec.weights_sha256 not in (None, weights_sha256(model)):  # of a store of version 0.1, perhaps
             draw_weights_of_0_1(model)
     elif spec.weights != "imagenet":
@@ -186,7 +172,7 @@ def _add_preprocessing(base: Model, spec: ConvBaseSpec) -> Model:
     keras = import_keras()
     images = keras.Input((*spec.height_width, 3), dtype="float32", name="images")
     try:
-        features = base(_preprocess(images, spec))
+        features = base(preprocess(images, spec))
     except ValueError as error:  # a user's model that takes any size, but not one as small as this
         height, width = spec.height_width
         raise SpecError(f"{spec.conv_base} does not take images of {height}x{width}: {one_line(error)}") from error
@@ -195,21 +181,9 @@ def _add_preprocessing(base: Model, spec: ConvBaseSpec) -> Model:
         raise SpecError(f"{spec.conv_base} gives features of shape {tuple(shape)}, not a fixed number for each image")
     if features.dtype != "float32":
         features = keras.ops.cast(features, "float32")
-    model = keras.Model(images, features, name=base.name if spec.is_file else spec.conv_base)
+    model = keras.Model(images, features, name=base.name if spec.is_path else spec.conv_base)
     model.trainable = False
     return model
 
 
-def preprocess(spec: ConvBaseSpec, images: np.ndarray) -> np.ndarray:
-    """Preprocess images, (..., height, width, 3) float32 in 0..255, as `ConvBase.model` does inside."""
-    return np.asarray(_preprocess(images.copy(), spec))  # Keras changes its argument
-
-
-def _preprocess(images: Any, spec: ConvBaseSpec) -> Any:
-    if spec.preprocessing == "none" or (spec.is_file and spec.preprocessing == "own"):
-        return images
-    if spec.preprocessing == "own":
-        return find_zoo_model(spec.conv_base).preprocess_input(images)
-    if spec.preprocessing == "rescale":
-        return images / 255.0
-    return import_keras().applications.imagenet_utils.preprocess_input(images, mode=spec.preprocessing)
+LOADERS: Mapping[str, Callable[[ConvBaseSpec], FullModel]] = {"zoo": _load_zoo_model, "file": load_user_file}  # by kind

@@ -145,13 +145,18 @@ class ConvBaseSpec:
 
     @property
     def name(self) -> str:
-        """The name of the conv base for people: that of `keras.applications`, or of the file without its suffix."""
-        return Path(self.conv_base).stem if self.is_file else self.conv_base
+        """The name of the conv base for people: that of a network, or of the file without its suffix."""
+        return Path(self.conv_base).stem if self.is_path else self.conv_base
 
     @property
-    def is_file(self) -> bool:
-        """Whether the conv base is a user's own `.keras` file."""
-        return self.conv_base.endswith(".keras")
+    def kind(self) -> str:
+        """What `conv_base` names: `zoo` for a network by its name, or `file` for a user's own `.keras` file."""
+        return "file" if self.conv_base.endswith(".keras") else "zoo"
+
+    @property
+    def is_path(self) -> bool:
+        """Whether `conv_base` is a path, and what is there contains the weights, too."""
+        return self.kind != "zoo"
 
     @property
     def is_resolved(self) -> bool:
@@ -168,7 +173,7 @@ class ConvBaseSpec:
         """
         identity = {
             "format": FORMAT,
-            "conv_base": "file" if self.is_file else self.conv_base,
+            "conv_base": self.kind if self.is_path else self.conv_base,
             "conv_base_args": dict(self.conv_base_args),
             "conv_base_sha256": self.conv_base_sha256,
             "weights_sha256": self.weights_sha256,

@@ -1,16 +1,19 @@
 """Load a user's own conv base from a `.keras` file, which is not trusted."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.conv_base.full_model import FullModel
 from pipeline.conv_base.keras_setup import Model, import_keras, one_line
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.conv_base.with_preprocessing import contains_preprocessing
 from pipeline.errors import SpecError
 from pipeline.files.check_untrusted import check_untrusted_keras
+from pipeline.files.durable import sha256_of_file
 
 
-def load_user_file(spec: ConvBaseSpec) -> Model:
+def load_user_file(spec: ConvBaseSpec) -> FullModel:
     """Load a `.keras` file in safe mode, after a check of its contents; the model takes images of the spec's size."""
     path = Path(spec.conv_base)
     if spec.conv_base_args or spec.weights != "imagenet":
@@ -31,7 +34,9 @@ def load_user_file(spec: ConvBaseSpec) -> Model:
         raise SpecError(
             f"{path} has no preprocessing of its own: give --preprocessing rescale, tf, torch, caffe or none"
         )
-    return model
+    source, sha256 = str(path.absolute()), sha256_of_file(path)
+    sources = {"conv_base": source, "weights": source, "weights_file_sha256": sha256}
+    return FullModel(replace(spec, conv_base_sha256=sha256), model, sources)
 
 
 def _check_shapes(model: Any, path: Path, height_width: tuple[int, int]) -> Model:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.conv_base.load import preprocess
+from pipeline.conv_base.preprocessing import preprocess_array
 from pipeline.defaults import COMPARED, FORMATS
 from pipeline.errors import ExportError, ImagesError, StoreError, StoreMismatch
 from pipeline.export.assemble import find_head
@@ -148,7 +148,7 @@ def _model_input(store: FeatureStore, image_index: int, form: str) -> np.ndarray
         raise ImagesError(f"{path} is not the image that its features were made from; {remedy}")
     try:
         if form == "slides":
-            return preprocess(store.conv_base_spec, spec.decode_image(data))
+            return preprocess_array(spec.decode_image(data), store.conv_base_spec)
         return spec.decode_upright(data)
     except DecodeError as error:
         raise ImagesError(f"{path} cannot be decoded: {error}") from None

@@ -109,7 +109,7 @@ class ClusterEngine:
         self.spec = replace(
             spec,
             view=None,
-            conv_base=str(Path(spec.conv_base).absolute()) if spec.is_file else spec.conv_base,
+            conv_base=str(Path(spec.conv_base).absolute()) if spec.is_path else spec.conv_base,
             weights=spec.weights if spec.weights in WEIGHTS_WORDS else str(Path(spec.weights).absolute()),
         )
 

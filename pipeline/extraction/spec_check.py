@@ -24,12 +24,12 @@ def is_surely_same_spec(manifest: Manifest, spec: ConvBaseSpec) -> bool:
 
 
 def _has_same_files(manifest: Manifest, spec: ConvBaseSpec) -> bool:
-    if spec.weights in WEIGHTS_WORDS and not spec.is_file:
+    if spec.weights in WEIGHTS_WORDS and not spec.is_path:
         return bool(spec.weights == manifest.sources["weights"])
-    path = Path(spec.conv_base if spec.is_file else spec.weights)
+    path = Path(spec.conv_base if spec.is_path else spec.weights)
     if manifest.spec["precision"] == "int8" and not path.exists():  # the store needs it no more
         return bool(str(path.absolute()) == manifest.sources["weights"])
-    sha256 = manifest.spec["conv_base_sha256"] if spec.is_file else manifest.sources.get("weights_file_sha256")
+    sha256 = manifest.spec["conv_base_sha256"] if spec.is_path else manifest.sources.get("weights_file_sha256")
     return path.is_file() and sha256_of_file(path) == sha256
 
 

@@ -67,7 +67,7 @@ class CountingConvBase(FakeConvBase):
 
     def __init__(self, spec: ConvBaseSpec):
         super().__init__(spec)
-        if spec.is_file:
+        if spec.is_path:
             self.spec = replace(self.spec, conv_base_sha256=sha256_of_file(Path(spec.conv_base)))
 
     def compute(self, batch: np.ndarray) -> np.ndarray:

@@ -81,7 +81,7 @@ class ConsoleCallbacks(Callbacks):
 
     def _announce_loading(self, spec: ConvBaseSpec, where: str) -> None:
         self.close()
-        download = spec.weights == "imagenet" and not spec.is_file
+        download = spec.weights == "imagenet" and not spec.is_path
         hint = " (its ImageNet weights are downloaded on first use)" if download else ""
         console.note(f"loading {spec.conv_base}{where}{hint} ...")
 

@@ -1,0 +1,14 @@
+"""`FullModel`: what a loader of a kind of conv base returns."""
+
+from typing import NamedTuple
+
+from pipeline.conv_base.keras_setup import Model
+from pipeline.conv_base.spec import ConvBaseSpec
+
+
+class FullModel(NamedTuple):
+    """A conv base before it is cut, with float32 weights, without preprocessing."""
+
+    spec: ConvBaseSpec
+    model: Model
+    sources: dict[str, str]  # see `ConvBase`

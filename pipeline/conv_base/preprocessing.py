@@ -1,0 +1,25 @@
+"""Preprocess images as a conv base expects them."""
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.conv_base.keras_setup import import_keras
+from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.conv_base.zoo import find_zoo_model
+
+
+def preprocess(images: Any, spec: ConvBaseSpec) -> Any:
+    """Preprocess images, (..., height, width, 3) float32 in 0..255, an array (which may change) or a tensor."""
+    if spec.preprocessing == "none" or (spec.kind == "file" and spec.preprocessing == "own"):
+        return images  # a file of `train-base` contains its preprocessing
+    if spec.preprocessing == "own":
+        return find_zoo_model(spec.conv_base).preprocess_input(images)
+    if spec.preprocessing == "rescale":
+        return images / 255.0
+    return import_keras().applications.imagenet_utils.preprocess_input(images, mode=spec.preprocessing)
+
+
+def preprocess_array(images: np.ndarray, spec: ConvBaseSpec) -> np.ndarray:
+    """Preprocess an array of images as `ConvBase.model` does inside; it stays unchanged."""
+    return np.asarray(preprocess(images.copy(), spec))
