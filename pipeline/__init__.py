@@ -12,7 +12,9 @@ __version__ = "0.2.0.dev0"
 
 MODULES = {  # of the public names
     "Augmentation": "images.augment",
+    "Budgets": "comparison",
     "Callbacks": "extraction.callbacks",
+    "Comparison": "comparison",
     "ConvBaseSpec": "conv_base.spec",
     "Duplicates": "duplicates",
     "Evaluation": "evaluation",
@@ -24,6 +26,7 @@ MODULES = {  # of the public names
     "Cluster": "cluster",
     "open_cluster": "cluster",
     "assemble_model": "export",
+    "compare_conv_bases": "comparison",
     "compute_part": "extraction.compute_part",
     "evaluate": "evaluation",
     "export_model": "export",

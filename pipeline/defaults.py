@@ -30,3 +30,5 @@ BASE_AUGMENTATION |= {"horizontal_flip": False}  # a mirrored digit is no digit
 FORMS = ("image", "slides")
 FORMATS = {"keras": ".keras", "savedmodel": "", "tflite": ".tflite", "onnx": ".onnx"}  # name and file suffix
 COMPARED = 200  # images that `verify --model` compares
+
+COMPARED_PER_CLASS = 300  # train images of each class in the first step of a comparison

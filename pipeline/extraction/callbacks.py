@@ -113,6 +113,24 @@ class Callbacks:
     def base_training_planned(self, plan: Any) -> None:
         """The training of a conv base is about to begin; `plan` is a `pipeline.base_training.TrainingPlan`."""
 
+    # Comparison of conv bases
+
+    def comparison_step_planned(self, step: int, names: Sequence[str], images: int, seconds: float | None) -> None:
+        """Step number `step` of a comparison begins: each of `names` on `images` images.
+
+        It takes about `seconds` in total; None in the first step, before anything is measured.
+        """
+
+    def comparison_limited(self, names: Sequence[str], seconds: float, left: float) -> None:
+        """`names` do not go on: they would take `seconds`, and `left` seconds of the budget are left."""
+
+    def spec_started(self, name: str, number: int, total: int) -> None:
+        """Spec number `number`, counted from 1, of `total` is about to be measured."""
+
+    def spec_failed(self, name: str, reason: str) -> None:
+        """A spec cannot be compared; the others are. The base class logs a warning."""
+        logger.warning("%s: %s", name, reason)
+
     # Verification
 
     def rows_recomputed(self, rows: int, largest: float) -> None:

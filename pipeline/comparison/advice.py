@@ -1,0 +1,99 @@
+"""Which conv base to take: pure functions of the rows of a comparison and of the budgets."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pipeline.comparison.row import ComparedRow
+from pipeline.text import format_duration
+
+IsWorse = Callable[[ComparedRow, ComparedRow], bool]  # whether the first is measurably less accurate than the second
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """What a recommended row may cost at most; None for any.
+
+    `seconds` is the time of stage one on all images, `ms` that of an image, `mb` the megabytes of the exported model.
+    """
+
+    seconds: float | None = None
+    ms: float | None = None
+    mb: float | None = None
+
+    def excess(self, row: ComparedRow) -> float:
+        """Return the largest ratio of a row's cost to its limit; at most 1 if the row fits."""
+        seconds = row.estimated_seconds if row.measured_seconds is None else row.measured_seconds
+        costs = ((seconds, self.seconds), (row.ms, self.ms), (row.model_mb, self.mb))
+        return max((cost / limit for cost, limit in costs if cost is not None and limit), default=0.0)
+
+    def fits(self, row: ComparedRow) -> bool:
+        """Return whether a row can be recommended: trained weights, and within every limit."""
+        return row.can_be_taken and self.excess(row) <= 1 and not (self.mb and row.model_mb is None)
+
+
+def pareto(rows: Sequence[ComparedRow]) -> set[str]:
+    """Return the names of the trained rows that no other one beats in both accuracy and ms."""
+    points = {row.name: (-(row.accuracy or 0), row.ms or 0) for row in rows if row.can_be_taken}
+
+    def beats(other: tuple[float, float], point: tuple[float, float]) -> bool:
+        return other != point and other[0] <= point[0] and other[1] <= point[1]
+
+    return {name for name, point in points.items() if not any(beats(other, point) for other in points.values())}
+
+
+def recommend(rows: Sequence[ComparedRow], budgets: Budgets, is_worse: IsWorse) -> ComparedRow | None:
+    """Return the fastest row within the budgets that is not measurably less accurate than the best of them."""
+    fitting = [row for row in rows if budgets.fits(row)]
+    if not fitting:
+        return None
+    best = _best(fitting)
+    return min((row for row in fitting if row is best or not is_worse(row, best)), key=_cost)
+
+
+def advise(rows: Sequence[ComparedRow], budgets: Budgets, is_worse: IsWorse) -> list[str]:
+    """Return one to four lines: what to take when accuracy counts, when speed and when size."""
+    fitting, candidates = [row for row in rows if budgets.fits(row)], [row for row in rows if row.can_be_taken]
+    if not candidates:
+        return ["Nothing can be recommended: no conv base with trained weights could be compared."]
+    if not fitting:
+        closest = min(candidates, key=lambda row: (budgets.excess(row), _cost(row)))
+        return [f"No row is within the limits; the closest is {_describe(closest)}, {_size(closest)}."]
+    best, taken = _best(fitting), recommend(rows, budgets, is_worse)
+    if len(fitting) == 1:
+        return [f"Take {_describe(best)}, {_size(best)}: the only row with trained weights within the limits."]
+    fastest = min(fitting, key=_cost)
+    smallest = min((row for row in fitting if row.model_mb is not None), key=_megabytes, default=fastest)
+    if taken is fastest and not any(is_worse(row, best) for row in fitting):
+        lines = [f"No difference is beyond its interval: take the cheapest, {_describe(fastest)}."]
+    else:
+        lines = [f"Accuracy counts: {_describe(best)}."]
+        if taken is not None and taken is not best:
+            lines.append(f"Not measurably worse, and faster: {_describe(taken)}.")
+        if fastest is not taken and fastest is not best:
+            lines.append(f"Speed counts: {_describe(fastest)}.")
+    if smallest is not fastest:
+        lines.append(f"Size counts: {_describe(smallest)}, {_size(smallest)}.")
+    return lines
+
+
+def _best(rows: Sequence[ComparedRow]) -> ComparedRow:
+    return min(rows, key=lambda row: (-(row.accuracy or 0), *_cost(row)))
+
+
+def _cost(row: ComparedRow) -> tuple[float, float]:
+    return row.ms or 0.0, _megabytes(row)
+
+
+def _megabytes(row: ComparedRow) -> float:
+    return row.model_mb or 0.0
+
+
+def _describe(row: ComparedRow) -> str:
+    return f"{row.label} (accuracy {row.accuracy:.4f}, {row.ms:.1f} ms an image)"
+
+
+def _size(row: ComparedRow) -> str:
+    seconds = row.estimated_seconds if row.measured_seconds is None else row.measured_seconds
+    words = [] if row.model_mb is None else [f"a model of {row.model_mb:.1f} MB"]
+    words += [] if seconds is None else [f"{format_duration(seconds)} for all images"]
+    return ", ".join(words)

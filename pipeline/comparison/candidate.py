@@ -1,0 +1,94 @@
+"""`Candidate`: a spec that takes part in a comparison, and the name of its store."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
+from pipeline.files.durable import canonical_json, sha256_of, sha256_of_file
+
+IN_NAME = ("conv_base", "conv_base_args", "size", "precision")  # settings that the name of a store shows
+HASH_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A spec and the name of its store; no two specs share a name."""
+
+    name: str
+    spec: ConvBaseSpec
+
+    @property
+    def conv_base(self) -> str:
+        """The conv base with its arguments, in words; of a file its name alone."""
+        arguments = "".join(f" {key}={value}" for key, value in self.spec.conv_base_args.items())
+        return f"{Path(self.spec.conv_base).name}{arguments}"
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the conv base was never trained."""
+        return self.spec.weights == "random"
+
+
+def make_candidates(specs: Iterable[ConvBaseSpec]) -> list[Candidate]:
+    """Name the specs; equal ones count once, and the precision `auto`, which is none to compare, becomes float32."""
+    candidates: dict[str, Candidate] = {}
+    for spec in specs:
+        settled = replace(spec, precision="float32") if spec.precision == "auto" else spec
+        name = name_of(settled)
+        candidates.setdefault(name, Candidate(name, settled))
+    return list(candidates.values())
+
+
+def name_of(spec: ConvBaseSpec) -> str:
+    """Return the name of the store of a spec, such as `mobilenet_v2-alpha=0.35-224-int8`.
+
+    It ends in digits of a hash where it does not show every setting, as that of a file of weights.
+    """
+    height, width = spec.height_width
+    words = [
+        spec.conv_base if is_of_keras(spec) else Path(spec.conv_base).stem,
+        *(f"{key}={json.dumps(value).strip(chr(34))}" for key, value in sorted(spec.conv_base_args.items())),
+        str(height) if height == width else f"{height}x{width}",
+        spec.precision,
+        *(["random"] if spec.weights == "random" else []),
+    ]
+    plain = [re.sub(r"[^a-z0-9_.=]", "_", word) for word in words]
+    if plain != words or not is_of_keras(spec) or hidden_settings(spec):
+        plain.append(sha256_of(canonical_json(_identity(spec)).encode())[:HASH_DIGITS])
+    return "-".join(plain)
+
+
+def is_of_keras(spec: ConvBaseSpec) -> bool:
+    """Return whether the conv base is a name, not a path."""
+    return spec.conv_base.isidentifier()
+
+
+def hidden_settings(spec: ConvBaseSpec) -> dict[str, Any]:
+    """Return the settings that differ from their defaults and that the name of a store does not show."""
+    settings = {field.name: field.default for field in fields(spec) if field.name not in IN_NAME}
+    changed = {name: getattr(spec, name) for name, default in settings.items() if getattr(spec, name) != default}
+    if changed.get("weights") == "random":
+        del changed["weights"]
+    return changed
+
+
+def _identity(spec: ConvBaseSpec) -> dict[str, Any]:
+    """Return everything that tells two specs apart; files by their content, so that they can be moved."""
+    weights = spec.weights if spec.weights in WEIGHTS_WORDS else _content(spec.weights)
+    return {
+        **{name: str(value) for name, value in hidden_settings(spec).items()},
+        "conv_base": spec.conv_base if is_of_keras(spec) else _content(spec.conv_base),
+        "conv_base_args": dict(spec.conv_base_args),
+        "size": list(spec.height_width),
+        "precision": spec.precision,
+        "weights": weights,
+    }
+
+
+def _content(path: str) -> str:
+    """Return the sha256 of a file; the absolute path of what is no file."""
+    return sha256_of_file(Path(path)) if Path(path).is_file() else str(Path(path).absolute())

@@ -1,0 +1,185 @@
+"""`Table`: the rows of a comparison, put together from what was measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pipeline.comparison.advice import Budgets, advise, pareto, recommend
+from pipeline.comparison.candidate import Candidate
+from pipeline.comparison.measure import Measurer
+from pipeline.comparison.paired import Difference, paired_difference
+from pipeline.comparison.result import Comparison
+from pipeline.comparison.row import ComparedRow
+from pipeline.comparison.subset import Subset
+from pipeline.images.table import SPLITS
+from pipeline.store import FeatureStore
+
+
+@dataclass
+class Entry:
+    """What is known of a candidate: its store and the subsets that it was scored on, the largest one last."""
+
+    candidate: Candidate
+    problem: str | None = None
+    store: FeatureStore | None = None
+    subsets: list[Subset] = field(default_factory=list)
+
+
+class Table:
+    """The rows of a comparison while it runs."""
+
+    def __init__(self, candidates: Sequence[Candidate], measurer: Measurer, budgets: Budgets):
+        self._entries = {candidate.name: Entry(candidate) for candidate in candidates}
+        self._measurer, self._budgets = measurer, budgets
+        self._differences: dict[tuple[str, str, str], Difference] = {}  # by two names and the key of a subset
+
+    def candidate(self, name: str) -> Candidate:
+        """Return a candidate by its name."""
+        return self._entries[name].candidate
+
+    def add(self, name: str, store: FeatureStore, subset: Subset) -> None:
+        """Add what was measured of a candidate on a subset."""
+        entry = self._entries[name]
+        entry.store, entry.problem, entry.subsets = store, None, [*entry.subsets, subset]
+
+    def add_problem(self, name: str, problem: str) -> None:
+        """Say why a candidate cannot be compared."""
+        self._entries[name].problem = problem
+
+    def measured(self, name: str) -> tuple[Subset, FeatureStore]:
+        """Return the largest subset that a candidate was scored on, and its store."""
+        entry = self._entries[name]
+        assert entry.store is not None
+        return entry.subsets[-1], entry.store
+
+    def estimate(self, name: str, subset: Subset) -> float:
+        """Estimate the seconds to bring a candidate to a larger subset."""
+        smaller, store = self.measured(name)
+        score = self._measurer.score(store, smaller)
+        assert score is not None
+        return self._measurer.estimate(self.candidate(name), store, subset, score)
+
+    def ranked(self, names: Sequence[str]) -> list[str]:
+        """Return the candidates of a step that can go on, the best first; those within the budgets if there are any."""
+        rows = [row for row in self.rows() if row.name in names and row.can_be_taken and row.problem is None]
+        fitting = [row for row in rows if replace(self._budgets, seconds=None).fits(row)]
+        return [row.name for row in fitting or rows]
+
+    def worse_than_first(self, ranked: Sequence[str]) -> set[str]:
+        """Return the candidates that are measurably less accurate than the first one."""
+        return {name for name in ranked[1:] if self._is_worse(name, ranked[0])}
+
+    def rows(self) -> list[ComparedRow]:
+        """Return a row for each candidate, without marks; see `Comparison` for their order."""
+        rows = [self._row(entry) for entry in self._entries.values()]
+        rows.sort(key=lambda row: (row.accuracy is None, -row.train_images, -(row.accuracy or 0), row.ms or 0))
+        return [self._with_difference(row, rows) for row in rows]
+
+    def comparison(self) -> Comparison:
+        """Return the comparison as it is now."""
+        rows = self.rows()
+        taken = recommend(rows, self._budgets, self._row_is_worse)
+        names = pareto(rows)
+        rows = [replace(row, is_pareto=row.name in names, is_recommended=row is taken) for row in rows]
+        if taken is not None:
+            rows = [self._with_test(row) if row.is_recommended else row for row in rows]
+        images = self._measurer.images
+        usable = images.readable & (images.labels >= 0) & (images.split_codes != SPLITS.index("test"))
+        first = self._entries[rows[0].name]
+        return Comparison(
+            directory=self._measurer.directory,
+            rows=tuple(rows),
+            advice=tuple(advise(rows, self._budgets, self._row_is_worse)),
+            images=len(first.subsets[-1].measured) if first.subsets else 0,
+            all_images=int(np.count_nonzero(usable)),
+        )
+
+    def _row(self, entry: Entry) -> ComparedRow:
+        candidate, measurer = entry.candidate, self._measurer
+        height, width = candidate.spec.height_width
+        row = ComparedRow(
+            name=candidate.name,
+            conv_base=candidate.conv_base,
+            size=str(height) if height == width else f"{height}x{width}",
+            precision=candidate.spec.precision,
+            random_weights=candidate.random_weights,
+            problem=entry.problem,
+        )
+        if entry.store is None or not entry.subsets:
+            return row
+        subset, store = entry.subsets[-1], entry.store
+        score, record = measurer.score(store, subset), measurer.records[store.fingerprint]
+        assert score is not None and record.timing is not None
+        size = record.model_bytes.get(score.head)
+        estimated, actual = measurer.seconds(store)
+        return replace(
+            row,
+            head=score.head,
+            accuracy=score.accuracy,
+            accuracy_interval=score.interval,
+            train_images=len(subset.of_split("train")),
+            validation_images=len(subset.of_split("validation")),
+            ms=record.timing.ms,
+            feature_mb=store.bytes_per_row / 1e6,
+            model_mb=None if size is None else size / 1e6,
+            parameters=measurer.parameters(store),
+            estimated_seconds=estimated,
+            measured_seconds=actual,
+        )
+
+    def _with_difference(self, row: ComparedRow, rows: Sequence[ComparedRow]) -> ComparedRow:
+        """Add the difference to the best trained row on the subset that the row was scored on last."""
+        if row.accuracy is None:
+            return row
+        key = self._entries[row.name].subsets[-1].key
+        best = max(
+            (other for other in rows if self._scored_on(other.name, key)),
+            key=lambda other: (not other.random_weights, self._accuracy(other.name, key)),
+        )
+        if best.name == row.name:
+            return row
+        difference = self._difference(row.name, best.name, self._entries[row.name].subsets[-1])
+        return replace(row, difference=difference.value, difference_interval=difference.interval)
+
+    def _with_test(self, row: ComparedRow) -> ComparedRow:
+        subset, store = self.measured(row.name)
+        score = self._measurer.score(store, subset)
+        if score is None or score.test is None:
+            return row
+        accuracy, interval = score.test
+        return replace(row, test_accuracy=accuracy, test_interval=interval)
+
+    def _scored_on(self, name: str, key: str) -> bool:
+        return any(subset.key == key for subset in self._entries[name].subsets)
+
+    def _accuracy(self, name: str, key: str) -> float:
+        entry = self._entries[name]
+        subset = next(subset for subset in entry.subsets if subset.key == key)
+        assert entry.store is not None
+        score = self._measurer.score(entry.store, subset)
+        return 0.0 if score is None else score.accuracy
+
+    def _difference(self, name: str, other: str, subset: Subset) -> Difference:
+        key = (name, other, subset.key)
+        if key not in self._differences:
+            outcomes, reference = self._outcomes(name, subset), self._outcomes(other, subset)
+            units = subset.units[subset.of_split("validation")]
+            self._differences[key] = paired_difference(outcomes, reference, units)
+        return self._differences[key]
+
+    def _outcomes(self, name: str, subset: Subset) -> np.ndarray:
+        entry = self._entries[name]
+        assert entry.store is not None
+        score = self._measurer.score(entry.store, subset)
+        assert score is not None
+        return score.outcome_array()
+
+    def _is_worse(self, name: str, other: str) -> bool:
+        """Return whether a candidate is measurably less accurate than another one, on the most images of both."""
+        keys = {subset.key for subset in self._entries[other].subsets}
+        shared = [subset for subset in self._entries[name].subsets if subset.key in keys]
+        return bool(shared) and self._difference(name, other, shared[-1]).is_worse
+
+    def _row_is_worse(self, row: ComparedRow, other: ComparedRow) -> bool:
+        return row.name != other.name and self._is_worse(row.name, other.name)
