@@ -25,7 +25,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 RUN := .venv/bin/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help features heads finetune predict export report info verify duplicates pack sample test torture torture-cluster bench bench-cluster three-ways augmentation compare-precisions finetune-speed lint clean conv-bases
+.PHONY: help features heads compare finetune predict export report info verify duplicates pack sample test torture torture-cluster bench bench-cluster three-ways augmentation compare-precisions finetune-speed lint clean conv-bases
 
 help: ## list the targets and variables
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
@@ -33,7 +33,7 @@ help: ## list the targets and variables
 	@echo 'variables: DATA=folder CONV_BASE=name CONV_BASE_ARGS="alpha=0.35" WEIGHTS={imagenet,random,file}'
 	@echo '           SIZE=150 CUT=top1 PRECISION=int8 VIEWS=8 HEADS=dense,logistic; NEW=folder OUT=labels.csv HEAD=name FILE=model.keras'
 	@echo '           CACHE=dir is the store (default: cache/DATA-CONV_BASE-SIZE[-CUT], with + for each / in DATA)'
-	@echo '           any other option: FEATURES_ARGS HEADS_ARGS FINETUNE_ARGS PREDICT_ARGS EXPORT_ARGS REPORT_ARGS'
+	@echo '           any other option: FEATURES_ARGS HEADS_ARGS COMPARE_ARGS FINETUNE_ARGS PREDICT_ARGS EXPORT_ARGS REPORT_ARGS'
 	@echo '           VERIFY_ARGS DUPLICATES_ARGS TORTURE_ARGS BENCH_ARGS WAYS_ARGS PRECISIONS_ARGS'
 
 features: .venv/installed $(SAMPLE) ## stage one: compute and store the features of DATA (default: handwritten digits)
@@ -44,6 +44,12 @@ features: .venv/installed $(SAMPLE) ## stage one: compute and store the features
 heads: features ## stage two: train heads on the stored features and print a leaderboard
 	@$(RUN) heads "$(CACHE)" $(if $(HEADS),--heads "$(HEADS)") $(HEADS_ARGS)
 
+compare: .venv/installed ## compare conv bases on DATA (CONV_BASE=vgg16,mobilenet_v2 SIZE=96,224 COMPARE_ARGS="--full --max-ms 20")
+	@test -n "$(DATA)" || { echo 'which photos? make compare DATA=folder CONV_BASE=vgg16,mobilenet_v2' >&2; exit 2; }
+	@$(RUN) compare "$(DATA)" --cache "$(CACHE)" --conv-base "$(CONV_BASE)" --size $(SIZE) $(if $(PRECISION),--precision $(PRECISION)) \
+		$(foreach arg,$(CONV_BASE_ARGS),--conv-base-arg $(arg)) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(HEADS),--heads "$(HEADS)") $(COMPARE_ARGS)
+
+compare: CACHE = cache/$(NAME)-comparison
 predict: .venv/installed ## label new images with a head of CACHE (NEW=folder OUT=labels.csv HEAD=name, the best by default)
 	@test -n "$(NEW)" || { echo 'which images? make predict CACHE=$(CACHE) NEW=folder' >&2; exit 2; }
 	@$(RUN) predict "$(CACHE)" "$(NEW)" $(if $(HEAD),--head "$(HEAD)") --out "$(or $(OUT),labels.csv)" $(PREDICT_ARGS)

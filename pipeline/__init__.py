@@ -45,6 +45,7 @@ MODULES = {  # of the public names
     "train_conv_base": "base_training",
     "train_heads": "training.train_heads",
     "verify_store": "maintenance.verify",
+    "write_comparison": "report",
     "write_report": "report",
     "ClusterError": "errors",
     "ClusterFailed": "errors",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from pipeline import __version__
 from pipeline.cli import (
+    compare,
     duplicates,
     export,
     features,
@@ -27,10 +28,24 @@ from pipeline.cli.exit import one_line_errors
 from pipeline.cli.log import show_log
 from pipeline.text import COMMAND
 
-VERB_MODULES = (features, heads, finetune, train_base, predict, export, verify, repair, duplicates, info, report, pack)
+VERB_MODULES = (
+    features,
+    heads,
+    compare,
+    finetune,
+    train_base,
+    predict,
+    export,
+    verify,
+    repair,
+    duplicates,
+    info,
+    report,
+    pack,
+)
 VERBS = {module.__name__.rpartition(".")[2].replace("_", "-"): module for module in VERB_MODULES}
 # Verbs that continue after an error; also `predict --out`
-RESUMABLE = ("features", "heads", "finetune", "train-base", "repair")
+RESUMABLE = ("features", "heads", "compare", "finetune", "train-base", "repair")
 RESUME_HINT = "what was finished is kept; the same command continues from there"
 EXAMPLES = f"""examples:
   {COMMAND} features photos --cache cache/photos

@@ -50,6 +50,15 @@ def count(text: str) -> int:
     return int(text)
 
 
+def duration(text: str) -> float:
+    """Read a time in seconds, with `s`, `m` or `h` behind the number if given."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m", "h") else (text, "s")
+    with contextlib.suppress(ValueError):
+        if 0 < float(number) < float("inf"):
+            return float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90s, 30m or 2h")
+
+
 def part(text: str) -> tuple[int, int]:
     """Read `I/N`, a part from 1 to N."""
     number, _, parts = text.partition("/")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pipeline.comparison.row import ComparedRow
 from pipeline.text import format_duration
 
+CLOSE = 1.1  # costs that differ by less count as equal: the more accurate row is named
 IsWorse = Callable[[ComparedRow, ComparedRow], bool]  # whether the first is measurably less accurate than the second
 
 
@@ -61,23 +62,29 @@ def advise(rows: Sequence[ComparedRow], budgets: Budgets, is_worse: IsWorse) -> 
     best, taken = _best(fitting), recommend(rows, budgets, is_worse)
     if len(fitting) == 1:
         return [f"Take {_describe(best)}, {_size(best)}: the only row with trained weights within the limits."]
-    fastest = min(fitting, key=_cost)
-    smallest = min((row for row in fitting if row.model_mb is not None), key=_megabytes, default=fastest)
-    if taken is fastest and not any(is_worse(row, best) for row in fitting):
-        lines = [f"No difference is beyond its interval: take the cheapest, {_describe(fastest)}."]
+    if taken is not None and not any(is_worse(row, best) for row in fitting):
+        lines = [f"No difference is beyond its interval: take the cheapest, {_describe(taken)}."]
     else:
         lines = [f"Accuracy counts: {_describe(best)}."]
         if taken is not None and taken is not best:
             lines.append(f"Not measurably worse, and faster: {_describe(taken)}.")
-        if fastest is not taken and fastest is not best:
-            lines.append(f"Speed counts: {_describe(fastest)}.")
-    if smallest is not fastest:
+    fastest, smallest = _cheapest(fitting, "ms"), _cheapest(fitting, "model_mb")
+    if fastest is not None and fastest not in (taken, best):
+        lines.append(f"Speed counts: {_describe(fastest)}.")
+    if smallest is not None and smallest not in (taken, fastest):
         lines.append(f"Size counts: {_describe(smallest)}, {_size(smallest)}.")
     return lines
 
 
 def _best(rows: Sequence[ComparedRow]) -> ComparedRow:
     return min(rows, key=lambda row: (-(row.accuracy or 0), *_cost(row)))
+
+
+def _cheapest(rows: Sequence[ComparedRow], cost: str) -> ComparedRow | None:
+    """Return the most accurate of the rows that cost about as little as the cheapest one."""
+    costs = {row.name: getattr(row, cost) for row in rows if getattr(row, cost) is not None}
+    limit = CLOSE * min(costs.values(), default=0.0)
+    return _best([row for row in rows if costs.get(row.name, limit + 1) <= limit]) if costs else None
 
 
 def _cost(row: ComparedRow) -> tuple[float, float]:

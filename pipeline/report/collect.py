@@ -5,10 +5,12 @@ from itertools import chain
 
 import numpy as np
 
+from pipeline.comparison import Comparison
 from pipeline.duplicates.pairs import Duplicates
 from pipeline.duplicates.saved_result import known_duplicates
 from pipeline.errors import HeadError
 from pipeline.extraction.callbacks import Callbacks
+from pipeline.report.comparison import find_comparison
 from pipeline.report.feature_map import FeatureMap, map_features
 from pipeline.report.mistakes import Galleries, choose_galleries
 from pipeline.report.predictions import Predictions, predict_validation
@@ -35,6 +37,7 @@ class ReportData:
     duplicates: Duplicates
     feature_map: FeatureMap | None
     thumbnails: dict[str, Thumbnail]  # by the id of the image
+    comparison: Comparison | None = None  # that the store is part of
 
 
 def collect(store: FeatureStore, head: str | None, callbacks: Callbacks) -> ReportData:
@@ -71,6 +74,7 @@ def collect(store: FeatureStore, head: str | None, callbacks: Callbacks) -> Repo
         duplicates=duplicates,
         feature_map=feature_map,
         thumbnails=make_thumbnails(store, images, callbacks),
+        comparison=find_comparison(store),
     )
 
 

@@ -3,23 +3,22 @@
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline import __version__
 from pipeline.images.table import SPLITS
 from pipeline.report import figures, store_facts
 from pipeline.report.calibration import measure_calibration
 from pipeline.report.collect import MAX_PAIRS, ReportData
+from pipeline.report.comparison import comparison_context
+from pipeline.report.environment import environment
 from pipeline.report.feature_map import MAX_DIMENSIONS
-from pipeline.report.mistakes import frequent_confusions
 from pipeline.report.predictions import Predictions
 from pipeline.report.svg import N_COLOURS
 from pipeline.store import FeatureStore
-from pipeline.text import COMMAND, counted, printable
+from pipeline.text import COMMAND
 from pipeline.training.trained_head import TrainedHead
 
 
@@ -43,23 +42,10 @@ def render(data: ReportData) -> str:
         **_leaderboard(store, data.heads),
         **_curves(data.predictions),
         **_figures_by_head(data),
+        **(comparison_context(data.comparison) if data.comparison else {}),
     }
     context["sections"] = _sections(data, context["anchors"])
-    return _environment().get_template("page.html").render(context)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Names of files and classes may hold characters that are not printable, or that turn the direction of writing.
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
-    environment.filters |= {"counted": counted, "frequent_confusions": frequent_confusions}
-    return environment
+    return environment().get_template("page.html").render(context)
 
 
 def _sections(data: ReportData, anchors: dict[str, str]) -> list[tuple[str, str, str]]:
@@ -72,6 +58,8 @@ def _sections(data: ReportData, anchors: dict[str, str]) -> list[tuple[str, str,
         sections.append((anchors[data.shown.name], f"{heading}: {data.shown.name}", "head.html"))
     if len(data.heads) > 1:
         sections.append(("others", "Other heads", "other_heads.html"))
+    if data.comparison:
+        sections.append(("comparison", "Comparison with other conv bases", "comparison.html"))
     sections.append(("map", "Map of the features", "feature_map.html"))
     sections.append(("store", "What the store holds", "store.html"))
     return sections

@@ -234,6 +234,28 @@ class ConsoleCallbacks(Callbacks):
         state = "decoded already" if plan.is_decoded else "to write"
         self.say(f"decoded    {format_size(plan.decoded_bytes)} {state} in {plan.directory}, removed at the end")
 
+    # Comparison of conv bases
+
+    def comparison_step_planned(self, step: int, names: Sequence[str], images: int, seconds: float | None) -> None:
+        duration = "" if seconds is None else f", about {format_duration(seconds)}"
+        self.say(f"step {step}     {counted(len(names), 'spec')} on {images} images each{duration}:")
+        for name in names:
+            self.say(f"           {name}")
+
+    def comparison_limited(self, names: Sequence[str], seconds: float, left: float) -> None:
+        self.say(
+            f"budget     {', '.join(names)}: not continued, as about {format_duration(seconds)} more are needed and "
+            f"{format_duration(max(left, 0))} are left"
+        )
+
+    def spec_started(self, name: str, number: int, total: int) -> None:
+        self.close()
+        console.note(f"{number}/{total} {name}")
+
+    def spec_failed(self, name: str, reason: str) -> None:
+        self.close()
+        console.warn(f"{name}: {reason}")
+
     # Verification
 
     def rows_recomputed(self, rows: int, largest: float) -> None:

@@ -1,0 +1,84 @@
+"""Compare conv bases on the images: accuracy, speed and size of each, and which one to take."""
+
+import argparse
+from pathlib import Path
+
+from pipeline import defaults
+from pipeline.cli import console
+from pipeline.cli.option_types import COUNT, FRACTION, NUMBER, duration, names
+from pipeline.cli.shared_options import select_options
+from pipeline.text import counted
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `compare`."""
+    from pipeline.cli.spec_product import add_product_options
+
+    parser.add_argument("images", metavar="IMAGES", help="folder or CSV file, as for `features`")
+    text = "directory of the comparison; each spec gets a store below it"
+    parser.add_argument("--cache", required=True, metavar="DIR", help=text)
+    add_product_options(parser.add_argument_group("conv bases; each is compared in each size and precision"))
+    images = parser.add_argument_group("images")
+    text = "train images of each class in the first step; of the validation images it takes the same share"
+    images.add_argument("--per-class", **COUNT, default=defaults.COMPARED_PER_CLASS, help=text)
+    text = (
+        "go on with the better half, and with what is not measurably worse than the best, on four times as many "
+        "images, until all are used"
+    )
+    images.add_argument("--full", action="store_true", help=text)
+    text = "fraction of the images without a given split that is used for validation"
+    images.add_argument("--validation", **FRACTION, default=defaults.VALIDATION, help=text)
+    text = "fraction of the images without a given split that is used for testing"
+    images.add_argument("--test", **FRACTION, default=defaults.TEST, help=text)
+    text = "heads to train on each store; the best one on the validation images counts"
+    images.add_argument("--heads", type=names, default="logistic", metavar="NAME,NAME", help=text)
+    limits = parser.add_argument_group("limits of what is recommended")
+    text = "time of stage one on all images, such as 90s, 30m or 2h; also bounds the time of what this command starts"
+    limits.add_argument("--budget", type=duration, metavar="TIME", help=text)
+    limits.add_argument("--max-ms", **NUMBER, help="milliseconds of an image on this machine")
+    limits.add_argument("--max-mb", **NUMBER, help="megabytes of the exported model")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare, and show the table, the advice and how to go on; return 1 if a spec could not be compared."""
+    from pipeline.cli.display.callbacks import ConsoleCallbacks
+    from pipeline.cli.display.comparison_table import print_comparison
+    from pipeline.cli.display.words import print_classes
+    from pipeline.cli.spec_product import features_command, specs_from_options
+    from pipeline.comparison import Budgets, compare_conv_bases
+    from pipeline.comparison.candidate import make_candidates
+    from pipeline.images.scan import scan_images
+    from pipeline.report import write_comparison
+    from pipeline.text import COMMAND
+
+    specs = specs_from_options(options)
+    with ConsoleCallbacks() as callbacks:
+        images = scan_images(
+            options.images,
+            **select_options(options, "validation", "test"),
+            on_read=lambda done, total: callbacks.progress("reading", done, total, "files"),
+        )
+        console.say(f"images     {len(images)} in {options.images}")
+        print_classes(images)
+        comparison = compare_conv_bases(
+            images,
+            specs,
+            options.cache,
+            **select_options(options, "per_class", "full", "heads"),
+            budgets=Budgets(options.budget, options.max_ms, options.max_mb),
+            callbacks=callbacks,
+        )
+    print_comparison(comparison)
+    write_comparison(comparison)
+    console.say(f"a page to look at: {Path(options.cache) / 'comparison.html'}")
+    failed = [row for row in comparison.rows if row.problem]
+    if (row := comparison.recommended) is not None:
+        store = Path(options.cache, row.name)
+        spec = next(candidate.spec for candidate in make_candidates(specs) if candidate.name == row.name)
+        console.say(f"to go on with {row.label}, whose store is {store}:")
+        if row.measured_seconds is None:
+            console.say(f"  {features_command(options, spec, store)}")
+        console.say(f"  {COMMAND} heads {store}")
+    if failed:
+        console.warn(f"{counted(len(failed), 'spec')} could not be compared; the reasons stand in the table")
+    return 1 if failed else 0
