@@ -38,7 +38,7 @@ from pipeline.conv_base.spec import WEIGHTS_WORDS
 from pipeline.defaults import EPOCHS, HEAD_BATCH, LEARNING_RATE, TUNING_RATE, UNITS
 from pipeline.evaluation import with_interval
 from pipeline.extraction.callbacks import Callbacks
-from pipeline.extraction.conv_base_loading import load_float_conv_base
+from pipeline.extraction.conv_base_loading import load_keras_conv_base
 from pipeline.images.decode import decode_image
 from pipeline.images.table import ImageTable
 from pipeline.store import stack_views
@@ -241,7 +241,7 @@ def _end_to_end(store: FeatureStore, way: Way, timed: int) -> tuple[Any, Any]:
     members = store.members("train")[:timed]
     paths, height_width = store.images.paths, store.spec.height_width
     pixels = np.stack([decode_image(Path(paths[member]).read_bytes(), height_width) for member in members])
-    lower = load_float_conv_base(store, Callbacks()).model
+    lower = load_keras_conv_base(store, Callbacks()).model
     top_layers, head, model = _build_layers(store, way)
     inputs = keras.Input((*height_width, 3))
     augmented = keras.Model(inputs, random_layers(inputs)) if way.augmented else None

@@ -22,7 +22,8 @@ def no_child_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     """Check untrusted files in this process, which saves 0.2 s per file; tests/files tests the child process."""
     if "tests/files" not in request.node.nodeid:
         monkeypatch.setattr("pipeline.files.check_untrusted.check_in_child", check_here)
-        monkeypatch.setattr("pipeline.conv_base.int8.check_in_child", check_here)
+        for module in ("int8", "onnx_conv_base"):
+            monkeypatch.setattr(f"pipeline.conv_base.{module}.check_in_child", check_here)
 
 
 @pytest.fixture

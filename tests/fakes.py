@@ -79,7 +79,7 @@ def photo_folder(root: Path, per_class: int = 10, classes: tuple[str, ...] = ("c
     return root
 
 
-def check_here(check: Callable[[Path], None], path: Path) -> None:
+def check_here(check: Callable[[Path], None], path: Path, **limits: float) -> None:
     """Call `check(path)` with the errors of `check_in_child`, but in this process."""
     try:
         check(path)

@@ -78,10 +78,11 @@ def required_packages(section: str, option: str) -> set[str]:
 
 def test_every_imported_package_is_required():
     required = required_packages("options", "install_requires")
-    onnx, cluster, dev = (required_packages("options.extras_require", extra) for extra in ("onnx", "cluster", "dev"))
-    assert imported_packages("pipeline") | imported_packages("scripts") <= required | onnx | cluster
+    extras = ("onnx", "hub", "cluster", "dev")
+    onnx, hub, cluster, dev = (required_packages("options.extras_require", extra) for extra in extras)
+    assert imported_packages("pipeline") | imported_packages("scripts") <= required | onnx | hub | cluster
     assert imported_packages("tests") <= required | onnx | dev
-    assert cluster <= dev
+    assert cluster | hub | (onnx - {"tf2onnx"}) <= dev
 
 
 def test_every_required_package_is_imported():

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.conv_base.int8 import Int8ConvBase
 from pipeline.conv_base.joined_spec import JoinedSpec
-from pipeline.conv_base.load import ConvBase
+from pipeline.conv_base.load import FloatConvBase
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,7 +14,7 @@ class JoinedConvBase:
     """The loaded conv bases of a joined store."""
 
     spec: JoinedSpec
-    parts: tuple[ConvBase | Int8ConvBase, ...]
+    parts: tuple[FloatConvBase | Int8ConvBase, ...]
 
     def compute(self, images: np.ndarray) -> np.ndarray:
         """Compute the features, (b, d) float32, of images as `JoinedSpec.decode_image` returns them, (b, values)."""

@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.conv_base.cuts import find_cut
 from pipeline.conv_base.full_model import FullModel
 from pipeline.conv_base.keras_setup import Model, all_layers, import_keras, one_line, run_isolated
+from pipeline.conv_base.onnx_conv_base import OnnxConvBase
 from pipeline.conv_base.precision import disable_tensor_float_32, settle_precision, with_precision
 from pipeline.conv_base.preprocessing import preprocess
 from pipeline.conv_base.random_weights import draw_weights, draw_weights_of_0_1, random_patches
@@ -75,8 +76,11 @@ class ConvBase:
         return tf.function(lambda images: self.model(images, training=False), autograph=False, reduce_retracing=False)
 
 
+FloatConvBase = ConvBase | OnnxConvBase
+
+
 def load_conv_base(spec: ConvBaseSpec) -> ConvBase:
-    """Load the conv base that a spec describes.
+    """Load the conv base that a spec describes, all but ONNX models, see `load_onnx`.
 
     Keras' global state (dtype policy, seeds, layer names) is neither used nor changed. TensorFloat-32 is off from
     now on, for all models of the process. A setting or a file that does not fit raises SpecError; ImageNet weights
@@ -88,6 +92,8 @@ def load_conv_base(spec: ConvBaseSpec) -> ConvBase:
 def load_full_model(spec: ConvBaseSpec) -> FullModel:
     """Load the model of a spec up to its last layer and fill in `weights_sha256`; call it by `run_isolated`."""
     disable_tensor_float_32()
+    if spec.kind == "onnx":
+        raise SpecError(f"{spec.conv_base} is an ONNX model, which Keras cannot load; give a conv base of Keras")
     full = LOADERS[spec.kind](spec)
     return full._replace(spec=replace(full.spec, weights_sha256=weights_sha256(full.model)))
 

@@ -1,5 +1,6 @@
 """`ConvBaseSpec`: every setting that changes the values of features, and its fingerprint."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,6 +17,17 @@ from pipeline.images.resize import RESIZES
 
 FORMAT = 1  # raised when the same spec gives other features than before
 WEIGHTS_WORDS = ("imagenet", "random")  # any other value is the path of a file
+
+
+def find_kind(conv_base: str) -> str:
+    """Return `zoo` for the name of a network, else what a path leads to: `file` (`.keras`), `onnx` or `directory`.
+
+    The path of a directory contains a slash.
+    """
+    for suffix, kind in ((".keras", "file"), (".onnx", "onnx")):
+        if conv_base.endswith(suffix):
+            return kind
+    return "directory" if {"/", os.sep} & set(conv_base) else "zoo"
 
 
 def _setting(default: Any, help: str, **metadata: Any) -> Any:
@@ -130,6 +142,8 @@ class ConvBaseSpec:
         pair = tuple(self.size) if isinstance(self.size, (tuple, list)) else (self.size, self.size)
         if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= 10_000 for n in pair):
             raise SpecError(f"size {self.size!r} is not a number of pixels, or height and width of 1 to 10000")
+        if self.kind == "onnx" and self.precision not in ("auto", "float32"):
+            raise SpecError(f"{self.conv_base}: an ONNX model computes in float32, not in {self.precision}")
         object.__setattr__(self, "size", pair)
         object.__setattr__(self, "conv_base_args", dict(self.conv_base_args))
 
@@ -145,13 +159,14 @@ class ConvBaseSpec:
 
     @property
     def name(self) -> str:
-        """The name of the conv base for people: that of a network, or of the file without its suffix."""
-        return Path(self.conv_base).stem if self.is_path else self.conv_base
+        """The name of the conv base for people: that of a network or directory, or of a file without its suffix."""
+        path = Path(self.conv_base)
+        return path.absolute().name if self.kind == "directory" else path.stem if self.is_path else self.conv_base
 
     @property
     def kind(self) -> str:
-        """What `conv_base` names: `zoo` for a network by its name, or `file` for a user's own `.keras` file."""
-        return "file" if self.conv_base.endswith(".keras") else "zoo"
+        """What `conv_base` is, see `find_kind`."""
+        return find_kind(self.conv_base)
 
     @property
     def is_path(self) -> bool:

@@ -13,7 +13,7 @@ from pipeline.conv_base.load import ConvBase
 from pipeline.defaults import FORMS
 from pipeline.errors import HeadError, StoreMismatch
 from pipeline.extraction.callbacks import SILENT, Callbacks
-from pipeline.extraction.conv_base_loading import load_float_conv_base
+from pipeline.extraction.conv_base_loading import load_keras_conv_base
 from pipeline.heads import KERAS_HEADS
 from pipeline.heads.load_head import load_head
 from pipeline.store import FeatureStore
@@ -55,9 +55,9 @@ def assemble_model(store: FeatureStore, head: Any, *, form: str = "image", callb
         for a head other than dense.
     StoreMismatch
         The head was trained on other features or classes, or the conv base has changed; see
-        `load_float_conv_base`.
+        `load_keras_conv_base`.
     SpecError
-        See `load_float_conv_base`.
+        See `load_keras_conv_base`.
 
     Notes
     -----
@@ -73,7 +73,7 @@ def assemble_model(store: FeatureStore, head: Any, *, form: str = "image", callb
     if form == "slides":
         store.check_not_joined()
     check_expressible(store, trained)
-    conv_bases = [load_float_conv_base(part, callbacks) for part in store.parts]
+    conv_bases = [load_keras_conv_base(part, callbacks) for part in store.parts]
     return run_isolated(_build_slides if form == "slides" else _build_model, store, conv_bases, trained)
 
 

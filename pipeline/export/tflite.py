@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 from pipeline.conv_base.keras_setup import Model, import_keras, one_line, run_isolated
 from pipeline.errors import ExportError
 from pipeline.export.assemble import check_expressible
-from pipeline.extraction.callbacks import SILENT
-from pipeline.extraction.conv_base_loading import load_stored_conv_base
+from pipeline.extraction.conv_base_loading import load_int8_conv_base
 from pipeline.store import FeatureStore
 
 Result = TypeVar("Result")
@@ -49,7 +48,7 @@ def int8_to_tflite(store: FeatureStore, head: Any) -> bytes:
     from pipeline.export.join_tflite import join_tflite, resize_model
 
     check_expressible(store, head)
-    conv_base = load_stored_conv_base(store, SILENT).model
+    conv_base = load_int8_conv_base(store).model
     resize = convert("TensorFlow Lite", lambda: resize_model(*store.conv_base_spec.height_width))
     head_part = keras_to_tflite(run_isolated(_head_model, store, head))
     return join_tflite(join_tflite(resize, conv_base), head_part)

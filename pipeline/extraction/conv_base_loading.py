@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import platform
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -15,23 +16,31 @@ from pipeline.conv_base.fingerprint import compare
 from pipeline.conv_base.int8 import Int8ConvBase, load_int8
 from pipeline.conv_base.joined import JoinedConvBase
 from pipeline.conv_base.joined_spec import JoinedSpec
+from pipeline.conv_base.onnx_conv_base import OnnxConvBase, load_onnx
 from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.errors import SpecError
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.decode_ahead import Task, decode_ahead
 from pipeline.extraction.spec_check import check_same_spec
 from pipeline.store import StoreLayout
+from pipeline.text import COMMAND
 
 MAX_ERROR = 0.05  # Maximum relative L2 error accepted by precision='auto'. That of VGG16 in bfloat16 is 0.007.
 COMPARED = 8  # images that are computed in float32 too: a second or so, once in the life of a store
 
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "pillow")
+OPTIONAL_PACKAGES = {"keras_hub": "keras-hub", "onnxruntime": "onnxruntime"}  # by the name of their module
 
-AnyConvBase = load.ConvBase | Int8ConvBase
+AnyConvBase = load.FloatConvBase | Int8ConvBase
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that features depend on, and the machine."""
-    return {**{name: importlib.metadata.version(name) for name in PACKAGES}, "machine": platform.platform()}
+    """Return the versions of the libraries that features depend on, and the machine.
+
+    Of the optional packages, those that were imported are in the list.
+    """
+    used = [package for module, package in OPTIONAL_PACKAGES.items() if module in sys.modules]
+    return {**{name: importlib.metadata.version(name) for name in (*PACKAGES, *used)}, "machine": platform.platform()}
 
 
 @dataclass(frozen=True)
@@ -52,10 +61,10 @@ class ConvBaseDescription:
         return cls(conv_base.spec, conv_base.feature_shape, conv_base.sources, precision_error or {}, model)
 
 
-def load_with_callbacks(spec: ConvBaseSpec, callbacks: Callbacks) -> load.ConvBase:
+def load_with_callbacks(spec: ConvBaseSpec, callbacks: Callbacks) -> load.FloatConvBase:
     """Load the conv base of a spec and report it; see `load_conv_base` for the errors."""
     callbacks.conv_base_loading(spec)
-    return load.load_conv_base(spec)
+    return load_onnx(spec) if spec.kind == "onnx" else load.load_conv_base(spec)
 
 
 def load_any_conv_base(store: StoreLayout, callbacks: Callbacks) -> AnyConvBase | JoinedConvBase:
@@ -70,13 +79,16 @@ def load_stored_conv_base(store: StoreLayout, callbacks: Callbacks) -> AnyConvBa
 
     One in int8 is loaded from the store, one in floats from where it came from.
     """
-    spec = store.conv_base_spec
-    if spec.precision == "int8":
-        return load_int8(store.int8_model, spec, store.feature_shape, store.manifest.sources)
-    return load_float_conv_base(store, callbacks)
+    is_int8 = store.conv_base_spec.precision == "int8"
+    return load_int8_conv_base(store) if is_int8 else load_float_conv_base(store, callbacks)
 
 
-def load_float_conv_base(store: StoreLayout, callbacks: Callbacks) -> load.ConvBase:
+def load_int8_conv_base(store: StoreLayout) -> Int8ConvBase:
+    """Load the quantised conv base of a store whose precision is int8."""
+    return load_int8(store.int8_model, store.conv_base_spec, store.feature_shape, store.manifest.sources)
+
+
+def load_float_conv_base(store: StoreLayout, callbacks: Callbacks) -> load.FloatConvBase:
     """Load the conv base of a store from where it came from; in float32 if the store's precision is int8."""
     stored = store.conv_base_spec
     if stored.precision == "int8":
@@ -85,6 +97,17 @@ def load_float_conv_base(store: StoreLayout, callbacks: Callbacks) -> load.ConvB
     sources = ", ".join(dict.fromkeys(store.manifest.sources[name] for name in ("conv_base", "weights")))
     remedy = f"put back what {sources} was when {store.directory} was made"
     check_same_spec(compare(stored.identity(), conv_base.spec.identity()), remedy)
+    return conv_base
+
+
+def load_keras_conv_base(store: StoreLayout, callbacks: Callbacks) -> load.ConvBase:
+    """Load the conv base of a store as a Keras model, see `load_float_conv_base`; one of ONNX raises SpecError."""
+    conv_base = load_float_conv_base(store, callbacks)
+    if isinstance(conv_base, OnnxConvBase):
+        raise SpecError(
+            f"{store.directory} was made with an ONNX model, which a Keras model cannot contain; `{COMMAND} predict` "
+            "works with it"
+        )
     return conv_base
 
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipeline.conv_base import load
 from pipeline.conv_base.int8 import Int8ConvBase
-from pipeline.conv_base.load import ConvBase
+from pipeline.conv_base.onnx_conv_base import OnnxConvBase
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.errors import StoreMismatch
 from pipeline.extraction.callbacks import Callbacks
@@ -60,6 +61,8 @@ class LocalEngine:
         number of forward passes to make.
         """
         conv_base, tasks = self._floats(), list(tasks)
+        if isinstance(conv_base, OnnxConvBase):
+            return ConvBaseDescription.of(conv_base)  # it computes in float32
         if spec.precision == "int8":
             self.conv_base, measured = quantize_conv_base(conv_base, calibration, self.workers, self.callbacks)
             return ConvBaseDescription.of(self.conv_base, measured)
@@ -67,7 +70,8 @@ class LocalEngine:
         if spec.precision == "auto":
             if measured.get("relative_l2", 0) > MAX_ERROR:
                 self.callbacks.precision_rejected(conv_base.spec.precision, measured)
-                conv_base, measured = load_with_callbacks(replace(spec, precision="float32"), self.callbacks), {}
+                self.callbacks.conv_base_loading(spec)
+                conv_base, measured = load.load_conv_base(replace(spec, precision="float32")), {}
                 self.conv_base = conv_base
             if seconds := estimate_int8(conv_base, tasks, rows):
                 self.callbacks.int8_recommended(*seconds)
@@ -147,7 +151,7 @@ class LocalEngine:
             raise RuntimeError("no conv base is loaded")
         return self.conv_base
 
-    def _floats(self) -> ConvBase:
+    def _floats(self) -> load.FloatConvBase:
         conv_base = self.loaded()
         if isinstance(conv_base, Int8ConvBase):
             raise RuntimeError("the conv base is quantised already")

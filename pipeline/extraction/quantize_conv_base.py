@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.conv_base.int8 import Int8ConvBase, make_int8
 from pipeline.conv_base.keras_setup import run_isolated
-from pipeline.conv_base.load import ConvBase
+from pipeline.conv_base.load import ConvBase, FloatConvBase
 from pipeline.conv_base.precision import relative_l2, with_precision
 from pipeline.conv_base.quantize import quantize
 from pipeline.conv_base.spec import ConvBaseSpec
@@ -78,7 +78,7 @@ def _to_int8(conv_base: ConvBase, pixels: np.ndarray) -> Int8ConvBase:
     return make_int8(spec, conv_base.feature_shape, conv_base.sources, model)
 
 
-def float_images_per_second(conv_base: ConvBase) -> float:
+def float_images_per_second(conv_base: FloatConvBase) -> float:
     """Measure the speed of a conv base that computes in floats."""
     pixels = random_images(conv_base, EXTRACT_BATCH)
     conv_base.compute(pixels)  # traces the model

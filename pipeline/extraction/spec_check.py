@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline.conv_base.fingerprint import Difference, compare
+from pipeline.conv_base.hash_files import hash_files
 from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
 from pipeline.conv_base.zoo import normalise_name
 from pipeline.errors import StoreMismatch
@@ -29,8 +30,9 @@ def _has_same_files(manifest: Manifest, spec: ConvBaseSpec) -> bool:
     path = Path(spec.conv_base if spec.is_path else spec.weights)
     if manifest.spec["precision"] == "int8" and not path.exists():  # the store needs it no more
         return bool(str(path.absolute()) == manifest.sources["weights"])
-    sha256 = manifest.spec["conv_base_sha256"] if spec.is_path else manifest.sources.get("weights_file_sha256")
-    return path.is_file() and sha256_of_file(path) == sha256
+    if spec.is_path:
+        return hash_files(spec) == manifest.spec["conv_base_sha256"]
+    return path.is_file() and sha256_of_file(path) == manifest.sources.get("weights_file_sha256")
 
 
 def check_same_spec(

@@ -18,7 +18,7 @@ MAX_MEMORY = 2 << 30  # bytes of address space that a check may take
 MAX_SECONDS = 120.0
 REFUSED = 3  # exit status of a child whose check raised an error
 CHILD = (
-    "import sys; sys.path[:] = sys.argv[4:]; from pipeline.files import check_untrusted; check_untrusted.run_in_child()"
+    "import sys; sys.path[:] = sys.argv[5:]; from pipeline.files import check_untrusted; check_untrusted.run_in_child()"
 )
 
 
@@ -32,11 +32,13 @@ def check_untrusted_keras(path: Path) -> None:
     check_in_child(check_keras_structure, path)
 
 
-def check_in_child(check: Callable[[Path], None], path: Path, *, max_seconds: float = MAX_SECONDS) -> None:
+def check_in_child(
+    check: Callable[[Path], None], path: Path, *, max_seconds: float = MAX_SECONDS, max_memory: int = MAX_MEMORY
+) -> None:
     """Call `check(path)` in a new Python process with limits on memory and time.
 
-    The check is a function that can be imported. Memory is limited to `MAX_MEMORY` where the operating
-    system supports such a limit, as Linux does.
+    The check is a function that can be imported. Memory is limited to `max_memory` bytes where the
+    operating system supports such a limit, as Linux does.
 
     Raises
     ------
@@ -50,7 +52,8 @@ def check_in_child(check: Callable[[Path], None], path: Path, *, max_seconds: fl
         pass
     # -I and -S: no environment variables, no site packages' start-up code; it starts in half the time.
     # -B: under a limit on file sizes, Python would write bytecode files that are cut short.
-    command = [sys.executable, "-I", "-S", "-B", "-c", CHILD, check.__module__, check.__qualname__, os.fspath(path)]
+    command = [sys.executable, "-I", "-S", "-B", "-c", CHILD, check.__module__, check.__qualname__]
+    command += [os.fspath(path), str(max_memory)]
     packages = [str(Path(__file__).parents[2]), *sys.path]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # numpy would start threads that nothing needs
     try:
@@ -69,22 +72,22 @@ def check_in_child(check: Callable[[Path], None], path: Path, *, max_seconds: fl
 
 def run_in_child() -> None:
     """Run the check that the command line names, and exit with its outcome."""
-    module, name, path = sys.argv[1:4]
+    module, name, path, max_memory = sys.argv[1:5]
     check = getattr(importlib.import_module(module), name)
-    _limit_memory()
+    _limit_memory(int(max_memory))
     try:
         check(Path(path))
         return
     except MemoryError:
-        reason = f"its check takes more than {MAX_MEMORY >> 30} GiB of memory"
+        reason = f"its check takes more than {int(max_memory) >> 30} GiB of memory"
     except Exception as error:  # libraries raise errors of any kind over damaged files
         reason = str(error) or type(error).__name__
     sys.stdout.buffer.write(" ".join(reason.split()).encode(errors="backslashreplace"))
     sys.exit(REFUSED)
 
 
-def _limit_memory() -> None:
-    """Let the address space grow by `MAX_MEMORY`, and write no core file after a crash."""
+def _limit_memory(max_memory: int) -> None:
+    """Let the address space grow by `max_memory` bytes, and write no core file after a crash."""
     try:
         import resource
     except ImportError:  # Windows
@@ -92,7 +95,7 @@ def _limit_memory() -> None:
     used = 0  # address space that Python and its libraries have reserved; unknown outside Linux
     with contextlib.suppress(OSError):
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    for limit, value in ((resource.RLIMIT_AS, used + MAX_MEMORY), (resource.RLIMIT_CORE, 0)):
+    for limit, value in ((resource.RLIMIT_AS, used + max_memory), (resource.RLIMIT_CORE, 0)):
         with contextlib.suppress(OSError, ValueError):  # macOS does not accept every limit
             hard = resource.getrlimit(limit)[1]
             resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))

@@ -91,7 +91,9 @@ def finetune_head(
 
 
 def check_cut(store: FeatureStore) -> None:
-    """Raise StoreError with the command that makes a suitable store if one was cut at the end of its conv base."""
+    """Raise StoreError if there are no layers above the features of a store, with the command that makes another."""
+    if store.conv_base_spec.kind == "onnx":
+        raise StoreError(f"{store.directory} holds features of an ONNX model, whose layers cannot be trained")
     if store.conv_base_spec.cut is None:
         source, conv_base = store.images.root, store.manifest.sources["conv_base"]
         raise StoreError(

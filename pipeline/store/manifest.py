@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.conv_base.fingerprint import hash_identity
 from pipeline.conv_base.joined_spec import AnySpec, JoinedSpec
-from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.conv_base.spec import ConvBaseSpec, find_kind
 from pipeline.errors import SpecError, StoreDamaged, StoreError
 from pipeline.files.durable import read_json, write_json
 from pipeline.images.augment import View
@@ -108,7 +108,7 @@ class Manifest:
         fields = {
             **{name: value for name, value in self.spec.items() if name != "format"},
             "conv_base": conv_base,
-            "weights": ConvBaseSpec.weights if conv_base.endswith(".keras") else self.sources["weights"],
+            "weights": ConvBaseSpec.weights if find_kind(conv_base) != "zoo" else self.sources["weights"],
             "size": tuple(self.spec["size"]),
         }
         if "view" in fields:

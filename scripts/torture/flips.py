@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline import PipelineError, load_head, make_head, open_features, save_head
-from pipeline.extraction.callbacks import SILENT
-from pipeline.extraction.conv_base_loading import load_stored_conv_base
+from pipeline.extraction.conv_base_loading import load_int8_conv_base
 
 from . import children
 from .oracle import Sample, fill
@@ -93,7 +92,7 @@ def _digests(cache: Path) -> list[str]:
     values: list[Any] = [X.tobytes(), y.tobytes(), store.ids(), store.classes, store.status.tobytes(), store.bad]
     values += [store.images.splits.tobytes(), store.spec, store.manifest]
     if store.spec.precision == "int8":
-        values.append(load_stored_conv_base(store, SILENT).model)
+        values.append(load_int8_conv_base(store).model)
     for name in HEADS:
         head = load_head(store.heads_directory / name, fingerprint=store.fingerprint)
         values += [head.predict_proba(X[:32]).tobytes(), head.class_names_, read_metrics(store.heads_directory / name)]
