@@ -25,7 +25,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 RUN := .venv/bin/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help features heads compare finetune predict export report info verify duplicates pack sample test torture torture-cluster bench bench-cluster three-ways augmentation compare-precisions finetune-speed lint clean conv-bases
+.PHONY: help features heads compare finetune predict export report info verify duplicates pack sample test torture torture-cluster bench bench-cluster three-ways augmentation compare-joined compare-precisions finetune-speed lint clean conv-bases
 
 help: ## list the targets and variables
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
@@ -34,14 +34,19 @@ help: ## list the targets and variables
 	@echo '           SIZE=150 CUT=top1 PRECISION=int8 VIEWS=8 HEADS=dense,logistic; NEW=folder OUT=labels.csv HEAD=name FILE=model.keras'
 	@echo '           CACHE=dir is the store (default: cache/DATA-CONV_BASE-SIZE[-CUT], with + for each / in DATA)'
 	@echo '           any other option: FEATURES_ARGS HEADS_ARGS COMPARE_ARGS FINETUNE_ARGS PREDICT_ARGS EXPORT_ARGS REPORT_ARGS'
-	@echo '           VERIFY_ARGS DUPLICATES_ARGS TORTURE_ARGS BENCH_ARGS WAYS_ARGS PRECISIONS_ARGS'
+	@echo '           VERIFY_ARGS DUPLICATES_ARGS TORTURE_ARGS BENCH_ARGS WAYS_ARGS JOINED_ARGS PRECISIONS_ARGS'
 
 features: .venv/installed $(SAMPLE) ## stage one: compute and store the features of DATA (default: handwritten digits)
 	@$(RUN) features "$(IMAGES)" --cache "$(CACHE)" --conv-base "$(CONV_BASE)" --size $(SIZE) $(if $(CUT),--cut "$(CUT)") $(if $(PRECISION),--precision $(PRECISION)) $(if $(VIEWS),--views $(VIEWS)) \
 		$(foreach arg,$(CONV_BASE_ARGS),--conv-base-arg $(arg)) \
 		$(if $(WEIGHTS),--weights "$(WEIGHTS)",$(if $(DATA),,--allow-random-weights)) $(FEATURES_ARGS)
 
-heads: features ## stage two: train heads on the stored features and print a leaderboard
+# CACHE="cache/a+cache/b" joins stores that exist, and CACHE=cache/a+b may be one that is joined: neither takes images.
+JOINED := $(if $(findstring +,$(CACHE)),$(shell cache='$(CACHE)'; \
+	if [ -e "$$cache/manifest.json" ]; then grep -sm1 '"joined":' "$$cache/manifest.json"; else \
+	while case $$cache in (*+*) ;; (*) false;; esac; do cache="$${cache%+*}"; [ -e "$$cache/manifest.json" ] && echo joined; done; fi))
+
+heads: $(if $(JOINED),.venv/installed,features) ## stage two: train heads on the stored features and print a leaderboard (CACHE="cache/a+cache/b" joins stores)
 	@$(RUN) heads "$(CACHE)" $(if $(HEADS),--heads "$(HEADS)") $(HEADS_ARGS)
 
 compare: .venv/installed ## compare conv bases on DATA (CONV_BASE=vgg16,mobilenet_v2 SIZE=96,224 COMPARE_ARGS="--full --max-ms 20")
@@ -107,6 +112,9 @@ augmentation: .venv/installed ## measure the gain from augmentation on few image
 	@test -n "$(DATA)" || { echo 'which photos? make augmentation DATA=folder WEIGHTS=file' >&2; exit 2; }
 	@.venv/bin/python scripts/augmentation.py "$(DATA)" --conv-base "$(CONV_BASE)" --size $(SIZE) \
 		$(foreach arg,$(CONV_BASE_ARGS),--conv-base-arg $(arg)) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(WAYS_ARGS)
+
+compare-joined: .venv/installed ## compare the joined features of CACHE="cache/a cache/b" with those of each store (JOINED_ARGS="--heads svm")
+	@.venv/bin/python scripts/compare_joined.py $(CACHE) $(JOINED_ARGS)
 
 compare-precisions: .venv/installed ## train the same heads on features in float32, bfloat16 and int8 of DATA (PRECISIONS_ARGS="--heads dense,svm")
 	@test -n "$(DATA)" || { echo 'which photos? make compare-precisions DATA=folder' >&2; exit 2; }

@@ -44,6 +44,19 @@ def test_a_store_under_the_name_of_version_0_1_0_is_found(tmp_path):
     assert default_cache("DATA=b/photos", folder=tmp_path) == "cache/b+photos-vgg16-150"
 
 
+def test_make_heads_takes_no_images_for_joined_stores(tmp_path):
+    for name in ("Makefile", "setup.cfg", "pyproject.toml"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    for name, text in {"x+y": "{}", "b": "{}", "x+y+b": '{\n "spec": {\n  "joined": []}}'}.items():
+        (tmp_path / "cache" / name).mkdir(parents=True)
+        (tmp_path / "cache" / name / "manifest.json").write_text(text)
+    for cache, is_joined in {"x+y": False, "b": False, "x+y+b": True, "x+y+cache/b": True, "x+new": False}.items():
+        command = ["make", "--dry-run", "heads", f"CACHE=cache/{cache}", "DATA=photos"]
+        lines = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        assert f'pipeline heads "cache/{cache}"' in lines
+        assert ("pipeline features" not in lines) == is_joined, cache
+
+
 def test_different_data_sets_have_different_default_stores():
     sources = [
         "photos",

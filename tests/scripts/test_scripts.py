@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline import ConvBaseSpec, extract_features, scan_images
 from pipeline.cli.exit import one_line_errors
 from pipeline.errors import SpecError, StoreDamaged
+from scripts import compare_joined
 from scripts.augmentation import rows_of_images
 from tests.fakes import photo_folder
 
@@ -73,6 +75,19 @@ def test_three_ways_prints_one_table(tmp_path):
     assert "epoch 1/10: " in finished.stderr
 
 
+def test_compare_joined_prints_one_table(tmp_path, fake_conv_base, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = scan_images(photo_folder(tmp_path / "photos", 20))
+    for name, size in {"a": 8, "b": 16}.items():
+        extract_features(images, tmp_path / name, ConvBaseSpec(size=size))
+    compare_joined.main(["a", "b"], ["ridge", "logistic"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("35 train and 5 validation images")
+    assert lines[2] == "| head | a (3) | b (3) | a+b (6) | joined minus the better one |"
+    for line, head in zip(lines[4:], ("ridge", "logistic"), strict=True):
+        assert re.fullmatch(rf"\| {head} (\| [01]\.\d{{4}} ){{3}}\| [+-]0\.\d{{4}} \(.* to .*\) \|", line)
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -82,6 +97,7 @@ def environment() -> dict[str, str]:
     [
         ("ten_lines", ["missing"]),
         ("compare_heads", ["missing"]),
+        ("compare_joined", ["missing", "stores"]),
         ("contact_sheet", ["missing", "sheet.png"]),
         ("augmentation", ["missing"]),
         ("three_ways", ["missing"]),
