@@ -62,16 +62,16 @@ def advise(rows: Sequence[ComparedRow], budgets: Budgets, is_worse: IsWorse) -> 
     best, taken = _best(fitting), recommend(rows, budgets, is_worse)
     if len(fitting) == 1:
         return [f"Take {_describe(best)}, {_size(best)}: the only row with trained weights within the limits."]
+    named = [best] if taken is None or taken is best else [best, taken]
     if taken is not None and not any(is_worse(row, best) for row in fitting):
-        lines = [f"No difference is beyond its interval: take the cheapest, {_describe(taken)}."]
+        lines, named = [f"No difference is beyond its interval: take the cheapest, {_describe(taken)}."], [taken]
     else:
         lines = [f"Accuracy counts: {_describe(best)}."]
-        if taken is not None and taken is not best:
-            lines.append(f"Not measurably worse, and faster: {_describe(taken)}.")
-    fastest, smallest = _cheapest(fitting, "ms"), _cheapest(fitting, "model_mb")
-    if fastest is not None and fastest not in (taken, best):
+        lines += [f"Not measurably worse, and faster: {_describe(row)}." for row in named[1:]]
+    if fastest := _cheaper(fitting, "ms", named):
         lines.append(f"Speed counts: {_describe(fastest)}.")
-    if smallest is not None and smallest not in (taken, fastest):
+        named.append(fastest)
+    if smallest := _cheaper(fitting, "model_mb", named):
         lines.append(f"Size counts: {_describe(smallest)}, {_size(smallest)}.")
     return lines
 
@@ -80,11 +80,11 @@ def _best(rows: Sequence[ComparedRow]) -> ComparedRow:
     return min(rows, key=lambda row: (-(row.accuracy or 0), *_cost(row)))
 
 
-def _cheapest(rows: Sequence[ComparedRow], cost: str) -> ComparedRow | None:
-    """Return the most accurate of the rows that cost about as little as the cheapest one."""
+def _cheaper(rows: Sequence[ComparedRow], cost: str, named: Sequence[ComparedRow]) -> ComparedRow | None:
+    """Return the most accurate of the rows that cost about as little as the cheapest one; None if one is named."""
     costs = {row.name: getattr(row, cost) for row in rows if getattr(row, cost) is not None}
-    limit = CLOSE * min(costs.values(), default=0.0)
-    return _best([row for row in rows if costs.get(row.name, limit + 1) <= limit]) if costs else None
+    cheap = [row for row in rows if row.name in costs and costs[row.name] <= CLOSE * min(costs.values())]
+    return None if not cheap or any(row in cheap for row in named) else _best(cheap)
 
 
 def _cost(row: ComparedRow) -> tuple[float, float]:

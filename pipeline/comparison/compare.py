@@ -177,6 +177,7 @@ class _Run:
         store = self.measurer.fill(self.table.candidate(name), subset.members)
         tested, _ = self.measurer.score_again(store, subset, score.head)
         self.measurer.records[store.fingerprint].scores[self.measurer.key(subset)] = replace(score, test=tested.test)
+        self.table.add(name, store, subset)
 
     def _save(self) -> None:
         write_comparison_file(self.table.comparison(), self.measurer.records)

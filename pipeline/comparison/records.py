@@ -25,9 +25,28 @@ class Score:
     seconds: float  # to train all heads
     test: tuple[float, Interval | None] | None = None
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Return the score that `asdict` was called on; a wrong value raises KeyError, TypeError or ValueError."""
+        outcomes, test = document["outcomes"], document["test"]
+        if not isinstance(outcomes, str) or set(outcomes) - set("012"):
+            raise ValueError("the outcomes of a score are no digits")
+        return cls(
+            head=str(document["head"]),
+            accuracy=float(document["accuracy"]),
+            interval=_parse_interval(document["interval"]),
+            outcomes=outcomes,
+            seconds=float(document["seconds"]),
+            test=test and (float(test[0]), _parse_interval(test[1])),
+        )
+
     def outcome_array(self) -> np.ndarray:
         """Return the outcomes as integers, ndarray of shape (n,), int64."""
         return np.frombuffer(self.outcomes.encode(), np.uint8).astype(np.int64) - ord("0")
+
+
+def _parse_interval(interval: Any) -> Interval | None:
+    return interval and (float(interval[0]), float(interval[1]))
 
 
 @dataclass
@@ -58,8 +77,8 @@ class Record:
             machine=document["machine"],
             timing=document["timing"] and Timing(**{name: float(v) for name, v in document["timing"].items()}),
             steps=[Step(int(step["images"]), float(step["seconds"]), step["estimated"]) for step in document["steps"]],
-            scores={str(key): Score(**score) for key, score in document["scores"].items()},
-            model_bytes=dict(document["model_bytes"]),
+            scores={str(key): Score.from_json(score) for key, score in document["scores"].items()},
+            model_bytes={str(head): n and int(n) for head, n in document["model_bytes"].items()},
         )
 
 
@@ -88,5 +107,5 @@ class Records:
         """Return the records that `to_json` was called on; a wrong value raises KeyError, TypeError or ValueError."""
         records = cls()
         records._records = {name: Record.from_json(record) for name, record in document["records"].items()}
-        records.parameters = dict(document["parameters"])
+        records.parameters = {str(base): n and int(n) for base, n in document["parameters"].items()}
         return records

@@ -39,9 +39,11 @@ class Table:
         return self._entries[name].candidate
 
     def add(self, name: str, store: FeatureStore, subset: Subset) -> None:
-        """Add what was measured of a candidate on a subset."""
+        """Add what was measured of a candidate on a subset; the same one replaces the store alone."""
         entry = self._entries[name]
-        entry.store, entry.problem, entry.subsets = store, None, [*entry.subsets, subset]
+        entry.store, entry.problem = store, None
+        if not entry.subsets or entry.subsets[-1] is not subset:
+            entry.subsets.append(subset)
 
     def add_problem(self, name: str, problem: str) -> None:
         """Say why a candidate cannot be compared."""

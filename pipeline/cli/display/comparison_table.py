@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable
 
 from rich.table import Table
@@ -25,7 +26,7 @@ COLUMNS: dict[str, Callable[[ComparedRow], str]] = {
     "parameters": lambda row: "" if row.parameters is None else f"{row.parameters:,}",
     "images": lambda row: str(row.train_images + row.validation_images),
 }
-DROPPED_FIRST = ("images", "parameters", "feature MB", "test")
+DROPPED_FIRST = ("images", "parameters", "feature MB", "test", "all images", "model MB")
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -60,14 +61,17 @@ def comparison_table(comparison: Comparison, width: int) -> Table:
         shown = {name: narrow[name] for name in narrow if name not in droppable[:n]} if n >= 0 else columns
         table = Table(title="Conv bases, best accuracy first", title_justify="left", title_style="bold")
         table.header_style, table.caption_justify = "", "left"
-        table.show_lines = any("\n" in cell for cells in shown.values() for cell in cells)
+        table.show_lines = n >= 0
         for name in ("spec", "", *shown):
             table.add_column(name, justify="right" if name in shown else "left", overflow="fold")
         for row, *cells in zip(rows, *shown.values(), strict=True):
-            table.add_row(Text(printable(row.label)), _marks(row), *map(Text, cells))
+            label = printable(row.label)
+            table.add_row(Text(label if n < 0 else label.replace(", ", "\n", 1)), _marks(row), *map(Text, cells))
         if console.stdout().measure(table, options=options).maximum <= width:
             break
-    table.caption = Text("*: take this; P: no row is better in both accuracy and ms; ~: estimated")
+    legend = "*: take this; P: no row is better in both accuracy and ms; ~: estimated"
+    legend += f"; no room for {', '.join(droppable[:n])}: the page has them" if n > 0 else ""
+    table.caption = Text(textwrap.fill(legend, width))
     return table
 
 

@@ -1,0 +1,217 @@
+"""`compare_conv_bases` on a fake conv base: nothing is computed twice, all can be interrupted, the best go on."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import Callbacks, ConvBaseSpec, HeadError, ImagesError, SpecError, compare_conv_bases, scan_images
+from pipeline.comparison import Budgets, Comparison, measure, read_comparison
+from pipeline.comparison.records import Records
+from pipeline.files.durable import read_json, write_json
+from pipeline.store import open_features
+from tests.exporting import conv_base_file
+from tests.fakes import photo_folder
+
+SMALL, LARGE = (ConvBaseSpec(size=size, precision="float32", store_dtype="float32") for size in (4, 8))
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Eighty images whose brightness tells the class, and a tenth that does not."""
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("dark", "light")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(40):
+            level = 60 + 100 * (label if i % 10 else 1 - label)
+            file = io.BytesIO()
+            Image.fromarray(rng.integers(level, level + 40, (16, 16, 3), dtype=np.uint8)).save(file, "PNG")
+            (tmp_path / "images" / name / f"{i}.png").write_bytes(file.getvalue())
+    return scan_images(tmp_path / "images")
+
+
+@pytest.fixture
+def quick(fake_conv_base, monkeypatch):
+    """The fake conv base, without models to export and without TensorFlow."""
+    monkeypatch.setattr(measure, "_exported_bytes", lambda store, head: 1_500_000)
+    monkeypatch.setattr("pipeline.comparison.stage_timer.import_keras", lambda: None)
+    return fake_conv_base
+
+
+class Log(Callbacks):
+    """Records steps and failures, and interrupts the spec number `stop`, or the features at `stop_features`."""
+
+    def __init__(self, stop=0, stop_features=0):
+        self.steps, self.failed, self.limited, self.stop, self.stop_features = [], [], [], stop, stop_features
+
+    def comparison_step_planned(self, step, names, images, seconds):
+        self.steps.append((step, list(names), images, seconds))
+
+    def comparison_limited(self, names, seconds, left):
+        self.limited += names
+
+    def spec_started(self, name, number, total):
+        if number == self.stop:
+            raise KeyboardInterrupt
+
+    def spec_failed(self, name, reason):
+        self.failed.append((name, reason))
+
+    def progress(self, step, done, total, unit):
+        if step == "features" and done == self.stop_features != 0:
+            raise KeyboardInterrupt
+
+
+def compare(images, tmp_path, specs=(SMALL, LARGE), **settings) -> Comparison:
+    return compare_conv_bases(images, specs, tmp_path / "comparison", **{"per_class": 10, **settings})
+
+
+def records(tmp_path) -> Records:
+    return Records.from_json(read_json(tmp_path / "comparison/comparison.json")["measured"])
+
+
+def test_each_spec_has_an_ordinary_store_of_the_subset_and_a_row(images, tmp_path, quick):
+    comparison = compare(images, tmp_path)
+    assert sorted(row.size for row in comparison.rows) == ["4", "8"] and not comparison.is_whole
+    for row in comparison.rows:
+        store = open_features(tmp_path / "comparison" / row.name)
+        assert 20 <= len(store.members("train")) == row.train_images < 60
+        assert row.accuracy > 0.6 and row.accuracy_interval[0] <= row.accuracy <= row.accuracy_interval[1]
+        assert row.ms > 0 and row.model_mb == 1.5 and row.feature_mb == store.bytes_per_row / 1e6
+        assert row.estimated_seconds > 0 and row.measured_seconds is None and row.head == "logistic"
+    assert sum(row.difference is None for row in comparison.rows) == 1
+    assert comparison.recommended.is_pareto and 1 <= len(comparison.advice) <= 4
+
+
+def test_nothing_is_computed_or_measured_again(images, tmp_path, quick, monkeypatch):
+    first = compare(images, tmp_path)
+    seen, loads = quick.seen, quick.loads
+    monkeypatch.setattr(measure, "score_store", None)
+    monkeypatch.setattr(measure, "_exported_bytes", None)
+    assert compare(images, tmp_path).rows == first.rows
+    assert (quick.seen, quick.loads) == (seen, loads)
+    assert read_comparison(tmp_path / "comparison") == first
+
+
+def test_the_stores_of_the_survivors_go_on_to_all_images(images, tmp_path, quick):
+    images, log = scan_images(images.root, test=0.2), Log()
+    comparison = compare(images, tmp_path, full=True, callbacks=log)
+    measured = images.split_codes < 2
+    assert [step[0] for step in log.steps] == [1, 2] and log.steps[1][2] == measured.sum()
+    assert log.steps[0][3] is None and log.steps[1][3] > 0
+    names, n_test = log.steps[1][1], (images.split_codes == 2).sum()
+    # No image twice, and the test images for the row to take alone.
+    assert quick.seen == len(names) * measured.sum() + (2 - len(names)) * log.steps[0][2] + n_test
+    best = comparison.rows[0]
+    assert comparison.is_whole and best.name in names and best.train_images == (images.split_codes == 0).sum()
+    taken = comparison.recommended
+    assert taken.measured_seconds > 0 and taken.test_accuracy > 0.6
+    assert all(row.test_accuracy is None for row in comparison.rows if row is not taken)
+    assert open_features(tmp_path / "comparison" / taken.name).pending == 0
+
+
+def test_a_smaller_comparison_afterwards_leaves_the_larger_store_as_it_is(images, tmp_path, quick):
+    taken = compare(images, tmp_path, full=True).recommended
+    store = tmp_path / "comparison" / taken.name
+    n, seen = len(open_features(store).images), quick.seen
+    comparison = compare(images, tmp_path, per_class=12)
+    assert len(open_features(store).images) == n
+    row = next(row for row in comparison.rows if row.name == taken.name)
+    assert row.train_images < taken.train_images and row.measured_seconds == taken.measured_seconds
+    assert quick.seen <= seen + n
+
+
+@pytest.mark.parametrize("log", [Log(stop=2), Log(stop_features=5), Log(stop_features=16)])
+def test_an_interrupted_comparison_goes_on(images, tmp_path, quick, log, monkeypatch):
+    monkeypatch.setattr("pipeline.extraction.plan.MAX_ROWS", 8)
+    with pytest.raises(KeyboardInterrupt):
+        compare(images, tmp_path, callbacks=log)
+    done, quick.seen = quick.seen, 0
+    comparison = compare(images, tmp_path)
+    assert [row.problem for row in comparison.rows] == [None, None] and all(row.ms for row in comparison.rows)
+    if log.stop:  # the first spec was finished
+        assert quick.seen == done
+    else:
+        (record,) = (record for record in records(tmp_path)._records.values() if len(record.steps) == 2)
+        assert record.steps[0].images == log.stop_features - 1 and record.timing is not None
+
+
+def test_a_spec_that_cannot_be_compared_is_a_row_with_the_reason(images, tmp_path, quick):
+    log = Log()
+    comparison = compare(images, tmp_path, (replace(SMALL, cut="nowhere"), LARGE), callbacks=log)
+    assert [row.problem for row in comparison.rows] == [None, "no layer 'nowhere'"]
+    assert comparison.rows[1].accuracy is None and log.failed[0][1] == "no layer 'nowhere'"
+    assert comparison.recommended.size == "8"
+
+
+def test_random_weights_are_marked_and_not_recommended(images, tmp_path, quick):
+    comparison = compare(images, tmp_path, (replace(LARGE, weights="random"),))
+    assert comparison.rows[0].random_weights and comparison.rows[0].accuracy > 0.6
+    assert comparison.recommended is None and comparison.advice[0].startswith("Nothing can be recommended")
+
+
+def test_the_budget_bounds_what_is_started(images, tmp_path, quick, monkeypatch):
+    none = compare(images, tmp_path, budgets=Budgets(seconds=1e-9))
+    assert quick.seen == 0 and {row.problem for row in none.rows} == {"not started: the 0s are over"}
+    monkeypatch.setattr(measure.Measurer, "estimate", lambda *arguments: 1e6)
+    log = Log()
+    assert not compare(images, tmp_path, full=True, budgets=Budgets(seconds=1000), callbacks=log).is_whole
+    assert len(log.steps) == 1 and log.limited
+
+
+def test_other_heads_can_score_and_the_best_one_counts(images, tmp_path, quick):
+    comparison = compare(images, tmp_path, heads=("ridge", "knn"))
+    assert {row.head for row in comparison.rows} <= {"ridge", "knn"}
+    assert compare(images, tmp_path).rows[0].head == "logistic"
+
+
+@pytest.mark.parametrize("change", ["damaged", "other"])
+def test_a_file_that_is_not_one_of_a_comparison_is_measured_again_with_a_warning(
+    images, tmp_path, quick, caplog, change
+):
+    compare(images, tmp_path)
+    path = tmp_path / "comparison/comparison.json"
+    if change == "damaged":
+        path.write_bytes(path.read_bytes().replace(b"rows", b"cows", 1))
+    else:
+        write_json(path, {**read_json(path), "rows": [{"name": 3}], "measured": {"records": 3}})
+    assert read_comparison(path.parent) is None and str(path) in caplog.text
+    seen = quick.seen
+    assert all(row.accuracy is not None for row in compare(images, tmp_path).rows)
+    assert quick.seen > seen  # speeds, in a temporary store
+
+
+def test_speeds_of_another_machine_do_not_count(images, tmp_path, quick):
+    compare(images, tmp_path, (LARGE,))
+    path = tmp_path / "comparison/comparison.json"
+    document = read_json(path)
+    (record,) = document["measured"]["records"].values()
+    record["machine"], record["timing"]["ms"] = "elsewhere", 1e9
+    write_json(path, document)
+    assert compare(images, tmp_path, (LARGE,)).rows[0].ms < 1e9
+
+
+def test_wrong_requests_are_errors(images, tmp_path, quick):
+    with pytest.raises(SpecError, match="no conv bases"):
+        compare(images, tmp_path, ())
+    with pytest.raises(ImagesError, match="0 of each class"):
+        compare(images, tmp_path, per_class=0)
+    with pytest.raises(HeadError, match="no head is called"):
+        compare(images, tmp_path, heads=("nohead",))
+    with pytest.raises(ImagesError, match="0 validation images"):
+        compare(images.take(np.flatnonzero(images.split_codes == 0)), tmp_path)
+    assert not (tmp_path / "comparison").exists()
+
+
+def test_a_conv_base_is_compared_in_floats_and_in_int8(tmp_path: Path):
+    """With TensorFlow: parameters, and the size of the exported models."""
+    images = scan_images(photo_folder(tmp_path / "photos", 20))
+    spec = ConvBaseSpec(str(conv_base_file(tmp_path / "tiny.keras")), size=(24, 20), preprocessing="rescale")
+    rows = compare(images, tmp_path, [replace(spec, precision=name) for name in ("float32", "int8")]).rows
+    assert {row.conv_base for row in rows} == {"tiny.keras"} and {row.size for row in rows} == {"24x20"}
+    assert {row.parameters for row in rows} == {4 * 28 + 6 * 37}
+    sizes = {row.precision: row.model_mb for row in rows}
+    assert 0 < sizes["int8"] < sizes["float32"] < 0.1
