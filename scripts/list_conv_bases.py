@@ -10,7 +10,7 @@ import argparse
 from pipeline.cli.exit import one_line_errors
 from pipeline.conv_base.keras_setup import run_isolated
 from pipeline.conv_base.spec import ConvBaseSpec
-from pipeline.conv_base.zoo import build, conv_base_names, find_zoo_model
+from pipeline.conv_base.zoo import build, conv_base_names, find_zoo_model, has_imagenet_weights
 from pipeline.errors import SpecError
 
 
@@ -19,10 +19,9 @@ def format_row(name: str, size: int) -> str:
 
     A star marks a conv base without ImageNet weights.
     """
-    zoo_model = find_zoo_model(name)
-    mark = "" if zoo_model.has_imagenet_weights else " \\*"
+    mark = "" if has_imagenet_weights(name) else " \\*"
     try:
-        model = run_isolated(build, zoo_model, ConvBaseSpec(name, size=size))
+        model = run_isolated(build, find_zoo_model(name), ConvBaseSpec(name, size=size))
     except SpecError as error:
         return f"| `{name}`{mark} | - ({error}) | |"
     shape = ", ".join(map(str, model.output_shape[1:]))

@@ -36,15 +36,15 @@ class ZooModel(NamedTuple):
         """The `preprocess_input` of the module that defines the function."""
         return vars(inspect.getmodule(self.function))["preprocess_input"]
 
-    @property
-    def has_imagenet_weights(self) -> bool:
-        """Whether Keras offers ImageNet weights for the model."""
-        return self.function not in CLASSIC_MODELS
-
 
 def conv_base_names() -> list[str]:
     """Return the names of the models in snake case: `vgg16`, `mobilenet_v2`, ..., `lenet5`, ..."""
     return sorted(model.name for model in _zoo().values())
+
+
+def has_imagenet_weights(name: str) -> bool:
+    """Return whether Keras has ImageNet weights for the model of a name; Keras is not imported."""
+    return normalise_name(name) not in {function.__name__.lower() for function in CLASSIC_MODELS}
 
 
 def find_zoo_model(name: str) -> ZooModel:
@@ -71,7 +71,7 @@ def build(zoo_model: ZooModel, spec: ConvBaseSpec, weights: str | None = None) -
     if unknown := sorted(set(spec.conv_base_args) - set(arguments)):
         has = f"it has {', '.join(arguments)}" if arguments else "it takes none"
         raise SpecError(f"{zoo_model.name} has no argument {', '.join(map(repr, unknown))}; {has}")
-    if weights and not zoo_model.has_imagenet_weights:
+    if weights and not has_imagenet_weights(zoo_model.name):
         raise WeightsUnavailable(
             f"Keras has no ImageNet weights for {zoo_model.name}: train it on your images with train-base, or give a"
             " weights file with --weights FILE (make: WEIGHTS=FILE), or use --weights random"

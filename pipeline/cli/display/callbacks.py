@@ -10,6 +10,7 @@ from pipeline.cli.display.progress import StepProgress
 from pipeline.cli.display.words import describe_precision, warn_of_random_weights
 from pipeline.conv_base.load_top_layers import tuning_precision
 from pipeline.conv_base.spec import ConvBaseSpec
+from pipeline.conv_base.zoo import has_imagenet_weights
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.plan import Changes, ExtractionPlan
 from pipeline.images.augment import View
@@ -81,7 +82,7 @@ class ConsoleCallbacks(Callbacks):
 
     def _announce_loading(self, spec: ConvBaseSpec, where: str) -> None:
         self.close()
-        download = spec.weights == "imagenet" and not spec.is_path
+        download = spec.weights == "imagenet" and not spec.is_path and has_imagenet_weights(spec.conv_base)
         hint = " (its ImageNet weights are downloaded on first use)" if download else ""
         console.note(f"loading {spec.conv_base}{where}{hint} ...")
 

@@ -73,5 +73,5 @@ def warn_of_random_weights(store: FeatureStore) -> None:
     if store.random_weights:
         console.warn(
             "RANDOM WEIGHTS: this conv base has never seen a photo. It serves to try the pipeline; for results "
-            "go online once for the ImageNet weights, or give --weights FILE."
+            "use the ImageNet weights, where Keras has them, train it with `train-base`, or give --weights FILE."
         )

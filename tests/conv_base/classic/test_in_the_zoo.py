@@ -14,7 +14,7 @@ from pipeline.conv_base.load_top_layers import load_top_layers
 from pipeline.conv_base.precision import relative_l2
 from pipeline.conv_base.quantize import quantize
 from pipeline.conv_base.spec import ConvBaseSpec
-from pipeline.conv_base.zoo import build, find_zoo_model
+from pipeline.conv_base.zoo import build, conv_base_names, find_zoo_model, has_imagenet_weights
 from pipeline.errors import SpecError, WeightsUnavailable
 from pipeline.files.check_untrusted import check_untrusted_keras
 
@@ -94,7 +94,11 @@ def test_imagenet_weights_are_an_error_that_names_what_to_do(name):
         load_conv_base(ConvBaseSpec(name))
     assert str(caught.value).startswith(f"Keras has no ImageNet weights for {name}: train it on your images")
     assert "--weights random" in str(caught.value) and "\n" not in str(caught.value)
-    assert not find_zoo_model(name).has_imagenet_weights and find_zoo_model("vgg16").has_imagenet_weights
+
+
+def test_the_names_without_imagenet_weights():
+    assert {name for name in conv_base_names() if not has_imagenet_weights(name)} == set(SIZES)
+    assert not has_imagenet_weights("GoogLeNet") and has_imagenet_weights("VGG16")
 
 
 @pytest.mark.parametrize(("name", "least"), [("lenet5", 32), ("alexnet", 67), ("zfnet", 53), ("googlenet", 32)])
@@ -122,6 +126,7 @@ def test_a_store_without_imagenet_weights_is_made_with_random_ones_if_allowed(tm
     folder: Path = photo_folder(tmp_path / "photos", 2)
     command = ["features", str(folder), "--cache", str(tmp_path / "c"), "--conv-base", "lenet5", "--size", "32"]
     assert main(command) == 2
-    assert "no ImageNet weights for lenet5" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "no ImageNet weights for lenet5" in error and "downloaded" not in error
     assert main([*command, "--allow-random-weights"]) == 0
     assert "random weights are used" in capsys.readouterr().err
