@@ -126,7 +126,7 @@ def _find_images(parts: Sequence[FeatureStore], callbacks: Callbacks) -> ImageTa
     if not len(common):
         names = " and ".join(str(part.directory) for part in parts)
         raise StoreError(f"{names} have no image in common; make them of the same images")
-    return replace(images.take(common), skipped=())
+    return replace(images if len(common) == len(images) else images.take(common), skipped=())
 
 
 def _open_joined(directory: Path) -> FeatureStore | None:
