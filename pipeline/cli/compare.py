@@ -1,6 +1,7 @@
 """Compare conv bases on the images: accuracy, speed and size of each, and which one to take."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from pipeline import defaults
@@ -32,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument("--test", **FRACTION, default=defaults.TEST, help=text)
     text = "heads to train on each store; the best one on the validation images counts"
     images.add_argument("--heads", type=names, default="logistic", metavar="NAME,NAME", help=text)
+    text = (
+        "compare the features of two conv bases side by side, too: of each pair of networks, each in its best size and "
+        "precision"
+    )
+    images.add_argument("--joined", action="store_true", help=text)
     limits = parser.add_argument_group("limits of what is recommended")
     text = "time of stage one on all images, such as 90s, 30m or 2h; also bounds the time of what this command starts"
     limits.add_argument("--budget", type=duration, metavar="TIME", help=text)
@@ -64,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
             images,
             specs,
             options.cache,
-            **select_options(options, "per_class", "full", "heads"),
+            **select_options(options, "per_class", "full", "heads", "joined"),
             budgets=Budgets(options.budget, options.max_ms, options.max_mb),
             callbacks=callbacks,
         )
@@ -73,12 +79,13 @@ def run(options: argparse.Namespace) -> int:
     console.say(f"a page to look at: {Path(options.cache) / 'comparison.html'}")
     failed = [row for row in comparison.rows if row.problem]
     if (row := comparison.recommended) is not None:
-        store = Path(options.cache, row.name)
-        spec = next(candidate.spec for candidate in make_candidates(specs) if candidate.name == row.name)
+        store, candidates = Path(options.cache, row.name), make_candidates(specs)
         console.say(f"to go on with {row.label}, whose store is {store}:")
-        if row.measured_seconds is None:
-            console.say(f"  {features_command(options, spec, store)}")
-        console.say(f"  {COMMAND} heads {store}")
+        for candidate in candidates:  # two if the store is joined
+            if candidate.name in row.name.split("+") and row.measured_seconds is None:
+                command = features_command(options, candidate.spec, Path(options.cache, candidate.name))
+                console.say(f"  {command}")
+        console.say(f"  {COMMAND} heads {shlex.quote(str(store))}")
     if failed:
         console.warn(f"{counted(len(failed), 'spec')} could not be compared; the reasons stand in the table")
     return 1 if failed else 0

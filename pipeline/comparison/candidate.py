@@ -1,9 +1,10 @@
-"""`Candidate`: a spec that takes part in a comparison, and the name of its store."""
+"""`Candidate`: a spec that takes part in a comparison, and the name of its store; `JoinedCandidate`: two of them."""
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,59 @@ class Candidate:
         return f"{Path(self.spec.conv_base).name}{arguments}"
 
     @property
+    def size(self) -> str:
+        """The input size in words."""
+        height, width = self.spec.height_width
+        return str(height) if height == width else f"{height}x{width}"
+
+    @property
+    def precision(self) -> str:
+        """The number format."""
+        return self.spec.precision
+
+    @property
     def random_weights(self) -> bool:
         """Whether the conv base was never trained."""
         return self.spec.weights == "random"
+
+
+@dataclass(frozen=True)
+class JoinedCandidate:
+    """Two candidates whose features stand side by side in one store, see `join_stores`."""
+
+    parts: tuple[Candidate, Candidate]
+    random_weights = False  # such candidates are not joined
+
+    @property
+    def name(self) -> str:
+        """The name of the store."""
+        return "+".join(part.name for part in self.parts)
+
+    @property
+    def conv_base(self) -> str:
+        """Both conv bases."""
+        return " + ".join(part.conv_base for part in self.parts)
+
+    @property
+    def size(self) -> str:
+        """Both input sizes."""
+        return " + ".join(part.size for part in self.parts)
+
+    @property
+    def precision(self) -> str:
+        """Both number formats."""
+        return " + ".join(part.precision for part in self.parts)
+
+
+AnyCandidate = Candidate | JoinedCandidate
+
+
+def join_best(ranked: Sequence[Candidate]) -> list[JoinedCandidate]:
+    """Pair the best candidate of each network with that of each other one; `ranked` has the best first."""
+    best: dict[str, Candidate] = {}
+    for candidate in ranked:
+        best.setdefault(canonical_json([candidate.spec.conv_base, candidate.spec.conv_base_args]), candidate)
+    return [JoinedCandidate(pair) for pair in combinations(best.values(), 2)]
 
 
 def make_candidates(specs: Iterable[ConvBaseSpec]) -> list[Candidate]:

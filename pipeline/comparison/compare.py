@@ -33,6 +33,7 @@ def compare_conv_bases(
     per_class: int = COMPARED_PER_CLASS,
     full: bool = False,
     heads: Sequence[str] = ("logistic",),
+    joined: bool = False,
     budgets: Budgets | None = None,
     callbacks: Callbacks = SILENT,
 ) -> Comparison:
@@ -57,6 +58,9 @@ def compare_conv_bases(
         four times as many images, until all images are used (successive halving).
     heads : sequence of str
         Heads to train on each store; the best one on the validation images counts.
+    joined : bool
+        Whether to compare the features of two conv bases side by side, too: of each pair of networks, each in its
+        best size and precision, see `join_stores`. It computes no features; its costs are the sums of both.
     budgets : Budgets, optional
         Limits of what is recommended. No step of `full` is started that would take longer than `seconds` in total.
     callbacks : Callbacks, optional
@@ -91,9 +95,8 @@ def compare_conv_bases(
             f"{counts[0]} train and {counts[1]} validation images, {per_class} of each class: at least 1 of each"
         )
     with lock_directory(Path(directory)):
-        return _Run(images, Path(directory), candidates, tuple(heads), budgets or Budgets(), callbacks).run(
-            per_class, full
-        )
+        run = _Run(images, Path(directory), candidates, tuple(heads), budgets or Budgets(), callbacks)
+        return run.run(per_class, full, joined)
 
 
 class _Run:
@@ -114,7 +117,7 @@ class _Run:
         self.measurer = Measurer(images, directory, heads, records, callbacks, self._save)
         self.table = Table(candidates, self.measurer, budgets)
 
-    def run(self, per_class: int, full: bool) -> Comparison:
+    def run(self, per_class: int, full: bool, joined: bool) -> Comparison:
         """Run the steps, score the row to take on the test images, and return the result."""
         names, step = [candidate.name for candidate in self.candidates], 1
         subset = self._choose(per_class)
@@ -128,6 +131,9 @@ class _Run:
             kept = survivors(ranked, self.table.worse_than_first(ranked))
             subset, step = self._choose(next_step(self.images, subset.per_class)), step + 1
             names, seconds = self._afford(kept, subset)
+        pairs = self.table.add_joined() if joined else {}
+        for i, (name, shared) in enumerate(pairs.items(), 1):
+            self._measure_one(name, shared, i, len(pairs))
         if row := self.table.comparison().recommended:
             self._score_on_test(row.name)
         self._save()
@@ -139,22 +145,24 @@ class _Run:
         return everything if len(subset.members) == len(everything.members) else subset
 
     def _measure(self, names: list[str], subset: Subset, is_limited: bool) -> None:
-        for i, name in enumerate(names):
-            candidate = self.table.candidate(name)
-            self.callbacks.spec_started(name, i + 1, len(names))
+        for i, name in enumerate(names, 1):
             left = self._left()
             if is_limited and left is not None and left <= 0:
                 self.table.add_problem(name, f"not started: the {format_duration(self.budgets.seconds or 0)} are over")
-                continue
-            try:
-                store = self.measurer.measure(candidate, subset)
-            except PipelineError as error:
-                self.table.add_problem(name, str(error))
-                self.callbacks.spec_failed(name, str(error))
-                continue
-            self.table.add(name, store, subset)
-            self._save()
-            gc.collect()  # the conv base
+            else:
+                self._measure_one(name, subset, i, len(names))
+
+    def _measure_one(self, name: str, subset: Subset, number: int, total: int) -> None:
+        self.callbacks.spec_started(name, number, total)
+        try:
+            store = self.measurer.measure(self.table.candidate(name), subset)
+        except PipelineError as error:
+            self.table.add_problem(name, str(error))
+            self.callbacks.spec_failed(name, str(error))
+            return
+        self.table.add(name, store, subset)
+        self._save()
+        gc.collect()  # the conv base
 
     def _left(self) -> float | None:
         limit = self.budgets.seconds

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.comparison.candidate import Candidate
+from pipeline.comparison.candidate import AnyCandidate, Candidate, JoinedCandidate
 from pipeline.comparison.records import Record, Records, Score, Step
 from pipeline.comparison.score import score_store
 from pipeline.comparison.stage_timer import StageTimer
@@ -21,6 +21,7 @@ from pipeline.extraction.extract import extract_features
 from pipeline.images.equal_contents import first_equal
 from pipeline.images.status import Status
 from pipeline.images.table import ImageTable
+from pipeline.joined.join_stores import join_stores
 from pipeline.store import FeatureStore, open_features
 from pipeline.store.file_names import MANIFEST
 
@@ -38,11 +39,11 @@ class Measurer:
     callbacks: Callbacks
     save: Callable[[], None]
 
-    def measure(self, candidate: Candidate, subset: Subset) -> FeatureStore:
+    def measure(self, candidate: AnyCandidate, subset: Subset) -> FeatureStore:
         """Measure what is not known yet, and return the store; a PipelineError says why this is impossible."""
         store = self.fill(candidate, subset.measured)
         record = self.records[store.fingerprint]
-        if record.timing is None:
+        if record.timing is None and isinstance(candidate, Candidate):
             self._time(candidate, subset, record)
         head = None
         if self.key(subset) not in record.scores:
@@ -52,9 +53,9 @@ class Measurer:
         if name not in record.model_bytes:
             head = head or score_store(store, subset, (name,), self.callbacks)[1]
             self.callbacks.progress("exporting", 0, 1, "models")
-            record.model_bytes[name] = _exported_bytes(store, head)
+            record.model_bytes[name] = _exported_bytes(store, head, candidate.precision)
             self.callbacks.progress("exporting", 1, 1, "models")
-        if (base := _base_key(store)) not in self.records.parameters:
+        if isinstance(candidate, Candidate) and (base := _base_key(store)) not in self.records.parameters:
             self.records.parameters[base] = _count_parameters(candidate)
         self.save()
         return store
@@ -75,8 +76,11 @@ class Measurer:
         """Return the parameters of the conv base of a store, None if it is not a Keras model."""
         return self.records.parameters.get(_base_key(store))
 
-    def fill(self, candidate: Candidate, members: np.ndarray) -> FeatureStore:
+    def fill(self, candidate: AnyCandidate, members: np.ndarray) -> FeatureStore:
         """Add images to the store of a candidate, in addition to those that it has."""
+        if isinstance(candidate, JoinedCandidate):
+            parts = [self.fill(part, members) for part in candidate.parts]
+            return join_stores(parts, self.directory / candidate.name, callbacks=self.callbacks)
         path = self.directory / candidate.name
         old = open_features(path) if (path / MANIFEST).is_file() else None
         wanted = members if old is None else np.union1d(members, self._images_of(old))
@@ -95,7 +99,7 @@ class Measurer:
             self.records[store.fingerprint].timing = timer.timing(seconds)
         return store
 
-    def estimate(self, candidate: Candidate, store: FeatureStore, subset: Subset, scored: Score) -> float:
+    def estimate(self, store: FeatureStore, subset: Subset, scored: Score) -> float:
         """Estimate the seconds to bring a store that was scored on fewer images to a subset, and to score it."""
         timing = self.records[store.fingerprint].timing
         stage_one = timing.seconds_for(self._missing(store, subset.measured)) if timing else 0.0
@@ -135,9 +139,9 @@ class Measurer:
         return len({self.images.contents[i].tobytes() for i in members.tolist()} - known)
 
 
-def _exported_bytes(store: FeatureStore, head: Any) -> int | None:
+def _exported_bytes(store: FeatureStore, head: Any, precision: str) -> int | None:
     """Return the size of the model of a store and a head; None if it cannot be exported."""
-    suffix = ".tflite" if store.spec.precision == "int8" else ".keras"
+    suffix = ".tflite" if precision == "int8" else ".keras"
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory, f"model{suffix}")
         try:

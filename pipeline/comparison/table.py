@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from pipeline.comparison.advice import Budgets, advise, pareto, recommend
-from pipeline.comparison.candidate import Candidate
+from pipeline.comparison.candidate import AnyCandidate, Candidate, JoinedCandidate, join_best
 from pipeline.comparison.measure import Measurer
 from pipeline.comparison.paired import Difference, paired_difference
 from pipeline.comparison.result import Comparison
@@ -20,7 +21,7 @@ from pipeline.store import FeatureStore
 class Entry:
     """What is known of a candidate: its store and the subsets that it was scored on, the largest one last."""
 
-    candidate: Candidate
+    candidate: AnyCandidate
     problem: str | None = None
     store: FeatureStore | None = None
     subsets: list[Subset] = field(default_factory=list)
@@ -30,13 +31,24 @@ class Table:
     """The rows of a comparison while it runs."""
 
     def __init__(self, candidates: Sequence[Candidate], measurer: Measurer, budgets: Budgets):
-        self._entries = {candidate.name: Entry(candidate) for candidate in candidates}
+        self._entries: dict[str, Entry] = {candidate.name: Entry(candidate) for candidate in candidates}
         self._measurer, self._budgets = measurer, budgets
         self._differences: dict[tuple[str, str, str], Difference] = {}  # by two names and the key of a subset
 
-    def candidate(self, name: str) -> Candidate:
+    def candidate(self, name: str) -> AnyCandidate:
         """Return a candidate by its name."""
         return self._entries[name].candidate
+
+    def add_joined(self) -> dict[str, Subset]:
+        """Add the pairs of the best candidates of each network; return the largest subset that both were scored on."""
+        ranked = [self.candidate(row.name) for row in self.rows() if row.can_be_taken and row.problem is None]
+        subsets = {}
+        for pair in join_best([candidate for candidate in ranked if isinstance(candidate, Candidate)]):
+            keys = {subset.key for subset in self._entries[pair.parts[0].name].subsets}
+            shared = [subset for subset in self._entries[pair.parts[1].name].subsets if subset.key in keys]
+            if shared:
+                self._entries[pair.name], subsets[pair.name] = Entry(pair), shared[-1]
+        return subsets
 
     def add(self, name: str, store: FeatureStore, subset: Subset) -> None:
         """Add what was measured of a candidate on a subset; the same one replaces the store alone."""
@@ -60,7 +72,7 @@ class Table:
         smaller, store = self.measured(name)
         score = self._measurer.score(store, smaller)
         assert score is not None
-        return self._measurer.estimate(self.candidate(name), store, subset, score)
+        return self._measurer.estimate(store, subset, score)
 
     def ranked(self, names: Sequence[str]) -> list[str]:
         """Return the candidates of a step that can go on, the best first; those within the budgets if there are any."""
@@ -98,36 +110,48 @@ class Table:
         )
 
     def _row(self, entry: Entry) -> ComparedRow:
-        candidate, measurer = entry.candidate, self._measurer
-        height, width = candidate.spec.height_width
+        candidate = entry.candidate
         row = ComparedRow(
             name=candidate.name,
             conv_base=candidate.conv_base,
-            size=str(height) if height == width else f"{height}x{width}",
-            precision=candidate.spec.precision,
+            size=candidate.size,
+            precision=candidate.precision,
             random_weights=candidate.random_weights,
             problem=entry.problem,
         )
         if entry.store is None or not entry.subsets:
             return row
-        subset, store = entry.subsets[-1], entry.store
-        score, record = measurer.score(store, subset), measurer.records[store.fingerprint]
-        assert score is not None and record.timing is not None
-        size = record.model_bytes.get(score.head)
-        estimated, actual = measurer.seconds(store)
-        return replace(
+        subset, score = entry.subsets[-1], self._measurer.score(entry.store, entry.subsets[-1])
+        assert score is not None
+        size = self._measurer.records[entry.store.fingerprint].model_bytes.get(score.head)
+        row = replace(
             row,
             head=score.head,
             accuracy=score.accuracy,
             accuracy_interval=score.interval,
             train_images=len(subset.of_split("train")),
             validation_images=len(subset.of_split("validation")),
-            ms=record.timing.ms,
-            feature_mb=store.bytes_per_row / 1e6,
             model_mb=None if size is None else size / 1e6,
-            parameters=measurer.parameters(store),
+        )
+        return self._with_costs(row, entry.candidate, entry.store)
+
+    def _with_costs(self, row: ComparedRow, candidate: AnyCandidate, store: FeatureStore) -> ComparedRow:
+        """Add what stage one costs; of a joined store, the sums of its parts."""
+        if isinstance(candidate, JoinedCandidate):
+            parts = [self._row(self._entries[part.name]) for part in candidate.parts]
+            costs = ("ms", "feature_mb", "parameters", "estimated_seconds", "measured_seconds")
+            columns = {cost: [getattr(part, cost) for part in parts] for cost in costs}
+            sums: dict[str, Any] = {cost: None if None in values else sum(values) for cost, values in columns.items()}
+            return replace(row, **sums)
+        timing = self._measurer.records[store.fingerprint].timing
+        estimated, measured = self._measurer.seconds(store)
+        return replace(
+            row,
+            ms=None if timing is None else timing.ms,
+            feature_mb=store.bytes_per_row / 1e6,
+            parameters=self._measurer.parameters(store),
             estimated_seconds=estimated,
-            measured_seconds=actual,
+            measured_seconds=measured,
         )
 
     def _with_difference(self, row: ComparedRow, rows: Sequence[ComparedRow]) -> ComparedRow:

@@ -36,7 +36,7 @@ def images(tmp_path):
 @pytest.fixture
 def quick(fake_conv_base, monkeypatch):
     """The fake conv base, without models to export and without TensorFlow."""
-    monkeypatch.setattr(measure, "_exported_bytes", lambda store, head: 1_500_000)
+    monkeypatch.setattr(measure, "_exported_bytes", lambda *arguments: 1_500_000)
     monkeypatch.setattr("pipeline.comparison.stage_timer.import_keras", lambda: None)
     return fake_conv_base
 
@@ -215,3 +215,21 @@ def test_a_conv_base_is_compared_in_floats_and_in_int8(tmp_path: Path):
     assert {row.parameters for row in rows} == {4 * 28 + 6 * 37}
     sizes = {row.precision: row.model_mb for row in rows}
     assert 0 < sizes["int8"] < sizes["float32"] < 0.1
+
+
+def test_pairs_of_networks_are_compared_side_by_side_without_another_forward_pass(images, tmp_path, quick):
+    images = scan_images(images.root, test=0.2)
+    specs = [SMALL, LARGE, replace(SMALL, conv_base="resnet50"), replace(SMALL, conv_base="xception", cut="nowhere")]
+    alone = compare(images, tmp_path, specs)
+    seen = quick.seen
+    comparison = compare(images, tmp_path, specs, joined=True)
+    best = {row.conv_base: row for row in reversed(alone.rows)}
+    (pair,) = (row for row in comparison.rows if "+" in row.name)
+    assert set(pair.name.split("+")) == {best["vgg16"].name, best["resnet50"].name}
+    assert quick.seen <= seen + 2 * (images.split_codes == 2).sum()
+    parts = [row for row in comparison.rows if row.name in pair.name.split("+")]
+    for cost in ("ms", "feature_mb", "estimated_seconds"):
+        assert getattr(pair, cost) == pytest.approx(sum(getattr(part, cost) for part in parts))
+    assert pair.train_images == parts[0].train_images and pair.difference is not None and pair.accuracy > 0.6
+    assert open_features(tmp_path / "comparison" / pair.name).feature_shape == (6,)
+    assert compare(images, tmp_path, specs, joined=True).rows == comparison.rows

@@ -84,7 +84,7 @@ def test_what_is_no_time_is_refused(text, capsys):
 
 
 def test_the_command_prints_plan_table_advice_and_how_to_go_on(run, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(measure, "_exported_bytes", lambda store, head: 1_500_000)
+    monkeypatch.setattr(measure, "_exported_bytes", lambda *arguments: 1_500_000)
     monkeypatch.setattr("pipeline.comparison.stage_timer.import_keras", lambda: None)
     line = ["compare", photos, "--cache", tmp_path / "c", "--conv-base", "vgg16", "--per-class", 4]
     status, out, _ = run(*line, "--size", "4,8")
