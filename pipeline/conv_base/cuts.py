@@ -10,9 +10,10 @@ from pipeline.errors import SpecError
 TOP = re.compile(r"top([1-9]\d{0,2})")
 # The beginnings of layer names in `keras.applications` by which the layers of a block are recognised: the
 # five blocks of VGG and ResNet, a stage of EfficientNet and ConvNeXt, an inverted residual of MobileNetV2
-# and V3, a dense block of DenseNet, a module of Inception. The classic networks have blocks too, and GoogLeNet modules.
+# and V3, a dense block of DenseNet, a module of Inception. The classic networks have blocks too, and GoogLeNet
+# modules. The stacks are those of ResNet in keras-hub.
 BLOCK = re.compile(
-    r"(?:block_?|conv(?=\d+_block)|conv_dw_|expanded_conv_|mixed|convnext_\w+_stage_)\d+|inception_\d[a-e]"
+    r"(?:block_?|(?:conv|stack)(?=\d+_block)|conv_dw_|expanded_conv_|mixed|convnext_\w+_stage_)\d+|inception_\d[a-e]"
 )
 MAX_NAMES = 12  # layer names in an error message
 

@@ -1,5 +1,7 @@
 """`FullModel`: what a loader of a kind of conv base returns."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pipeline.conv_base.keras_setup import Model
@@ -12,3 +14,4 @@ class FullModel(NamedTuple):
     spec: ConvBaseSpec
     model: Model
     sources: dict[str, str]  # see `ConvBase`
+    ends: Mapping[str, Model] = MappingProxyType({})  # models of the same layers that end elsewhere, by their cut

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from threading import Thread
 from types import ModuleType
 from typing import Any, TypeVar
@@ -22,6 +23,15 @@ def import_keras() -> ModuleType:
     if keras.config.image_data_format() != "channels_last":
         raise SpecError("Keras puts channels first: set image_data_format to channels_last in ~/.keras/keras.json")
     return keras
+
+
+def import_keras_hub(path: Path) -> None:
+    """Import keras-hub, whose classes Keras then finds; if it is missing, the SpecError tells how to install it."""
+    try:
+        import keras_hub  # noqa: F401
+        import safetensors  # noqa: F401
+    except ImportError as error:
+        raise SpecError(f"{path} needs packages that are missing: pip install -e '.[hub]' ({error})") from None
 
 
 def run_isolated(build: Callable[..., Result], *arguments: Any) -> Result:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.conv_base.cuts import find_cut
 from pipeline.conv_base.full_model import FullModel
+from pipeline.conv_base.hub_directory import load_directory
 from pipeline.conv_base.keras_setup import Model, all_layers, import_keras, one_line, run_isolated
 from pipeline.conv_base.onnx_conv_base import OnnxConvBase
 from pipeline.conv_base.precision import disable_tensor_float_32, settle_precision, with_precision
@@ -112,7 +113,7 @@ def load_to_train(spec: ConvBaseSpec, seed: int) -> FullModel:
         model, sources = build(zoo_model, spec), {"conv_base": zoo_model.name, "weights": "random"}
         spec = replace(spec, weights_sha256=weights_sha256(model))
     else:
-        spec, model, sources = load_full_model(spec)
+        spec, model, sources, _ = load_full_model(spec)
     model = with_preprocessing(model, lambda images: preprocess(images, spec), spec.height_width)
     for layer in all_layers(model):
         layer.trainable = True
@@ -121,7 +122,7 @@ def load_to_train(spec: ConvBaseSpec, seed: int) -> FullModel:
 
 def _load(spec: ConvBaseSpec) -> ConvBase:
     full = load_full_model(spec)
-    spec, model, sources = full if spec.cut is None else _cut(full, spec.cut)
+    spec, model, sources, _ = full if spec.cut is None else _cut(full, spec.cut)
     if spec.precision == "auto":
         spec = replace(spec, precision=settle_precision(model, spec.height_width))
     model = _add_preprocessing(with_precision(model, spec.precision), spec)
@@ -148,7 +149,9 @@ def _load_zoo_model(spec: ConvBaseSpec) -> FullModel:
 
 def _cut(full: FullModel, cut: str) -> FullModel:
     """Return the model up to the layer that `cut` means; the spec has no cut if that is the model's last layer."""
-    spec, model, sources = full
+    spec, model, sources, ends = full
+    if cut in ends:
+        return full._replace(model=ends[cut])
     name = find_cut(model, cut, spec.conv_base)
     keras = import_keras()
     layers = {layer.name: layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}
@@ -192,4 +195,8 @@ def _add_preprocessing(base: Model, spec: ConvBaseSpec) -> Model:
     return model
 
 
-LOADERS: Mapping[str, Callable[[ConvBaseSpec], FullModel]] = {"zoo": _load_zoo_model, "file": load_user_file}  # by kind
+LOADERS: Mapping[str, Callable[[ConvBaseSpec], FullModel]] = {  # by kind
+    "zoo": _load_zoo_model,
+    "file": load_user_file,
+    "directory": load_directory,
+}

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.conv_base.full_model import FullModel
-from pipeline.conv_base.keras_setup import Model, import_keras, one_line
+from pipeline.conv_base.keras_setup import Model, import_keras, import_keras_hub, one_line
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.conv_base.with_preprocessing import contains_preprocessing
 from pipeline.errors import SpecError
 from pipeline.files.check_untrusted import check_untrusted_keras
 from pipeline.files.durable import sha256_of_file
+from pipeline.files.file_structure import needs_keras_hub
 
 
 def load_user_file(spec: ConvBaseSpec) -> FullModel:
@@ -23,6 +24,8 @@ def load_user_file(spec: ConvBaseSpec) -> FullModel:
     keras = import_keras()
     try:
         check_untrusted_keras(path)
+        if needs_keras_hub(path):
+            import_keras_hub(path)
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises errors of any type for a malformed file
         raise SpecError(f"conv base {path} is refused: {one_line(error)}") from error

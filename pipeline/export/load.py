@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.conv_base.int8 import Interpreter
-from pipeline.conv_base.keras_setup import import_keras, one_line
+from pipeline.conv_base.keras_setup import import_keras, import_keras_hub, one_line
 from pipeline.conv_base.precision import disable_tensor_float_32
 from pipeline.errors import ExportError
+from pipeline.files.file_structure import needs_keras_hub
 
 Predict = Callable[[np.ndarray], np.ndarray]
 Shapes = tuple[tuple[int | None, ...], tuple[int | None, ...]]  # of input and output, None for any number
@@ -52,6 +53,8 @@ def _check_shapes(actual: Shapes, shapes: Shapes | None) -> None:
 def _load_keras(path: Path, shapes: Shapes | None) -> Predict:
     import tensorflow as tf
 
+    if needs_keras_hub(path):
+        import_keras_hub(path)
     model = import_keras().models.load_model(path, compile=False, safe_mode=True)
     _check_shapes((model.input_shape, model.output_shape), shapes)
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]  # one trace for images of any size

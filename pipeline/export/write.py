@@ -3,13 +3,14 @@
 import io
 import tempfile
 import zipfile
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.conv_base.keras_setup import Model, one_line, run_isolated
+from pipeline.conv_base.keras_setup import Model, all_layers, one_line, run_isolated
 from pipeline.conv_base.precision import with_precision
 from pipeline.defaults import FORMATS
 from pipeline.errors import ExportError
@@ -87,6 +88,8 @@ def export_model(
         _write_tflite(tflite_model, record, file)
     else:
         model = assemble_model(store, trained, form=form, callbacks=callbacks)
+        if format == "keras" and any(type(layer).__module__.startswith("keras_hub.") for layer in all_layers(model)):
+            record = replace(record, input=f"{record.input}; `import keras_hub` before Keras loads the file")
         make_directory(file.parent)
         WRITERS[format](model, record, file)
     return record

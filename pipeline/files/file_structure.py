@@ -26,6 +26,13 @@ FILTERS = {
 }
 MAX_EXPANSION = 100  # real weights and features compress by 2 to 20
 ALWAYS_ALLOWED = 2**20  # declared bytes that are accepted whatever the size of the file
+HUB_BACKBONES = {  # registered names of the classes of keras-hub that map an image to features
+    f"keras_hub>{name}Backbone"
+    for name in (
+        *("CSPNet", "DeiT", "DenseNet", "DINOV2", "DINOV3", "EfficientNet", "HGNetV2", "MiT", "MobileNet"),
+        *("MobileNetV5", "ResNet", "SwinTransformer", "VGG", "ViT", "ViTDet", "Xception"),
+    )
+}
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"  # members of a `.keras` file
 
 
@@ -104,20 +111,31 @@ def check_keras_structure(path: Path) -> None:
                 raise ValueError(f"{member.filename} unpacks to {member.file_size:,} bytes")
         if missing := {CONFIG, WEIGHTS} - set(archive.namelist()):
             raise ValueError(f"it holds no {' and no '.join(sorted(missing))}")
-        _check_classes(json.loads(archive.read(CONFIG)))
+        check_classes(json.loads(archive.read(CONFIG)))
         with archive.open(WEIGHTS) as weights, tempfile.TemporaryFile() as copy:
             shutil.copyfileobj(weights, copy)  # in an archive each step back would read it from the start again
             check_hdf5_structure(copy)
 
 
-def _check_classes(config: Any) -> None:
-    """Check that a model's description holds Keras' own classes only and no code; Keras' safe mode checks again."""
+def needs_keras_hub(path: Path) -> bool:
+    """Return whether a checked `.keras` file holds networks of keras-hub, which Keras finds after its import."""
+    with zipfile.ZipFile(path) as archive:
+        return b'"keras_hub>' in archive.read(CONFIG)
+
+
+def check_classes(config: Any) -> None:
+    """Check that a model's description holds no code and only classes of Keras, or networks of keras-hub for images.
+
+    Keras' safe mode checks again. The text of the ValueError is what it holds.
+    """
     if isinstance(config, dict):
         name, module, registered = (str(config.get(key)) for key in ("class_name", "module", "registered_name"))
         if name in ("Lambda", "__lambda__", "function"):
             raise ValueError(f"it holds a {name.strip('_')}, whose code would run here")
-        if module.split(".")[0] not in ("keras", "None") or ">" in registered:
+        package = module.split(".")[0]
+        is_backbone = package == "keras_hub" and registered in HUB_BACKBONES
+        if not is_backbone and (package not in ("keras", "None") or ">" in registered):
             raise ValueError(f"it holds {registered} of module {module}, which is not a class of Keras")
     if isinstance(config, (dict, list)):
         for item in config.values() if isinstance(config, dict) else config:
-            _check_classes(item)
+            check_classes(item)
