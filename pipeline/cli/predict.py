@@ -21,7 +21,8 @@ from pipeline.text import format_size
 
 if TYPE_CHECKING:
     from pipeline.extraction.callbacks import Callbacks
-    from pipeline.predict.label_images import Prediction, Predictor
+    from pipeline.predict.label_images import Predictor
+    from pipeline.predict.prediction import Prediction
     from pipeline.store import FeatureStore
 
 STDIN = "-"

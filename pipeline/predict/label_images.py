@@ -6,7 +6,6 @@ from collections.abc import Generator, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from pipeline.heads.shared_features import SharedFeatures
 from pipeline.images.augment import View
 from pipeline.images.status import Status
 from pipeline.images.unlabelled import find_images
+from pipeline.predict.prediction import Prediction
 from pipeline.predict.unknown_images import UnknownDetector
 from pipeline.store import NO_ROW, FeatureStore, open_features
 from pipeline.training.best_head import choose_head
@@ -30,38 +30,6 @@ from pipeline.training.saved_heads import advise_training
 
 MAX_BLOCK_ROWS = 1024  # images that a head labels together
 MAX_BLOCK_BYTES = 2**26  # of their features
-
-
-class Prediction(NamedTuple):
-    """The label of an image, or the reason why it has none.
-
-    Attributes
-    ----------
-    path : str
-    label : str or None
-        The most probable class; None if the image cannot be used.
-    probability : float or None
-        The probability of `label`.
-    probabilities : dict of str to float
-        The probability of every class, sorted by name; empty if the image cannot be used.
-    error : str
-        Why the image cannot be used; empty if it can.
-    distance : float or None
-        Distance from the training images, see `UnknownDetector`; None unless it was requested.
-    unknown : bool or None
-        Whether the distance exceeds the threshold.
-    sha256 : str
-        The sha256 of the file, as 64 hexadecimal digits; empty if it cannot be read.
-    """
-
-    path: str
-    label: str | None
-    probability: float | None
-    probabilities: dict[str, float]
-    error: str = ""
-    distance: float | None = None
-    unknown: bool | None = None
-    sha256: str = ""
 
 
 def predict_images(

@@ -19,7 +19,7 @@ from pipeline.extraction.decode_ahead import read_image
 from pipeline.files.durable import canonical_json, is_replaceable, open_durably, sha256_of
 from pipeline.files.lock import lock_file
 from pipeline.images.decode import DecodeError
-from pipeline.predict.label_images import Prediction
+from pipeline.predict.prediction import Prediction
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes a cell that starts so for a formula
 ERROR, SHA256 = "error", "sha256"  # the last columns of the finished and of the partial file
