@@ -55,6 +55,25 @@ def test_maps_have_the_published_sizes(function, sides):
     assert {name: model.get_layer(name).output.shape[1] for name in sides} == sides
 
 
+@pytest.mark.parametrize(
+    ("function", "order", "dropout"),
+    [
+        (AlexNet, ["block1_norm", "block1_pool", "block2_norm", "block2_pool", "block5_pool"], [0.5, 0.5]),
+        (ZFNet, ["block1_pool", "block1_norm", "block2_pool", "block2_norm", "block5_pool"], [0.5, 0.5]),
+        (GoogLeNet, ["block1_pool", "block1_norm", "block2_norm", "block2_pool"], [0.4]),
+    ],
+)
+def test_normalisation_pooling_activation_and_dropout_are_as_published(function, order, dropout):
+    layers = graph(function).layers
+    assert [
+        layer.name for layer in layers if layer.name.startswith("block") and layer.name[7:] in ("norm", "pool")
+    ] == order
+    assert {layer.pool_size for layer in layers if isinstance(layer, keras.layers.MaxPooling2D)} == {(3, 3)}
+    activations = [layer.activation for layer in layers if isinstance(layer, keras.layers.Conv2D)]
+    assert len(activations) >= 5 and set(activations) == {keras.activations.relu}
+    assert [layer.rate for layer in layers if isinstance(layer, keras.layers.Dropout)] == dropout
+
+
 @pytest.mark.parametrize(("module", "function"), [(lenet5, LeNet5), (alexnet, AlexNet), (zfnet, ZFNet)])
 def test_the_smallest_size_gives_one_position_and_a_smaller_one_none(module, function, monkeypatch):
     side = module.MIN_SIDE
