@@ -25,16 +25,16 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 RUN := .venv/bin/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help features heads compare finetune predict export report info verify duplicates pack sample test torture torture-cluster bench bench-cluster three-ways augmentation compare-joined compare-precisions finetune-speed lint clean conv-bases
+.PHONY: help features heads compare finetune train-base lenet5 predict export report info verify duplicates pack sample test torture torture-cluster bench bench-cluster three-ways augmentation compare-joined compare-precisions finetune-speed lint clean conv-bases
 
 help: ## list the targets and variables
-	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' Makefile | expand -t 16
 	@echo
 	@echo 'variables: DATA=folder CONV_BASE=name CONV_BASE_ARGS="alpha=0.35" WEIGHTS={imagenet,random,file}'
 	@echo '           SIZE=150 CUT=top1 PRECISION=int8 VIEWS=8 HEADS=dense,logistic; NEW=folder OUT=labels.csv HEAD=name FILE=model.keras'
 	@echo '           CACHE=dir is the store (default: cache/DATA-CONV_BASE-SIZE[-CUT], with + for each / in DATA)'
-	@echo '           any other option: FEATURES_ARGS HEADS_ARGS COMPARE_ARGS FINETUNE_ARGS PREDICT_ARGS EXPORT_ARGS REPORT_ARGS'
-	@echo '           VERIFY_ARGS DUPLICATES_ARGS TORTURE_ARGS BENCH_ARGS WAYS_ARGS JOINED_ARGS PRECISIONS_ARGS'
+	@echo '           any other option: FEATURES_ARGS HEADS_ARGS COMPARE_ARGS FINETUNE_ARGS TRAIN_BASE_ARGS PREDICT_ARGS EXPORT_ARGS'
+	@echo '           REPORT_ARGS VERIFY_ARGS DUPLICATES_ARGS TORTURE_ARGS BENCH_ARGS WAYS_ARGS JOINED_ARGS PRECISIONS_ARGS'
 
 features: .venv/installed $(SAMPLE) ## stage one: compute and store the features of DATA (default: handwritten digits)
 	@$(RUN) features "$(IMAGES)" --cache "$(CACHE)" --conv-base "$(CONV_BASE)" --size $(SIZE) $(if $(CUT),--cut "$(CUT)") $(if $(PRECISION),--precision $(PRECISION)) $(if $(VIEWS),--views $(VIEWS)) \
@@ -68,6 +68,14 @@ report: .venv/installed ## write one HTML page about the store and its heads int
 finetune: CUT = top1
 finetune: features ## store the features below the top block (CUT=top2, CUT=layer), train the layers above with a head
 	@$(RUN) finetune "$(CACHE)" $(FINETUNE_ARGS)
+
+train-base: .venv/installed $(SAMPLE) ## train CONV_BASE end to end on DATA, from random weights or WEIGHTS (CONV_BASE=lenet5 SIZE=32 OUT=file.keras)
+	@$(RUN) train-base "$(IMAGES)" --conv-base "$(CONV_BASE)" --size $(SIZE) --out "$(or $(OUT),cache/$(basename $(notdir $(CONV_BASE)))-$(NAME).keras)" \
+		$(foreach arg,$(CONV_BASE_ARGS),--conv-base-arg $(arg)) $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(TRAIN_BASE_ARGS)
+
+lenet5: .venv/installed sample ## train LeNet-5 on the digits, store its features, train heads on them
+	@test -f cache/lenet5-digits.keras || $(RUN) train-base cache/digits --conv-base lenet5 --conv-base-arg modern=true --size 32 --out cache/lenet5-digits.keras
+	@$(MAKE) --no-print-directory heads DATA= CONV_BASE=cache/lenet5-digits.keras SIZE=32
 
 info: .venv/installed ## show what the store contains
 	@$(RUN) info "$(CACHE)"

@@ -56,8 +56,8 @@ class ConvBaseSpec:
         stands for the input of the conv base's uppermost block, `top2` for the input of the block
         below it, and so on; loading the conv base replaces it by the layer's name.
     preprocessing : {"own", "rescale", "tf", "torch", "caffe", "none"}
-        `own` is the conv base's `preprocess_input`; `rescale` divides by 255; `tf`, `torch` and
-        `caffe` are the modes of Keras; `none` leaves RGB in 0..255.
+        `own` is the conv base's `preprocess_input`, or the one that a `.keras` file of `train_conv_base` contains;
+        `rescale` divides by 255; `tf`, `torch` and `caffe` are the modes of Keras; `none` leaves RGB in 0..255.
     resize : {"bilinear", "antialias"}
         How images are resized to `size`; `antialias` averages over all pixels of a larger image.
     decode : {"exact", "scaled"}
