@@ -20,9 +20,11 @@ TUNING_RATE = 1e-5
 TUNING_EPOCHS = 10
 TUNING_PATIENCE = 3
 
-# Training of a conv base from random weights
+# Training of a conv base
 BASE_EPOCHS = 100
 BASE_PATIENCE = 12
+BASE_RATE = 1e-3  # from random weights
+PRETRAINED_RATE = 1e-4  # from others, which larger steps destroy
 BASE_AUGMENTATION = {"rotation": 10, "width_shift": 0.1, "height_shift": 0.1, "shear": 0, "zoom": 0.1}
 BASE_AUGMENTATION |= {"horizontal_flip": False}  # a mirrored digit is no digit
 

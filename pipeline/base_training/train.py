@@ -8,7 +8,15 @@ from typing import Any
 
 from pipeline.base_training.run_training import FinishedTraining, Settings, run_training
 from pipeline.conv_base.spec import ConvBaseSpec
-from pipeline.defaults import BASE_AUGMENTATION, BASE_EPOCHS, BASE_PATIENCE, HEAD_BATCH, LEARNING_RATE, MAX_BAD
+from pipeline.defaults import (
+    BASE_AUGMENTATION,
+    BASE_EPOCHS,
+    BASE_PATIENCE,
+    BASE_RATE,
+    HEAD_BATCH,
+    MAX_BAD,
+    PRETRAINED_RATE,
+)
 from pipeline.errors import PipelineError
 from pipeline.extraction.callbacks import SILENT, Callbacks
 from pipeline.files.durable import is_replaceable, make_directory, remove_temporaries, write_durably
@@ -40,7 +48,7 @@ def train_conv_base(
     *,
     epochs: int = BASE_EPOCHS,
     patience: int = BASE_PATIENCE,
-    learning_rate: float = LEARNING_RATE,
+    learning_rate: float | None = None,
     batch_size: int = HEAD_BATCH,
     augmentation: Augmentation | None = None,
     seed: int = 0,
@@ -61,6 +69,7 @@ def train_conv_base(
         The images, as `scan_images` returns them.
     spec : ConvBaseSpec
         The conv base to start from and the images that it takes; `weights="random"` starts from Keras' initialisers.
+        With other weights, normalisation layers keep theirs and their statistics, as in fine-tuning.
         Cut, precision and `store_dtype` have no effect: all layers are trained, in float32.
     out : path
         The file to write, `*.keras`; an older `.keras` file is replaced. `OUT.training` beside it is a directory with
@@ -69,8 +78,8 @@ def train_conv_base(
         Largest number of passes over the train images.
     patience : int
         Stop after this many epochs without a lower loss; the weights of the best epoch are written in any case.
-    learning_rate : float
-        First step size of Adam.
+    learning_rate : float, optional
+        First step size of Adam; 1e-3 for random weights and 1e-4 for others if not given.
     batch_size : int
         Images per step.
     augmentation : Augmentation, optional
@@ -111,6 +120,8 @@ def train_conv_base(
     out = check_out(out)
     make_directory(out.parent)
     augmentation = augmentation or Augmentation.from_settings(BASE_AUGMENTATION)
+    if learning_rate is None:
+        learning_rate = BASE_RATE if spec.weights == "random" else PRETRAINED_RATE
     settings = Settings(epochs, patience, learning_rate, batch_size, augmentation, seed, max_bad, workers)
     _check_settings(settings)
     directory = out.with_name(f"{out.name}.training")

@@ -39,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--epochs", **COUNT, default=defaults.BASE_EPOCHS, help="largest number of epochs")
     text = "stop after N epochs without a lower loss on a held-out tenth of the train images; keep the best weights"
     training.add_argument("--patience", **COUNT, default=defaults.BASE_PATIENCE, help=text)
-    text = "first learning rate of Adam; it is halved after 4 epochs without a lower loss"
-    training.add_argument("--learning-rate", **NUMBER, default=defaults.LEARNING_RATE, help=text)
+    rates = f"{defaults.BASE_RATE:g} for random weights, {defaults.PRETRAINED_RATE:g} for others"
+    text = f"first learning rate of Adam, which is halved after 4 epochs without a lower loss (default: {rates})"
+    training.add_argument("--learning-rate", **NUMBER, help=text)
     training.add_argument("--batch-size", **COUNT, default=defaults.HEAD_BATCH, help="images per training step")
     text = "seed of random weights, of the order of images and of the augmentation"
     training.add_argument("--seed", type=int, default=0, metavar="N", help=text)

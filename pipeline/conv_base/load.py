@@ -100,11 +100,12 @@ def load_full_model(spec: ConvBaseSpec) -> FullModel:
 
 
 def load_to_train(spec: ConvBaseSpec, seed: int) -> FullModel:
-    """Load the conv base of a spec to be trained further, all weights trainable; call it by `run_isolated`.
+    """Load the conv base of a spec to be trained; call it by `run_isolated`.
 
     The model takes RGB images of shape (b, height, width, 3), float32 in 0..255. `weights="random"` are those of
     Keras' initialisers here: the pairs of opposite kernels of `draw_weights` never part where an activation is odd,
-    as the tanh of LeNet-5 is. They and the dropout depend on `seed`. Cut and precision of the spec have no effect.
+    as the tanh of LeNet-5 is. They and the dropout depend on `seed`. All weights are trainable, but pretrained
+    normalisations keep their weights and statistics, as in `load_top_layers`. Cut and precision have no effect.
     """
     random.seed(seed)  # from which Keras draws its seeds
     if spec.weights == "random":
@@ -115,8 +116,9 @@ def load_to_train(spec: ConvBaseSpec, seed: int) -> FullModel:
     else:
         spec, model, sources, _ = load_full_model(spec)
     model = with_preprocessing(model, lambda images: preprocess(images, spec), spec.height_width)
+    norm = import_keras().layers.BatchNormalization
     for layer in all_layers(model):
-        layer.trainable = True
+        layer.trainable = spec.weights == "random" or not isinstance(layer, norm)
     return FullModel(spec, model, sources)
 
 

@@ -12,6 +12,7 @@ from pipeline.base_training import check_out, decoded_images, run_training
 from pipeline.base_training.plan import check_space
 from pipeline.cli.main import main
 from pipeline.conv_base.load import load_conv_base
+from pipeline.conv_base.zoo import ZooModel
 from pipeline.errors import HeadError, ImagesError, PipelineError, SpecError, StoreBusy, TooManyBadImages
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.files.lock import lock_directory
@@ -47,19 +48,35 @@ class Events(Callbacks):
             raise KeyboardInterrupt
 
 
+def preprocess_input(images):
+    """The preprocessing of `tiny`."""
+    return images / 127.5 - 1
+
+
+def tiny(include_top: bool, weights: str | None, input_shape: tuple[int, ...]):
+    """A network with dropout and a normalisation, as a function of the zoo."""
+    layers = keras.layers
+    images = keras.Input(input_shape)
+    x = layers.Conv2D(4, 3, 2, activation="relu", name="block1_conv")(images)
+    x = layers.BatchNormalization(name="block1_norm")(layers.Dropout(0.2, name="block1_drop")(x))
+    x = layers.Conv2D(4, 3, 2, name="block2_conv")(x)
+    return keras.Model(images, x, name="tiny")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def zoo():
+    """Let the zoo hold `tiny` alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.conv_base.zoo._zoo", lambda: {"tiny": ZooModel("tiny", tiny)})
+        yield
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty photos of two classes, and a conv base with dropout and a normalisation."""
+    """Forty photos of two classes, and `tiny` as a file."""
     folder = tmp_path_factory.mktemp("base_training")
     photo_folder(folder / "photos", per_class=20)
-    layers = keras.layers
-    images = keras.Input((16, 16, 3))
-    x = layers.Conv2D(4, 3, 2, activation="relu", name="block1_conv", kernel_initializer=keras.initializers.Ones())(
-        images
-    )
-    x = layers.BatchNormalization(name="block1_norm")(layers.Dropout(0.2, name="block1_drop")(x))
-    x = layers.Conv2D(4, 3, 2, name="block2_conv", kernel_initializer=keras.initializers.HeNormal(seed=1))(x)
-    keras.Model(images, x, name="tiny").save(folder / "tiny.keras")
+    tiny(False, None, (16, 16, 3)).save(folder / "tiny.keras")
     return folder
 
 
@@ -69,8 +86,8 @@ def images(folder: Path):
 
 
 @pytest.fixture(scope="module")
-def spec(folder: Path) -> ConvBaseSpec:
-    return ConvBaseSpec(str(folder / "tiny.keras"), size=16, preprocessing="caffe")
+def spec() -> ConvBaseSpec:
+    return ConvBaseSpec("tiny", weights="random", size=16)
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +101,11 @@ def weights(file: Path) -> list[bytes]:
 
 
 class TestTraining:
-    def test_training_lowers_the_loss_and_reports_the_kept_epoch(self, folder, trained):
+    def test_training_lowers_the_loss_and_reports_the_kept_epoch(self, trained):
         assert trained.epochs == 3 and trained.kept_epoch >= 1
         assert min(trained.history["loss"][1:]) < trained.history["loss"][0]
         assert trained.accuracy == trained.history["val_accuracy"][trained.kept_epoch - 1]
         assert trained.chosen_on == "validation"  # a tenth of the train images is fewer than twenty
-        assert weights(trained.file) != weights(folder / "tiny.keras")
         assert not trained.file.with_name("trained.keras.training").exists()
 
     def test_a_tenth_of_the_train_images_chooses_the_epoch(self, folder, images, spec, monkeypatch):
@@ -132,14 +148,38 @@ class TestTraining:
         of_test = {images.ids[i] for i in np.flatnonzero(images.split_codes == SPLITS.index("test"))}
         assert of_test and len(read) == len(images) - len(of_test) and not of_test & set(read)
 
-    def test_random_weights_depend_on_the_seed_alone(self, tmp_path, images):
-        def train(seed: int) -> list[bytes]:
-            spec = ConvBaseSpec("mobilenet_v2", conv_base_args={"alpha": 0.35}, weights="random", size=32)
-            run_training_of = run_training.Settings(1, 1, 1e-3, 8, Augmentation(), seed, 0.0, None)
-            _, base, _ = run_training._build(spec, 2, run_training_of)
+    def test_random_weights_depend_on_the_seed_alone(self, spec):
+        def draw(seed: int) -> list[bytes]:
+            settings = run_training.Settings(1, 1, 1e-3, 8, Augmentation(), seed, 0.0, None)
+            _, base, _ = run_training._build(spec, 2, settings)
             return [array.tobytes() for array in base.get_weights()]
 
-        assert train(0) == train(0) != train(1)
+        assert draw(0) == draw(0) != draw(1)
+
+    def test_random_normalisations_are_trained_and_pretrained_ones_keep_their_weights(
+        self, folder, tmp_path, images, trained
+    ):
+        def normalisation(file: Path) -> list[bytes]:
+            return [array.tobytes() for array in keras.models.load_model(file).get_layer("block1_norm").get_weights()]
+
+        spec = ConvBaseSpec(str(folder / "tiny.keras"), preprocessing="tf", size=16)
+        further = train_conv_base(images, spec, tmp_path / "further.keras", **QUICK | {"epochs": 1})
+        initial = normalisation(folder / "tiny.keras")
+        assert normalisation(further.file) == initial
+        assert not set(normalisation(trained.file)) & set(initial)
+
+    def test_the_default_learning_rate_is_lower_for_pretrained_weights(self, tmp_path, images, spec, monkeypatch):
+        rates = []
+
+        def stop(images, spec, directory, settings, callbacks):
+            rates.append(settings.learning_rate)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("pipeline.base_training.train.run_training", stop)
+        for weights in ("random", "imagenet"):
+            with pytest.raises(KeyboardInterrupt):
+                train_conv_base(images, ConvBaseSpec(weights=weights), tmp_path / "it.keras")
+        assert rates == [1e-3, 1e-4]
 
     def test_the_learning_rate_is_halved_where_the_loss_stays(self):
         assert run_training.reduced_rate(1.0, [3, 2, 2, 2, 2]) == 1
@@ -198,12 +238,12 @@ class TestErrors:
 
 
 class TestFile:
-    def test_the_file_preprocesses_its_images(self, folder, trained):
+    def test_the_file_preprocesses_its_images(self, trained):
         rgb = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype(np.float32)
         conv_base = load_conv_base(ConvBaseSpec(str(trained.file), size=16, precision="float32"))
-        model = keras.models.load_model(folder / "tiny.keras")
+        model = tiny(False, None, (16, 16, 3))
         model.set_weights(keras.models.load_model(trained.file).get_weights())
-        expected = model(keras.applications.imagenet_utils.preprocess_input(rgb.copy(), mode="caffe")).numpy()
+        expected = model(preprocess_input(rgb)).numpy()
         np.testing.assert_allclose(conv_base.compute(rgb), expected, rtol=1e-4, atol=1e-4)
         assert trained.spec.preprocessing == "own"
 
