@@ -57,12 +57,13 @@ def run(options: argparse.Namespace) -> int:
     """Train a conv base and show how to use it."""
     from pipeline.base_training import check_out, train_conv_base
     from pipeline.cli.display.callbacks import ConsoleCallbacks
+    from pipeline.conv_base.spec import find_kind
     from pipeline.images.augment import Augmentation
     from pipeline.images.scan import scan_images
 
     check_out(options.out)
-    if options.conv_base.endswith(".keras") and options.weights == "random":
-        options.weights = "imagenet"  # the word for the weights inside the file
+    if find_kind(options.conv_base) != "zoo" and options.weights == "random":
+        options.weights = "imagenet"  # the word for the weights that a file contains
     spec = spec_from_options(options, only=SPEC_FIELDS)
     augment = {**defaults.BASE_AUGMENTATION, "seed": options.seed, **dict(options.augment)}
     augmentation = Augmentation.from_settings(augment)

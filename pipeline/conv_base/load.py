@@ -108,7 +108,7 @@ def load_to_train(spec: ConvBaseSpec, seed: int) -> FullModel:
     normalisations keep their weights and statistics, as in `load_top_layers`. Cut and precision have no effect.
     """
     random.seed(seed)  # from which Keras draws its seeds
-    if spec.weights == "random":
+    if spec.weights == "random" and spec.kind == "zoo":
         zoo_model = find_zoo_model(spec.conv_base)
         spec = replace(spec, conv_base=zoo_model.name)
         model, sources = build(zoo_model, spec), {"conv_base": zoo_model.name, "weights": "random"}
