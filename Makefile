@@ -15,7 +15,7 @@ IMAGES := $(if $(DATA),$(DATA),cache/digits)
 SAMPLE := $(if $(DATA),,sample)
 # The whole path of DATA with + for /: two data sets must not share a store, as one would replace the other.
 # A store of these images under the name that version 0.1.0 gave it, the last part of the path, is used further.
-OF_BASE := -$(basename $(notdir $(CONV_BASE)))-$(SIZE)$(if $(CUT),-$(CUT))$(if $(PRECISION),-$(PRECISION))
+OF_BASE := -$(basename $(notdir $(patsubst %/,%,$(CONV_BASE))))-$(SIZE)$(if $(CUT),-$(CUT))$(if $(PRECISION),-$(PRECISION))
 NAME := $(if $(DATA),$(subst /,+,$(patsubst %/,%,$(DATA))),digits)
 OLD_CACHE := cache/$(basename $(notdir $(patsubst %/,%,$(IMAGES))))$(OF_BASE)
 CACHE ?= $(if $(shell grep -sF '"root": "$(abspath $(IMAGES))"' "$(OLD_CACHE)/manifest.json"),$(OLD_CACHE),cache/$(NAME)$(OF_BASE))

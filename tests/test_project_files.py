@@ -26,6 +26,7 @@ def default_cache(*variables: str, folder: Path = ROOT) -> str:
         (("DATA=photos",), "cache/photos-vgg16-150"),
         (("DATA=photos/", "SIZE=224", "CUT=top1"), "cache/photos-vgg16-224-top1"),
         (("DATA=photos", "CONV_BASE=models/mine.keras"), "cache/photos-mine-150"),
+        (("DATA=photos", "CONV_BASE=./dinov2-small/"), "cache/photos-dinov2-small-150"),
         (("DATA=a/photos.2023",), "cache/a+photos.2023-vgg16-150"),
         (("DATA=../photos.csv",), "cache/..+photos.csv-vgg16-150"),
         (("DATA=/data/my photos",), "cache/+data+my photos-vgg16-150"),

@@ -43,21 +43,24 @@ class ConvBaseSpec:
     ----------
     conv_base : str
         A model of `keras.applications` in snake case (`vgg16`, `mobilenet_v2`), one of `lenet5`,
-        `alexnet`, `zfnet` and `googlenet`, or the path of a `.keras` file.
+        `alexnet`, `zfnet` and `googlenet`, or the path of a `.keras` or `.onnx` file, or that of a
+        directory for keras-hub, which contains a slash: `./dinov2-small/`.
     conv_base_args : mapping
         Arguments of the model's function, such as `{"alpha": 0.35}`.
     weights : str
-        `imagenet`, `random` (seeded), or the path of a weights file without the top. For a `.keras`
-        file, which contains its weights, it must be `imagenet`.
+        `imagenet`, `random` (seeded), or the path of a weights file without the top. For a path
+        as the conv base, which contains its weights, it must be `imagenet`.
     size : int or (int, int)
         Height and width of the input in pixels.
     cut : str, optional
         The name of the layer whose output is stored as features; by default, the last layer. `top1`
         stands for the input of the conv base's uppermost block, `top2` for the input of the block
-        below it, and so on; loading the conv base replaces it by the layer's name.
+        below it, and so on; loading the conv base replaces it by the layer's name. `cls` stands for the
+        class token of a transformer. For an `.onnx` file, the name of a tensor.
     preprocessing : {"own", "rescale", "tf", "torch", "caffe", "none"}
-        `own` is the conv base's `preprocess_input`, or the one that a `.keras` file of `train_conv_base` contains;
-        `rescale` divides by 255; `tf`, `torch` and `caffe` are the modes of Keras; `none` leaves RGB in 0..255.
+        `own` is the conv base's `preprocess_input`, the one that a `.keras` file of `train_conv_base` contains, or
+        what a directory says; `rescale` divides by 255; `tf`, `torch` and `caffe` are the modes of Keras; `none`
+        leaves RGB in 0..255.
     resize : {"bilinear", "antialias"}
         How images are resized to `size`; `antialias` averages over all pixels of a larger image.
     decode : {"exact", "scaled"}
@@ -70,7 +73,7 @@ class ConvBaseSpec:
     view : View, optional
         The augmented copies that the conv base takes instead of the images; by default, the images.
     decoder, conv_base_sha256, weights_sha256, int8_sha256 : str, optional
-        The version of the image decoder, and the sha256 of the `.keras` file, of the weights and of the
+        The version of the image decoder, and the sha256 of the conv base's files, of the weights and of the
         quantised conv base. They are filled in when a conv base is loaded; see `is_resolved`.
 
     Raises
@@ -81,7 +84,8 @@ class ConvBaseSpec:
 
     conv_base: str = _setting(
         "vgg16",
-        "a model of keras.applications in snake case, or lenet5, alexnet, zfnet or googlenet, or a .keras file",
+        "a model of keras.applications in snake case, or lenet5, alexnet, zfnet or googlenet, or the path of a .keras "
+        "or .onnx file, or of a directory, with a slash: ./dinov2-small/",
         metavar="NAME",
     )
     conv_base_args: Mapping[str, Any] = field(
@@ -93,20 +97,21 @@ class ConvBaseSpec:
     )
     weights: str = _setting(
         "imagenet",
-        "ImageNet weights, seeded random weights, or a weights file without the top; a .keras file contains its "
-        "weights",
+        "ImageNet weights, seeded random weights, or a weights file without the top; a conv base that is a path "
+        "contains its weights",
         metavar="{imagenet,random,FILE}",
     )
     size: int | tuple[int, int] = _setting(150, "input size in pixels", metavar="N|HxW")
     cut: str | None = _setting(
         None,
         "layer whose output is stored (default: the last layer); top1 stores the input of the uppermost block, for "
-        "`finetune`; top2 stores the input of the block below it",
+        "`finetune`; top2 stores the input of the block below it; cls stores the class token of a transformer",
         metavar="LAYER|topN",
     )
     preprocessing: str = _setting(
         "own",
-        "own: the conv base's preprocess_input; rescale: divide by 255; tf, torch, caffe: the modes of Keras; none: "
+        "own: the conv base's preprocess_input, or what its directory says; rescale: divide by 255; tf, torch, caffe: the "
+        "modes of Keras; none: "
         "RGB in 0..255",
         choices=("own", "rescale", "tf", "torch", "caffe", "none"),
     )

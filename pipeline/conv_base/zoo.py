@@ -56,7 +56,8 @@ def find_zoo_model(name: str) -> ZooModel:
     hint = (
         f"did you mean {' or '.join(close)}?"
         if close
-        else "give the name of a keras.applications model in snake case (vgg16, mobilenet_v2), or a .keras file"
+        else "give the name of a keras.applications model in snake case (vgg16, mobilenet_v2), a .keras or .onnx "
+        "file, or a directory with a slash (./vit/)"
     )
     raise SpecError(f"unknown conv base {name!r}; {hint}")
 
