@@ -110,9 +110,8 @@ class ConvBaseSpec:
     )
     preprocessing: str = _setting(
         "own",
-        "own: the conv base's preprocess_input, or what its directory says; rescale: divide by 255; tf, torch, caffe: the "
-        "modes of Keras; none: "
-        "RGB in 0..255",
+        "own: the conv base's preprocess_input, or what its directory says; rescale: divide by 255; tf, torch, caffe: "
+        "the modes of Keras; none: RGB in 0..255",
         choices=("own", "rescale", "tf", "torch", "caffe", "none"),
     )
     resize: str = _setting("bilinear", "how images are resized to the input size", choices=RESIZES)

@@ -147,7 +147,7 @@ def _describe_input(store: FeatureStore, form: str, format: str) -> str:
         return f"RGB images of any size, (batch, height, width, 3), {numbers} in 0..255, upright"
     spec = store.conv_base_spec
     height, width = spec.height_width
-    if spec.is_path and spec.preprocessing == "own":
+    if spec.kind == "file" and spec.preprocessing == "own":
         return f"RGB images of {height}x{width}, (batch, {height}, {width}, 3), float32 in 0..255"
     method = f"preprocess_input of {spec.conv_base}" if spec.preprocessing == "own" else f"{spec.preprocessing!r}"
     return f"RGB images of {height}x{width} after preprocessing by {method}, (batch, {height}, {width}, 3), float32"
