@@ -34,9 +34,9 @@ class Budgets:
 
 def pareto(rows: Sequence[ComparedRow]) -> set[str]:
     """Return the names of the trained rows that no other one beats in both accuracy and ms."""
-    points = {row.name: (-(row.accuracy or 0), row.ms or 0) for row in rows if row.can_be_taken}
+    points = {row.name: (_rank(row), row.ms or 0.0) for row in rows if row.can_be_taken}
 
-    def beats(other: tuple[float, float], point: tuple[float, float]) -> bool:
+    def beats(other: tuple[tuple[int, float], float], point: tuple[tuple[int, float], float]) -> bool:
         return other != point and other[0] <= point[0] and other[1] <= point[1]
 
     return {name for name, point in points.items() if not any(beats(other, point) for other in points.values())}
@@ -77,7 +77,7 @@ def advise(rows: Sequence[ComparedRow], budgets: Budgets, is_worse: IsWorse) -> 
 
 
 def _best(rows: Sequence[ComparedRow]) -> ComparedRow:
-    return min(rows, key=lambda row: (-(row.accuracy or 0), *_cost(row)))
+    return min(rows, key=lambda row: (*_rank(row), *_cost(row)))
 
 
 def _cheaper(rows: Sequence[ComparedRow], cost: str, named: Sequence[ComparedRow]) -> ComparedRow | None:
@@ -85,6 +85,11 @@ def _cheaper(rows: Sequence[ComparedRow], cost: str, named: Sequence[ComparedRow
     costs = {row.name: getattr(row, cost) for row in rows if getattr(row, cost) is not None}
     cheap = [row for row in rows if row.name in costs and costs[row.name] <= CLOSE * min(costs.values())]
     return None if not cheap or any(row in cheap for row in named) else _best(cheap)
+
+
+def _rank(row: ComparedRow) -> tuple[int, float]:
+    """Order rows by accuracy; one that went on to more images comes before those that were left behind."""
+    return -row.train_images, -(row.accuracy or 0.0)
 
 
 def _cost(row: ComparedRow) -> tuple[float, float]:

@@ -201,11 +201,18 @@ class Table:
         assert score is not None
         return score.outcome_array()
 
-    def _is_worse(self, name: str, other: str) -> bool:
-        """Return whether a candidate is measurably less accurate than another one, on the most images of both."""
+    def _is_worse(self, name: str, other: str) -> bool | None:
+        """Return whether a candidate is measurably less accurate than another one on the most images of both.
+
+        None if there are none, as for a store that was joined after a candidate was left behind.
+        """
         keys = {subset.key for subset in self._entries[other].subsets}
         shared = [subset for subset in self._entries[name].subsets if subset.key in keys]
-        return bool(shared) and self._difference(name, other, shared[-1]).is_worse
+        return self._difference(name, other, shared[-1]).is_worse if shared else None
 
     def _row_is_worse(self, row: ComparedRow, other: ComparedRow) -> bool:
-        return row.name != other.name and self._is_worse(row.name, other.name)
+        """Return whether a row is worse than another one, or where they share no images, than the best on its own."""
+        is_worse = row.name != other.name and self._is_worse(row.name, other.name)
+        if is_worse is None:
+            return row.difference_interval is not None and row.difference_interval[1] < 0
+        return is_worse

@@ -11,7 +11,7 @@ NONE = Budgets()
 
 def worse(gap):
     """The first row is worse if it lies further below the second one than a gap."""
-    return lambda one, other: other.accuracy - one.accuracy > gap
+    return lambda row, other: other.accuracy - row.accuracy > gap
 
 
 def test_the_most_accurate_the_fastest_and_the_smallest_are_named():
@@ -85,3 +85,8 @@ def test_the_pareto_front_holds_what_nothing_beats_in_both():
     rows = [row("a", 0.9, 10.0), row("b", 0.8, 5.0), row("c", 0.8, 6.0), row("d", 0.7, 1.0), row("e", 0.9, 11.0)]
     assert pareto(rows) == {"a", "b", "d"}
     assert pareto([row("a", 0.9), row("b", 0.9)]) == {"a", "b"}
+
+
+def test_rows_that_went_on_to_more_images_come_before_others():
+    rows = [row("whole", 0.95, 9.0, train_images=3000), row("left", 0.97, 10.0, train_images=600)]
+    assert recommend(rows, NONE, worse(-1)) is rows[0] and pareto(rows) == {"whole"}

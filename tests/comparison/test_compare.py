@@ -233,3 +233,20 @@ def test_pairs_of_networks_are_compared_side_by_side_without_another_forward_pas
     assert pair.train_images == parts[0].train_images and pair.difference is not None and pair.accuracy > 0.6
     assert open_features(tmp_path / "comparison" / pair.name).feature_shape == (6,)
     assert compare(images, tmp_path, specs, joined=True).rows == comparison.rows
+
+
+def test_a_row_that_was_left_behind_is_not_taken_instead_of_a_joined_store(images, tmp_path, quick, monkeypatch):
+    images, compute = scan_images(images.root, validation=0.5), quick.compute
+
+    def worse(self, batch):
+        features = compute(self, batch)
+        return features * 0 if self.spec.conv_base == "xception" else features
+
+    monkeypatch.setattr(quick, "compute", worse)
+    specs = [LARGE, replace(LARGE, conv_base="resnet50"), replace(LARGE, conv_base="xception")]
+    monkeypatch.setattr("pipeline.comparison.table.Table.worse_than_first", lambda self, ranked: set(ranked[1:]))
+    comparison = compare(images, tmp_path, specs, full=True, joined=True)
+    left = next(row for row in comparison.rows if row.conv_base == "xception")
+    joined = next(row for row in comparison.rows if "+" in row.name)
+    assert left.train_images < joined.train_images and left.difference_interval[1] < 0
+    assert comparison.recommended.conv_base != "xception" and "xception" not in comparison.advice[0]
