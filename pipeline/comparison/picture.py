@@ -6,6 +6,7 @@ import io
 import logging
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OTHER_COLOUR = "#808080"
-ANGLES = np.array([1, 7, 3, 5, 0, 4, 2, 6]) * np.pi / 4
+# Above to the left and below to the right first, where no front of rising points runs.
+ANGLES = np.array([3, 7, 1, 5, 2, 6, 0, 4]) * np.pi / 4
 # Where the number of a marker may stand, in points from the marker, the best places first.
-OFFSETS = [r * np.array([np.cos(angle), np.sin(angle)]) for r in (12, 18, 26) for angle in ANGLES]
-BOX = (6, 6)  # points from the middle of a number to its right and upper edge
+OFFSETS = [r * np.array([np.cos(angle), np.sin(angle)]) for r in (14, 20, 28) for angle in ANGLES]
+BOX = (5, 6)  # points from the middle of a number to its right and upper edge
 
 
 def draw_picture(rows: Sequence[ComparedRow]) -> bytes:
@@ -107,19 +109,24 @@ def _number_points(axes: Axes, points: Sequence[Point]) -> None:
     # (points, 3, 2), in points: marker, lower and upper end of the interval
     places = axes.transData.transform(ends).reshape(-1, 3, 2) * 72 / figure.dpi
     middles, spans, placed = places[:, 0], places[:, 1:, 1], list[np.ndarray]()
+    front = middles[[point.row.is_pareto for point in points]]
+    front = front[np.argsort(front[:, 0])]
+    line = np.concatenate([np.linspace(a, b, 100) for a, b in pairwise(front)]) if len(front) > 1 else front
     for point, middle in zip(points, middles, strict=True):
-        best = min(OFFSETS, key=lambda offset: _covered(middle + offset, middles, spans, placed))
+        best = min(OFFSETS, key=lambda offset: _covered(middle + offset, middles, spans, line, placed))
         placed.append(middle + best)
         options: Any = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 9}
         axes.annotate(str(point.number), (point.ms, point.accuracy), (float(best[0]), float(best[1])), **options)
 
 
-def _covered(middle: np.ndarray, points: np.ndarray, spans: np.ndarray, placed: Sequence[np.ndarray]) -> int:
-    """Count the numbers, points and intervals that a number with its middle here would cover."""
+def _covered(
+    middle: np.ndarray, points: np.ndarray, spans: np.ndarray, line: np.ndarray, placed: Sequence[np.ndarray]
+) -> int:
+    """Count the points, intervals, lines and numbers that a number with its middle here would cover."""
     width, height = BOX
     near = np.abs(points - middle)
     count = int(((near[:, 0] < width + 4) & (near[:, 1] < height + 4)).sum())
     is_beside = (spans[:, 0] > middle[1] + height) | (spans[:, 1] < middle[1] - height)
     count += int(((near[:, 0] < width) & ~is_beside).sum())
-    gaps = [np.abs(other - middle) for other in placed]
-    return count + 3 * sum(bool(gap[0] < 2 * width and gap[1] < 2 * height) for gap in gaps)
+    count += int((np.abs(line - middle) < BOX).all(axis=1).any())
+    return count + 3 * sum(bool((np.abs(other - middle) < (2 * width, 2 * height)).all()) for other in placed)
