@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.cli.display.words import print_classes
     from pipeline.cli.spec_product import features_command, specs_from_options
     from pipeline.comparison import Budgets, compare_conv_bases
-    from pipeline.comparison.candidate import make_candidates
+    from pipeline.comparison.candidate import Candidate, make_candidates
     from pipeline.images.scan import scan_images
     from pipeline.report import write_comparison
     from pipeline.text import COMMAND
@@ -79,10 +79,10 @@ def run(options: argparse.Namespace) -> int:
     console.say(f"a page to look at: {Path(options.cache) / 'comparison.html'}")
     failed = [row for row in comparison.rows if row.problem]
     if (row := comparison.recommended) is not None:
-        store, candidates = Path(options.cache, row.name), make_candidates(specs)
+        store, parts = Path(options.cache, row.name), row.name.split("+")  # two if the store is joined
         console.say(f"to go on with {row.label}, whose store is {store}:")
-        for candidate in candidates:  # two if the store is joined
-            if candidate.name in row.name.split("+") and row.measured_seconds is None:
+        for candidate in make_candidates(specs):
+            if isinstance(candidate, Candidate) and candidate.name in parts and row.measured_seconds is None:
                 command = features_command(options, candidate.spec, Path(options.cache, candidate.name))
                 console.say(f"  {command}")
         console.say(f"  {COMMAND} heads {shlex.quote(str(store))}")

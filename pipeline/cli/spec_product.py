@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from pipeline.errors import SpecError
 from pipeline.text import COMMAND
 
 if TYPE_CHECKING:
+    from pipeline.comparison.candidate import RefusedSpec
     from pipeline.conv_base.spec import ConvBaseSpec
 
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")  # not auto, which would compare it knows not what
@@ -36,9 +38,12 @@ def add_product_options(parser: argparse._ArgumentGroup) -> None:
         parser.add_argument(f"--{field.name.replace('_', '-')}", metavar=metavar, help=text, **option)
 
 
-def specs_from_options(options: argparse.Namespace) -> list[ConvBaseSpec]:
-    """Return the specs that the options of `add_product_options` describe; SpecError names a wrong option."""
-    from pipeline.conv_base.spec import ConvBaseSpec
+def specs_from_options(options: argparse.Namespace) -> list[ConvBaseSpec | RefusedSpec]:
+    """Return the specs that the options of `add_product_options` describe.
+
+    SpecError names an option that is wrong, or says why none of the combinations is possible.
+    """
+    from pipeline.comparison.candidate import RefusedSpec
 
     settings: dict[str, dict[str, Any]] = {name: {"conv_base_args": {}} for name in options.conv_base}
     for field in _other_settings():
@@ -48,12 +53,24 @@ def specs_from_options(options: argparse.Namespace) -> list[ConvBaseSpec]:
     for text in options.conv_base_args:
         for name, key, value in _assign_argument(text, options.conv_base):
             settings[name]["conv_base_args"][key] = value
-    return [
-        ConvBaseSpec(name, size=height_width, precision=precision, **settings[name])
-        for name in options.conv_base
-        for height_width in options.size
-        for precision in options.precision
-    ]
+    product = itertools.product(options.conv_base, options.size, options.precision)
+    specs = [_make_spec(*combination, settings[combination[0]]) for combination in product]
+    if all(isinstance(spec, RefusedSpec) for spec in specs):
+        raise SpecError("; ".join(dict.fromkeys(spec.problem for spec in specs if isinstance(spec, RefusedSpec))))
+    return specs
+
+
+def _make_spec(
+    name: str, height_width: int | tuple[int, int], precision: str, settings: Mapping[str, Any]
+) -> ConvBaseSpec | RefusedSpec:
+    from pipeline.comparison.candidate import RefusedSpec
+    from pipeline.conv_base.spec import ConvBaseSpec
+
+    try:
+        return ConvBaseSpec(name, size=height_width, precision=precision, **settings)
+    except SpecError as error:
+        words = "x".join(map(str, height_width)) if isinstance(height_width, tuple) else str(height_width)
+        return RefusedSpec(Path(name).name, words, precision, str(error))
 
 
 def features_command(options: argparse.Namespace, spec: ConvBaseSpec, store: Path) -> str:

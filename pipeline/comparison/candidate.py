@@ -73,7 +73,23 @@ class JoinedCandidate:
         return " + ".join(part.precision for part in self.parts)
 
 
-AnyCandidate = Candidate | JoinedCandidate
+@dataclass(frozen=True)
+class RefusedSpec:
+    """A combination of settings that no `ConvBaseSpec` can have, such as a precision that a file does not have."""
+
+    conv_base: str
+    size: str
+    precision: str
+    problem: str
+    random_weights = False
+
+    @property
+    def name(self) -> str:
+        """What stands in place of the name of a store."""
+        return f"{self.conv_base}-{self.size}-{self.precision}"
+
+
+AnyCandidate = Candidate | JoinedCandidate | RefusedSpec
 
 
 def join_best(ranked: Sequence[Candidate]) -> list[JoinedCandidate]:
@@ -84,10 +100,13 @@ def join_best(ranked: Sequence[Candidate]) -> list[JoinedCandidate]:
     return [JoinedCandidate(pair) for pair in combinations(best.values(), 2)]
 
 
-def make_candidates(specs: Iterable[ConvBaseSpec]) -> list[Candidate]:
+def make_candidates(specs: Iterable[ConvBaseSpec | RefusedSpec]) -> list[Candidate | RefusedSpec]:
     """Name the specs; equal ones count once, and the precision `auto`, which is none to compare, becomes float32."""
-    candidates: dict[str, Candidate] = {}
+    candidates: dict[str, Candidate | RefusedSpec] = {}
     for spec in specs:
+        if isinstance(spec, RefusedSpec):
+            candidates.setdefault(spec.name, spec)
+            continue
         settled = replace(spec, precision="float32") if spec.precision == "auto" else spec
         name = name_of(settled)
         candidates.setdefault(name, Candidate(name, settled))

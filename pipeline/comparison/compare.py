@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.comparison.advice import Budgets
-from pipeline.comparison.candidate import Candidate, make_candidates
+from pipeline.comparison.candidate import Candidate, RefusedSpec, make_candidates
 from pipeline.comparison.halving import affordable, next_step, survivors
 from pipeline.comparison.measure import Measurer
 from pipeline.comparison.result import Comparison, read_records, write_comparison_file
@@ -27,7 +27,7 @@ from pipeline.training.make_heads import make_heads
 
 def compare_conv_bases(
     images: ImageTable,
-    specs: Sequence[ConvBaseSpec],
+    specs: Sequence[ConvBaseSpec | RefusedSpec],
     directory: str | Path,
     *,
     per_class: int = COMPARED_PER_CLASS,
@@ -48,7 +48,7 @@ def compare_conv_bases(
     images : ImageTable
         The images, as `scan_images` returns them.
     specs : sequence of ConvBaseSpec
-        The conv bases; the precision `auto` is taken for float32.
+        The conv bases; the precision `auto` is taken for float32. A `RefusedSpec` is a row with its problem.
     directory : path
         Where the stores and `comparison.json` are, with everything that was measured.
     per_class : int
@@ -106,7 +106,7 @@ class _Run:
         self,
         images: ImageTable,
         directory: Path,
-        candidates: list[Candidate],
+        candidates: list[Candidate | RefusedSpec],
         heads: tuple[str, ...],
         budgets: Budgets,
         callbacks: Callbacks,
@@ -119,7 +119,7 @@ class _Run:
 
     def run(self, per_class: int, full: bool, joined: bool) -> Comparison:
         """Run the steps, score the row to take on the test images, and return the result."""
-        names, step = [candidate.name for candidate in self.candidates], 1
+        names, step = [candidate.name for candidate in self.candidates if isinstance(candidate, Candidate)], 1
         subset = self._choose(per_class)
         seconds: float | None = None
         while names:

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.comparison.candidate import AnyCandidate, Candidate, JoinedCandidate
+from pipeline.comparison.candidate import AnyCandidate, Candidate, JoinedCandidate, RefusedSpec
 from pipeline.comparison.records import Record, Records, Score, Step
 from pipeline.comparison.score import score_store
 from pipeline.comparison.stage_timer import StageTimer
 from pipeline.comparison.subset import Subset
 from pipeline.conv_base import load
-from pipeline.errors import ExportError, HeadError
+from pipeline.errors import ExportError, HeadError, SpecError
 from pipeline.export import export_model
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.extraction.extract import extract_features
@@ -81,6 +81,8 @@ class Measurer:
         if isinstance(candidate, JoinedCandidate):
             parts = [self.fill(part, members) for part in candidate.parts]
             return join_stores(parts, self.directory / candidate.name, callbacks=self.callbacks)
+        if isinstance(candidate, RefusedSpec):
+            raise SpecError(candidate.problem)
         path = self.directory / candidate.name
         old = open_features(path) if (path / MANIFEST).is_file() else None
         wanted = members if old is None else np.union1d(members, self._images_of(old))
@@ -146,7 +148,7 @@ def _exported_bytes(store: FeatureStore, head: Any, precision: str) -> int | Non
         file = Path(directory, f"model{suffix}")
         try:
             export_model(store, head, file)
-        except (ExportError, HeadError):
+        except (ExportError, HeadError, SpecError):
             return None
         return file.stat().st_size
 

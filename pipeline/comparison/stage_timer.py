@@ -9,7 +9,7 @@ from pipeline.conv_base.keras_setup import import_keras
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.extraction.callbacks import Callbacks
 
-MIN_IMAGES = 96  # below, the time of all images is taken, the warm-up included
+MIN_IMAGES = 64  # below, the time of all images is taken, the warm-up included
 WARM_UP = 128  # images at the beginning that are not measured, or a third of all
 WINDOW = 32  # images, about a batch, over which the time of an image is measured
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.comparison.advice import Budgets, advise, pareto, recommend
-from pipeline.comparison.candidate import AnyCandidate, Candidate, JoinedCandidate, join_best
+from pipeline.comparison.candidate import AnyCandidate, Candidate, JoinedCandidate, RefusedSpec, join_best
 from pipeline.comparison.measure import Measurer
 from pipeline.comparison.paired import Difference, paired_difference
 from pipeline.comparison.result import Comparison
@@ -30,8 +30,11 @@ class Entry:
 class Table:
     """The rows of a comparison while it runs."""
 
-    def __init__(self, candidates: Sequence[Candidate], measurer: Measurer, budgets: Budgets):
-        self._entries: dict[str, Entry] = {candidate.name: Entry(candidate) for candidate in candidates}
+    def __init__(self, candidates: Sequence[Candidate | RefusedSpec], measurer: Measurer, budgets: Budgets):
+        self._entries: dict[str, Entry] = {}
+        for candidate in candidates:
+            problem = candidate.problem if isinstance(candidate, RefusedSpec) else None
+            self._entries[candidate.name] = Entry(candidate, problem)
         self._measurer, self._budgets = measurer, budgets
         self._differences: dict[tuple[str, str, str], Difference] = {}  # by two names and the key of a subset
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from pipeline import Callbacks, ConvBaseSpec, HeadError, ImagesError, SpecError, compare_conv_bases, scan_images
 from pipeline.comparison import Budgets, Comparison, measure, read_comparison
+from pipeline.comparison.candidate import RefusedSpec
 from pipeline.comparison.records import Records
 from pipeline.files.durable import read_json, write_json
 from pipeline.store import open_features
@@ -145,6 +146,12 @@ def test_a_spec_that_cannot_be_compared_is_a_row_with_the_reason(images, tmp_pat
     assert [row.problem for row in comparison.rows] == [None, "no layer 'nowhere'"]
     assert comparison.rows[1].accuracy is None and log.failed[0][1] == "no layer 'nowhere'"
     assert comparison.recommended.size == "8"
+
+
+def test_a_refused_spec_is_a_row_with_its_problem(images, tmp_path, quick):
+    comparison = compare(images, tmp_path, (RefusedSpec("net.onnx", "8", "int8", "not in int8"), LARGE))
+    assert [row.problem for row in comparison.rows] == [None, "not in int8"]
+    assert comparison.rows[1].label == "net.onnx, 8, int8"
 
 
 def test_random_weights_are_marked_and_not_recommended(images, tmp_path, quick):

@@ -56,6 +56,13 @@ class TestSpecs:
         with pytest.raises(SpecError, match=message):
             specs("--conv-base", "vgg16", *arguments)
 
+    def test_a_combination_that_no_spec_can_have_is_refused_alone(self):
+        found = specs("--conv-base", "vgg16,net.onnx", "--precision", "float32,int8", "--preprocessing", "net.onnx=tf")
+        assert [getattr(spec, "problem", None) is None for spec in found] == [True, True, True, False]
+        assert found[3].name == "net.onnx-150-int8" and "not in int8" in found[3].problem
+        with pytest.raises(SpecError, match="not in int8"):
+            specs("--conv-base", "net.onnx", "--precision", "int8")
+
     def test_the_command_to_go_on_describes_the_same_spec(self, tmp_path):
         line = ["compare", "my photos", "--cache", "c", "--conv-base", "mobilenet_v2", "--size", "96x128"]
         line += ["--precision", "int8", "--weights", "w 1.h5", "--conv-base-arg", "alpha=0.35", "--test", "0.1"]
