@@ -111,6 +111,11 @@ def test_scanning_and_reading_a_store_import_no_tensorflow():
     assert not modules_after(code) & {"tensorflow", "keras", "sklearn"}
 
 
+def test_optional_packages_are_imported_only_for_what_needs_them():
+    loaded = modules_after("import pipeline.extraction.local_engine, pipeline.export.load, pipeline.conv_base.load")
+    assert not {"keras_hub", "tensorflow_text", "safetensors", "onnx", "onnxruntime", "dask"} & set(loaded)
+
+
 def test_the_import_test_can_fail():
     assert "h5py" in modules_after("import h5py")
 

@@ -4,11 +4,11 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pipeline.errors import SpecError
 from pipeline.files.durable import canonical_json, sha256_of, sha256_of_file
-from pipeline.files.file_structure import check_classes
+from pipeline.files.file_structure import HUB_BACKBONES, check_classes
 
 CONFIG = "config.json"
 SAFETENSORS, KERAS_WEIGHTS = "model.safetensors", "model.weights.h5"
@@ -19,6 +19,7 @@ MODEL_TYPES = ("deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "swin", 
 MAX_JSON = 2**23  # bytes of a JSON file; 22,000 class names take 2**21
 MAX_NUMBER = 2**17  # in a config: sides, channels and patches
 MAX_LAYERS = 1000
+MORE_PARAMETERS = 2**24  # than bytes of the weights, such as interpolated position embeddings
 FOR_ALL = "give --preprocessing rescale, tf, torch, caffe or none"
 
 
@@ -35,11 +36,14 @@ class Directory(NamedTuple):
         return self.path / (KERAS_WEIGHTS if self.format == "keras" else SAFETENSORS)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the network."""
+        return cast(dict[str, Any], self.config["config"]) if self.format == "keras" else self.config
+
+    @property
     def own_size(self) -> tuple[int, int] | None:
         """The height and width that the config names, if it does."""
-        size = self.config["config"].get("image_shape") if self.format == "keras" else self.config.get("image_size")
-        pair = [size, size] if isinstance(size, int) else size[:2] if isinstance(size, list) else []
-        return (pair[0], pair[1]) if len(pair) == 2 and all(isinstance(side, int) for side in pair) else None
+        return _pair(self.settings.get("image_shape" if self.format == "keras" else "image_size"))
 
 
 def read_directory(path: Path) -> Directory:
@@ -56,19 +60,34 @@ def read_directory(path: Path) -> Directory:
         raise SpecError(f"{path / CONFIG} is no config of a Keras preset, Hugging Face or timm")
     if format == "transformers" and config["model_type"] not in MODEL_TYPES:
         raise SpecError(f"{path}: model type {config['model_type']!r} is none of {', '.join(MODEL_TYPES)}")
-    if format == "keras":
-        try:
-            check_classes(config)
-        except ValueError as error:
-            raise SpecError(f"{path / CONFIG} is refused: {error}") from None
-        if "keras_hub>" not in config["registered_name"] or not isinstance(config.get("config"), dict):
-            raise SpecError(f"{path}: {config['registered_name']} is not a backbone of keras-hub")
+    try:
+        check_classes(config)
+    except ValueError as error:
+        raise SpecError(f"{path / CONFIG} is refused: {error}") from None
+    is_network = format != "keras" or config["registered_name"] in HUB_BACKBONES
+    if not is_network or (format == "keras" and not isinstance(config.get("config"), dict)):
+        raise SpecError(f"{path}: {config['registered_name']} is not a network of keras-hub for images")
     directory = Directory(path, format, config)
     _check_weights(directory)
-    for name, number in _numbers(config):
-        if number > (MAX_LAYERS if any(word in name for word in ("layer", "block", "depth", "repeat")) else MAX_NUMBER):
-            raise SpecError(f"{path / CONFIG} is refused: {name} {number} is too large")
+    _check_numbers(directory)
     return directory
+
+
+def _check_numbers(directory: Directory) -> None:
+    """Refuse a config whose network would take far more time or memory to build than its weights are large."""
+    file, settings = directory.path / CONFIG, directory.settings
+    for name, number in _numbers(directory.config):
+        is_count = any(word in name for word in ("layer", "block", "depth", "repeat"))
+        if number > (MAX_LAYERS if is_count else MAX_NUMBER):
+            raise SpecError(f"{file} is refused: {name} {number} is too large")
+    # keras-hub draws position embeddings before they are loaded or interpolated.
+    patch = _pair(settings.get("patch_size")) or (1, 1)
+    widths = [settings.get(name) for name in ("hidden_size", "hidden_dim", "embed_dim")]
+    width = max((width for width in widths if isinstance(width, int)), default=1)
+    for size in (directory.own_size, _pair(settings.get("position_embedding_shape"))):
+        rows, columns = (side // max(1, step) for side, step in zip(size or (0, 0), patch, strict=True))
+        if rows * columns * width > directory.weights.stat().st_size + MORE_PARAMETERS:
+            raise SpecError(f"{file} is refused: {rows}x{columns} patches are far more than the weights hold")
 
 
 def hash_directory(path: Path, preprocessing: str) -> str:
@@ -160,6 +179,12 @@ def _read_json(file: Path) -> dict[str, Any]:
     if "auto_map" in value:
         raise SpecError(f"{file} is refused: its auto_map names code of the directory, which is never run")
     return value
+
+
+def _pair(size: Any) -> tuple[int, int] | None:
+    """Return height and width, given both, perhaps with more, or one number for both; None for anything else."""
+    pair = [size, size] if isinstance(size, int) else size[:2] if isinstance(size, list) else []
+    return (pair[0], pair[1]) if len(pair) == 2 and all(isinstance(side, int) for side in pair) else None
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:

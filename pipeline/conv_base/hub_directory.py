@@ -4,7 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.conv_base.directory_files import KERAS_WEIGHTS, Directory, hash_directory, read_directory, read_rescaling
+from pipeline.conv_base.directory_files import (
+    KERAS_WEIGHTS,
+    MORE_PARAMETERS,
+    Directory,
+    hash_directory,
+    read_directory,
+    read_rescaling,
+)
 from pipeline.conv_base.full_model import FullModel
 from pipeline.conv_base.keras_setup import Model, import_keras, import_keras_hub, one_line, run_isolated
 from pipeline.conv_base.spec import ConvBaseSpec
@@ -12,7 +19,6 @@ from pipeline.errors import SpecError
 from pipeline.files.check_untrusted import check_untrusted_hdf5
 
 CLS = "cls"  # the cut that asks for the class token
-MORE_PARAMETERS = 2**24  # than bytes of the weights, such as interpolated position embeddings
 
 
 def load_directory(spec: ConvBaseSpec) -> FullModel:

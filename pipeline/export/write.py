@@ -149,7 +149,8 @@ def _describe_input(store: FeatureStore, form: str, format: str) -> str:
     height, width = spec.height_width
     if spec.kind == "file" and spec.preprocessing == "own":
         return f"RGB images of {height}x{width}, (batch, {height}, {width}, 3), float32 in 0..255"
-    method = f"preprocess_input of {spec.conv_base}" if spec.preprocessing == "own" else f"{spec.preprocessing!r}"
+    own = f"the config of {spec.name}" if spec.is_path else f"preprocess_input of {spec.conv_base}"
+    method = own if spec.preprocessing == "own" else f"{spec.preprocessing!r}"
     return f"RGB images of {height}x{width} after preprocessing by {method}, (batch, {height}, {width}, 3), float32"
 
 

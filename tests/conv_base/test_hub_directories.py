@@ -154,6 +154,8 @@ class TestRefused:
         edit(path / "config.json", model_type="bert")
         (path / "config.json").write_text((path / "config.json").read_text().replace("auto_map", "other"))
         assert "model type 'bert' is none of deit, dinov2" in error_of(path)
+        edit(path / "config.json", model_type="vit", hidden_act={"class_name": "Evil", "module": "os"})
+        assert "of module os" in error_of(path)
         preset = vit_preset(tmp_path / "preset")
         config = json.loads((preset / "config.json").read_text())
         edit(preset / "config.json", registered_name="evil>Backbone", module="evil")
@@ -178,6 +180,10 @@ class TestRefused:
         assert "hidden_size 1000000000 is too large" in error_of(path)
         edit(path / "config.json", hidden_size=8, num_hidden_layers=10**4)
         assert "num_hidden_layers 10000 is too large" in error_of(path)
+
+        dino = write_dinov2(tmp_path / "dino")
+        edit(dino / "config.json", image_size=100_000)
+        assert "12500x12500 patches are far more than the weights hold" in error_of(dino, preprocessing="tf")
 
     def test_damaged_files(self, path: Path) -> None:
         whole = (path / "model.safetensors").read_bytes()
