@@ -154,9 +154,7 @@ def test_the_others_subtract_the_mean_colour():
     np.testing.assert_allclose(alexnet.preprocess_input(image), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("function", "side"), [(LeNet5, 32), (AlexNet, 67), (ZFNet, 53), (GoogLeNet, 32)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("function", "side"), [(LeNet5, 32), (AlexNet, 67), (ZFNet, 53), (GoogLeNet, 32)])
 def test_every_weight_is_trained(function, side):
     keras.utils.set_random_seed(0)
     model = function(include_top=False, input_shape=(side, side, 3))
