@@ -25,7 +25,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 RUN := .venv/bin/python -m pipeline
 
 .DEFAULT_GOAL := help
-.PHONY: help features heads compare finetune train-base lenet5 predict export report info verify duplicates pack sample test torture torture-cluster bench bench-cluster three-ways augmentation compare-joined compare-precisions finetune-speed lint clean conv-bases
+.PHONY: help features heads compare finetune train-base lenet5 predict export report info verify duplicates pack sample test torture torture-cluster bench bench-cluster three-ways augmentation compare-joined train-images compare-precisions finetune-speed lint clean conv-bases
 
 help: ## list the targets and variables
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' Makefile | expand -t 16
@@ -34,7 +34,7 @@ help: ## list the targets and variables
 	@echo '           SIZE=150 CUT=top1 PRECISION=int8 VIEWS=8 HEADS=dense,logistic; NEW=folder OUT=labels.csv HEAD=name FILE=model.keras'
 	@echo '           CACHE=dir is the store (default: cache/DATA-CONV_BASE-SIZE[-CUT], with + for each / in DATA)'
 	@echo '           any other option: FEATURES_ARGS HEADS_ARGS COMPARE_ARGS FINETUNE_ARGS TRAIN_BASE_ARGS PREDICT_ARGS EXPORT_ARGS'
-	@echo '           REPORT_ARGS VERIFY_ARGS DUPLICATES_ARGS TORTURE_ARGS BENCH_ARGS WAYS_ARGS JOINED_ARGS PRECISIONS_ARGS'
+	@echo '           REPORT_ARGS VERIFY_ARGS DUPLICATES_ARGS TORTURE_ARGS BENCH_ARGS WAYS_ARGS JOINED_ARGS IMAGES_ARGS PRECISIONS_ARGS'
 
 features: .venv/installed $(SAMPLE) ## stage one: compute and store the features of DATA (default: handwritten digits)
 	@$(RUN) features "$(IMAGES)" --cache "$(CACHE)" --conv-base "$(CONV_BASE)" --size $(SIZE) $(if $(CUT),--cut "$(CUT)") $(if $(PRECISION),--precision $(PRECISION)) $(if $(VIEWS),--views $(VIEWS)) \
@@ -123,6 +123,9 @@ augmentation: .venv/installed ## measure the gain from augmentation on few image
 
 compare-joined: .venv/installed ## compare the joined features of CACHE="cache/a cache/b" with those of each store (JOINED_ARGS="--heads svm")
 	@.venv/bin/python scripts/compare_joined.py $(CACHE) $(JOINED_ARGS)
+
+train-images: .venv/installed ## score the stores of CACHE="cache/a cache/b" by the number of train images (IMAGES_ARGS="--head svm")
+	@.venv/bin/python scripts/train_images.py $(CACHE) $(IMAGES_ARGS)
 
 compare-precisions: .venv/installed ## train the same heads on features in float32, bfloat16 and int8 of DATA (PRECISIONS_ARGS="--heads dense,svm")
 	@test -n "$(DATA)" || { echo 'which photos? make compare-precisions DATA=folder' >&2; exit 2; }

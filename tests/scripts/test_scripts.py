@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import ConvBaseSpec, extract_features, scan_images
+from pipeline import ConvBaseSpec, extract_features, open_features, scan_images
 from pipeline.cli.exit import one_line_errors
 from pipeline.errors import SpecError, StoreDamaged
-from scripts import compare_joined
+from scripts import compare_joined, train_images
 from scripts.augmentation import rows_of_images
 from tests.fakes import photo_folder
 
@@ -88,6 +88,20 @@ def test_compare_joined_prints_one_table(tmp_path, fake_conv_base, capsys, monke
         assert re.fullmatch(rf"\| {head} (\| [01]\.\d{{4}} ){{3}}\| [+-]0\.\d{{4}} \(.* to .*\) \|", line)
 
 
+def test_train_images_prints_a_row_for_each_number_of_images(tmp_path, fake_conv_base, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = scan_images(photo_folder(tmp_path / "photos", 40))
+    for name, size in {"a": 8, "b": 16}.items():
+        extract_features(images, tmp_path / name, ConvBaseSpec(size=size))
+    train_images.main(["a", "b"], "ridge", 2)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "| train images of each class | a | b |"
+    counts = [int(line.split("|")[1]) for line in lines[4:]]
+    labels = open_features("a").images.labels[open_features("a").members("train")]
+    assert counts == [10, 30, min(labels.tolist().count(label) for label in (0, 1))]
+    assert all(re.fullmatch(r"\| \d+ (\| [01]\.\d{3} ± 0\.\d{3} ){2}\|", line) for line in lines[4:])
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -98,6 +112,7 @@ def environment() -> dict[str, str]:
         ("ten_lines", ["missing"]),
         ("compare_heads", ["missing"]),
         ("compare_joined", ["missing", "stores"]),
+        ("train_images", ["missing"]),
         ("contact_sheet", ["missing", "sheet.png"]),
         ("augmentation", ["missing"]),
         ("three_ways", ["missing"]),
