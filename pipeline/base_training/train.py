@@ -4,9 +4,12 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+
+from pipeline.base_training.plan import used_images
 from pipeline.base_training.run_training import FinishedTraining, Settings, run_training
+from pipeline.base_training.train_images import add_train_images, read_train_images
 from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.defaults import (
     BASE_AUGMENTATION,
@@ -61,7 +64,8 @@ def train_conv_base(
     Interrupted and called again, it continues after the last complete epoch, with the same result as without
     interruption. The loss is cross-entropy, the optimiser Adam; the learning rate is halved after 4 epochs without a
     lower loss. The epoch is chosen on a tenth of the train images that is held out, or on the validation images where
-    that tenth has fewer than 20 images. Test images are not read.
+    that tenth has fewer than 20 images. Test images are not read. The file names the images that it was trained on,
+    see `scored_train_images`.
 
     Parameters
     ----------
@@ -128,7 +132,7 @@ def train_conv_base(
     with lock_directory(directory):
         remove_temporaries(directory)
         finished = run_training(images, spec, directory, settings, callbacks)
-        _write(finished.base, out)
+        _write(finished, out, images, spec)
     shutil.rmtree(directory, ignore_errors=True)
     return _result(finished, spec, out)
 
@@ -151,10 +155,14 @@ def _check_settings(settings: Settings) -> None:
         raise PipelineError(f"learning_rate {settings.learning_rate} is not above 0")
 
 
-def _write(base: Any, out: Path) -> None:
+def _write(finished: FinishedTraining, out: Path, images: ImageTable, spec: ConvBaseSpec) -> None:
+    """Write the file with the list of the images that chose its weights, those of earlier trainings among them."""
+    rows = np.concatenate([finished.rows.train, finished.rows.held_out])
+    earlier = read_train_images(Path(spec.conv_base)) if spec.kind == "file" else None
     with tempfile.TemporaryDirectory() as directory:
         saved = Path(directory, "model.keras")
-        base.save(saved)
+        finished.base.save(saved)
+        add_train_images(saved, images.contents[used_images(images)[rows]], earlier)
         data = saved.read_bytes()
     write_durably(out, data)
 

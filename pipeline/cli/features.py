@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import console
-from pipeline.cli.display.words import print_classes, warn_of_random_weights
+from pipeline.cli.display.words import print_classes, warn_of_random_weights, warn_of_scored_train_images
 from pipeline.cli.option_types import COUNT, SETTINGS, part
 from pipeline.cli.shared_options import (
     add_cluster_options,
@@ -164,6 +164,7 @@ def _show_result(store: FeatureStore, passes: int, max_bad: float) -> int:
     with_features = f"{len(store.members())} of {len(store.images)} images have features in {store.directory}"
     console.say(f"{done}: {with_features}" + (f", train images in {n_views} views" if n_views > 1 else ""))
     warn_of_random_weights(store)
+    warn_of_scored_train_images(store)
     if len(bad) > max_bad * len(store.images):
         console.warn(f"{len(bad)} images without features are more than {max_bad:.1%}; see --max-bad")
         return 1

@@ -19,6 +19,7 @@ from pipeline.cli.shared_options import (
     select_options,
     spec_from_options,
 )
+from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.text import COMMAND, format_size
 
 SPEC_FIELDS = ("conv_base", "conv_base_args", "weights", "size", "preprocessing", "resize", "decode")
@@ -94,6 +95,18 @@ def _show(trained: Any, options: argparse.Namespace) -> None:
         images = f"{trained.n_validation} validation images, with a temporary classifier"
         console.say(f"accuracy   {trained.accuracy:.4f} on {images}")
     console.say(f"wrote      {trained.file}, {format_size(trained.file.stat().st_size)}")
+    console.say(f"a store: `{COMMAND} features {options.images} --cache DIR {_store_options(trained, options)}`")
+
+
+def _store_options(trained: Any, options: argparse.Namespace) -> str:
+    """Return the options of `features` for the images and splits of this training."""
     height, width = trained.spec.height_width
-    size = str(height) if height == width else f"{height}x{width}"
-    console.say(f"a store: `{COMMAND} features {options.images} --conv-base {trained.file} --size {size} --cache DIR`")
+    given = {"conv-base": trained.file, "size": height if height == width else f"{height}x{width}"}
+    usual = {
+        "resize": ConvBaseSpec.resize,
+        "decode": ConvBaseSpec.decode,
+        "validation": defaults.VALIDATION,
+        "test": defaults.TEST,
+    }
+    given |= {name: getattr(options, name) for name, value in usual.items() if getattr(options, name) != value}
+    return " ".join(f"--{name} {value}" for name, value in given.items())

@@ -1,6 +1,8 @@
 """Training a conv base end to end: interrupted or not, and the file as the conv base of a store."""
 
+import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -10,6 +12,7 @@ import pytest
 from pipeline import ConvBaseSpec, extract_features, finetune_head, scan_images, train_conv_base, train_heads
 from pipeline.base_training import check_out, decoded_images, run_training
 from pipeline.base_training.plan import check_space
+from pipeline.base_training.train_images import MEMBER, read_train_images, scored_train_images
 from pipeline.cli.main import main
 from pipeline.conv_base.load import load_conv_base
 from pipeline.conv_base.zoo import ZooModel
@@ -17,7 +20,8 @@ from pipeline.errors import HeadError, ImagesError, PipelineError, SpecError, St
 from pipeline.extraction.callbacks import Callbacks
 from pipeline.files.lock import lock_directory
 from pipeline.images.augment import Augmentation
-from pipeline.images.table import SPLITS
+from pipeline.images.table import SPLITS, ImageTable
+from pipeline.store import open_features
 from pipeline.training import hold_out
 from tests.fakes import photo_folder
 
@@ -98,6 +102,10 @@ def trained(folder: Path, images, spec):
 
 def weights(file: Path) -> list[bytes]:
     return [array.tobytes() for array in keras.models.load_model(file).get_weights()]
+
+
+def members(images: ImageTable, split: str) -> np.ndarray:
+    return np.flatnonzero(images.splits == split)
 
 
 class TestTraining:
@@ -271,15 +279,60 @@ class TestFile:
             assert b"augmentation" not in archive.read("config.json")
 
 
+class TestTrainImages:
+    def test_scored_images_that_the_conv_base_was_trained_on_are_warned_of(
+        self, tmp_path, folder, images, trained, capsys
+    ):
+        store = extract_features(images, tmp_path / "same", replace(trained.spec, precision="float32"))
+        assert scored_train_images(store, "validation") == scored_train_images(store, "test") == []
+        train = {images.ids[i] for i in members(images, "train")}
+        command = ["features", str(folder / "photos"), "--conv-base", str(trained.file), "--size", "16"]
+        command += ["--precision", "float32", "--validation", "0.7", "--cache", str(tmp_path / "other")]
+        assert main(command) == 0
+        store = open_features(tmp_path / "other")
+        both = train & {store.images.ids[i] for i in members(store.images, "validation")}
+        assert both and set(scored_train_images(store, "validation")) == both
+        assert f"the conv base was trained on {len(both)} validation images" in capsys.readouterr().err
+        assert main(["heads", str(tmp_path / "other"), "--heads", "ridge"]) == 0
+        assert f"the conv base was trained on {len(both)} validation images" in capsys.readouterr().err
+
+    def test_a_file_that_is_another_one_now_tells_nothing(self, tmp_path, images, trained):
+        file = Path(shutil.copy(trained.file, tmp_path / "it.keras"))
+        spec = replace(trained.spec, conv_base=str(file), precision="float32")
+        store = extract_features(images, tmp_path / "store", spec)
+        assert len(scored_train_images(store, "train")) == len(store.members("train"))
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.comment = b"another training"
+        assert scored_train_images(store, "train") == []
+
+    def test_training_further_keeps_the_images_of_the_first_training(self, tmp_path, images, trained):
+        rows = np.sort(np.concatenate([members(images, split)[:8] for split in ("validation", "test")]))
+        others = replace(images.take(rows), split_codes=np.zeros(len(rows), images.split_codes.dtype))
+        further = train_conv_base(others, trained.spec, tmp_path / "further.keras", **QUICK | {"epochs": 1})
+        first, both = read_train_images(trained.file), read_train_images(further.file)
+        assert len(first) == len(members(images, "train")) and len(both) == len(first) + len(rows)
+
+    def test_a_list_that_is_compressed_or_damaged_is_none(self, tmp_path):
+        for number, (data, kind) in enumerate([(b"1234567", zipfile.ZIP_STORED), (bytes(8), zipfile.ZIP_DEFLATED)]):
+            with zipfile.ZipFile(tmp_path / f"{number}.keras", "w", kind) as archive:
+                archive.writestr(MEMBER, data)
+            assert len(read_train_images(tmp_path / f"{number}.keras")) == 0
+
+
 class TestCommand:
     def test_train_base_then_features(self, tmp_path, folder, capsys, trained):
         out = tmp_path / "it.keras"
         options = ["--conv-base", str(trained.file), "--size", "16", "--out", str(out), "--epochs", "1", "--augment"]
         assert main(["train-base", str(folder / "photos"), *options, "rotation=20"]) == 0
         printed = capsys.readouterr()
-        assert f"features {folder}/photos --conv-base {out} --size 16 --cache DIR" in printed.out
+        assert f"features {folder}/photos --cache DIR --conv-base {out} --size 16`" in printed.out
         assert "rotation 20, width shift 0.1" in printed.out and "epoch 1/1: loss" in printed.err
         assert "accuracy   0." in printed.out
+
+    def test_the_store_gets_the_splits_of_the_training(self, tmp_path, folder, capsys, trained):
+        options = ["--conv-base", str(trained.file), "--size", "16", "--out", str(tmp_path / "it.keras")]
+        assert main(["train-base", str(folder / "photos"), *options, "--epochs", "1", "--test", "0.2"]) == 0
+        assert "--size 16 --test 0.2`" in capsys.readouterr().out
 
     def test_an_interruption_is_status_130_and_the_hint(self, tmp_path, folder, capsys, trained, monkeypatch):
         def interrupt(*call, **options):

@@ -50,7 +50,7 @@ def print_classes(images: ImageTable) -> None:
 
 
 def warn_of_leaks(store: FeatureStore) -> None:
-    """Warn that heads are scored on pictures that they were trained on, if they are."""
+    """Warn that heads are scored on pictures that they, or their conv base, were trained on, if they are."""
     from pipeline.duplicates import known_duplicates
 
     if leaks := known_duplicates(store).across_splits:
@@ -58,6 +58,19 @@ def warn_of_leaks(store: FeatureStore) -> None:
             f"{counted(len(leaks), 'pair')} of duplicates across splits, such as {' and '.join(leaks[0].ids)}: "
             f"the scores are too high; see `{COMMAND} duplicates {store.directory}`"
         )
+    warn_of_scored_train_images(store)
+
+
+def warn_of_scored_train_images(store: FeatureStore) -> None:
+    """Warn that validation or test images are train images of a conv base from `train-base`, if they are."""
+    from pipeline.base_training.train_images import scored_train_images
+
+    for split in ("validation", "test"):
+        if ids := scored_train_images(store, split):
+            console.warn(
+                f"the conv base was trained on {counted(len(ids), f'{split} image')} of {store.directory}, such as "
+                f"{ids[0]}: scores on them are too high; give `features` the --validation and --test of `train-base`"
+            )
 
 
 def warn_of_heads(heads: Iterable[SavedHead], store: Path) -> None:
