@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.comparison.row import ComparedRow
+from pipeline.evaluation import with_interval
 from pipeline.text import format_duration
 
 CLOSE = 1.1  # costs that differ by less count as equal: the more accurate row is named
@@ -51,8 +52,11 @@ def recommend(rows: Sequence[ComparedRow], budgets: Budgets, is_worse: IsWorse) 
     return min((row for row in fitting if row is best or not is_worse(row, best)), key=_cost)
 
 
-def advise(rows: Sequence[ComparedRow], budgets: Budgets, is_worse: IsWorse) -> list[str]:
-    """Return one to four lines: what to take when accuracy counts, when speed and when size."""
+def advise(rows: Sequence[ComparedRow], budgets: Budgets, is_worse: IsWorse, *, is_whole: bool = True) -> list[str]:
+    """Return one to five lines: what to take when accuracy counts, when speed and when size.
+
+    Unless `is_whole`, which says that all images were used, the last one tells how small differences may go unnoticed.
+    """
     fitting, candidates = [row for row in rows if budgets.fits(row)], [row for row in rows if row.can_be_taken]
     if not candidates:
         return ["Nothing can be recommended: no conv base with trained weights could be compared."]
@@ -73,7 +77,28 @@ def advise(rows: Sequence[ComparedRow], budgets: Budgets, is_worse: IsWorse) -> 
         named.append(fastest)
     if smallest := _cheaper(fitting, "model_mb", named):
         lines.append(f"Size counts: {_describe(smallest)}, {_size(smallest)}.")
-    return lines
+    close = [row for row in fitting if row is not best and not is_worse(row, best)]
+    return lines if is_whole else lines + _resolution(best, close)
+
+
+def _resolution(best: ComparedRow, close: Sequence[ComparedRow]) -> list[str]:
+    """Say which differences the validation images do not tell apart, from the intervals of `close` rows."""
+    widths = [high - low for low, high in (row.difference_interval or (0.0, 0.0) for row in close)]
+    if not (width := max(widths, default=0.0)):
+        return []
+    return [
+        f"{best.validation_images} validation images do not tell apart differences below about {width / 2:.2g}; "
+        "--full uses more."
+    ]
+
+
+def describe_test(rows: Sequence[ComparedRow]) -> list[str]:
+    """Return a line with the score on the test images, if the recommended row has one."""
+    tested = [row for row in rows if row.is_recommended and row.test_accuracy is not None]
+    return [
+        f"On the test images, {row.label} has accuracy {with_interval(row.test_accuracy or 0.0, row.test_interval)}."
+        for row in tested
+    ]
 
 
 def _best(rows: Sequence[ComparedRow]) -> ComparedRow:

@@ -141,7 +141,7 @@ class _Run:
 
     def _choose(self, per_class: int | None) -> Subset:
         """Choose the images of a step; all of them if they are no more."""
-        everything, subset = choose_subset(self.images, None), choose_subset(self.images, per_class)
+        everything, subset = self.measurer.everything, choose_subset(self.images, per_class)
         return everything if len(subset.members) == len(everything.members) else subset
 
     def _measure(self, names: list[str], subset: Subset, is_limited: bool) -> None:
@@ -182,7 +182,7 @@ class _Run:
         score = self.measurer.score(store, subset)
         if not len(test) or score is None or score.test is not None:
             return
-        store = self.measurer.fill(self.table.candidate(name), subset.members)
+        store = self.measurer.fill(self.table.candidate(name), subset.members, is_test=True)
         tested, _ = self.measurer.score_again(store, subset, score.head)
         self.measurer.records[store.fingerprint].scores[self.measurer.key(subset)] = replace(score, test=tested.test)
         self.table.add(name, store, subset)

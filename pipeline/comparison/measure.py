@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pipeline.comparison.candidate import AnyCandidate, Candidate, JoinedCandida
 from pipeline.comparison.records import Record, Records, Score, Step
 from pipeline.comparison.score import score_store
 from pipeline.comparison.stage_timer import StageTimer
-from pipeline.comparison.subset import Subset
+from pipeline.comparison.subset import Subset, choose_subset
 from pipeline.conv_base import load
 from pipeline.errors import ExportError, HeadError, SpecError
 from pipeline.export import export_model
@@ -50,10 +51,10 @@ class Measurer:
             record.scores[self.key(subset)], head = score_store(store, subset, self.heads, self.callbacks)
             self.save()
         name = record.scores[self.key(subset)].head
-        if name not in record.model_bytes:
+        if (model := self.model_key(name)) not in record.model_bytes:
             head = head or score_store(store, subset, (name,), self.callbacks)[1]
             self.callbacks.progress("exporting", 0, 1, "models")
-            record.model_bytes[name] = _exported_bytes(store, head, candidate.precision)
+            record.model_bytes[model] = _exported_bytes(store, head, candidate.precision)
             self.callbacks.progress("exporting", 1, 1, "models")
         if isinstance(candidate, Candidate) and (base := _base_key(store)) not in self.records.parameters:
             self.records.parameters[base] = _count_parameters(candidate)
@@ -63,6 +64,10 @@ class Measurer:
     def key(self, subset: Subset) -> str:
         """Return the key of the scores on a subset."""
         return f"{subset.key} {','.join(self.heads)}"
+
+    def model_key(self, head: str) -> str:
+        """Return the key of the size of a model with a head, which depends on the number of classes."""
+        return f"{head} {len(self.images.classes)}"
 
     def score(self, store: FeatureStore, subset: Subset) -> Score | None:
         """Return the score of a store on a subset, if it is known."""
@@ -76,10 +81,13 @@ class Measurer:
         """Return the parameters of the conv base of a store, None if it is not a Keras model."""
         return self.records.parameters.get(_base_key(store))
 
-    def fill(self, candidate: AnyCandidate, members: np.ndarray) -> FeatureStore:
-        """Add images to the store of a candidate, in addition to those that it has."""
+    def fill(self, candidate: AnyCandidate, members: np.ndarray, *, is_test: bool = False) -> FeatureStore:
+        """Add images to the store of a candidate, in addition to those that it has.
+
+        With `is_test`, the time does not count: only the recommended row gets test images.
+        """
         if isinstance(candidate, JoinedCandidate):
-            parts = [self.fill(part, members) for part in candidate.parts]
+            parts = [self.fill(part, members, is_test=is_test) for part in candidate.parts]
             return join_stores(parts, self.directory / candidate.name, callbacks=self.callbacks)
         if isinstance(candidate, RefusedSpec):
             raise SpecError(candidate.problem)
@@ -93,9 +101,10 @@ class Measurer:
             store = extract_features(self._take(wanted), path, candidate.spec, callbacks=timer)
         finally:
             seconds = timer.seconds()
-            if timer.times and (path / MANIFEST).is_file():
+            if timer.times and (path / MANIFEST).is_file() and not is_test:
                 record = self.records[open_features(path).fingerprint]
-                record.steps.append(Step(len(timer.times), seconds, estimated))
+                # Where there was no store, the times are those of one that was removed.
+                record.steps = [*([] if old is None else record.steps), Step(len(timer.times), seconds, estimated)]
                 self.save()
         if old is None:
             self.records[store.fingerprint].timing = timer.timing(seconds)
@@ -108,15 +117,25 @@ class Measurer:
         return stage_one + scored.seconds * len(subset.of_split("validation")) / len(scored.outcomes)
 
     def seconds(self, store: FeatureStore) -> tuple[float | None, float | None]:
-        """Return the seconds of stage one on all images: estimated, and measured where the store has all of them."""
-        usable = np.flatnonzero(self.images.readable & (self.images.labels >= 0))
-        n = len(np.unique(first_equal(self.images.contents[usable])))
-        record = self.records[store.fingerprint]
+        """Return the seconds of stage one on all train and validation images.
+
+        They are estimated, and measured where the comparison brought the store to all of them.
+        """
+        n, record = self._different_images, self.records[store.fingerprint]
         timing, steps = record.timing, record.steps
         first = min(steps[0].images, n) if steps else n
         estimated = None if timing is None else timing.seconds_of_all(n, first)
-        is_all = not self._missing(store, usable) and sum(step.images for step in steps) >= n
+        is_all = sum(step.images for step in steps) >= n and not self._missing(store, self.everything.measured)
         return estimated, sum(step.seconds for step in steps) if is_all else None
+
+    @cached_property
+    def everything(self) -> Subset:
+        """All images."""
+        return choose_subset(self.images, None)
+
+    @cached_property
+    def _different_images(self) -> int:
+        return len(np.unique(first_equal(self.images.contents[self.everything.measured])))
 
     def _time(self, candidate: Candidate, subset: Subset, record: Record) -> None:
         """Measure the speed on a temporary store."""

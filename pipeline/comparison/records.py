@@ -66,7 +66,7 @@ class Record:
     timing: Timing | None = None
     steps: list[Step] = field(default_factory=list)
     scores: dict[str, Score] = field(default_factory=dict)  # by the key of the subset and the names of the heads
-    model_bytes: dict[str, int | None] = field(default_factory=dict)  # by the name of the head
+    model_bytes: dict[str, int | None] = field(default_factory=dict)  # by the head and the number of classes
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:

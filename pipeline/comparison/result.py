@@ -30,7 +30,7 @@ class Comparison:
     rows : tuple of ComparedRow
         The best accuracy first, rows that were scored on more images before others, rows with a problem last.
     advice : tuple of str
-        One to four lines: what to take.
+        One to six lines: what to take, and its score on the test images.
     images, all_images : int
         How many train and validation images the first row was compared on, and how many there are.
     """

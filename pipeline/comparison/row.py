@@ -40,7 +40,7 @@ class ComparedRow:
     parameters : int, optional
         Of the conv base.
     estimated_seconds, measured_seconds : float, optional
-        Of stage one on all images; measured once the store holds all of them.
+        Of stage one on all train and validation images; measured once the store holds all of them.
     is_pareto, is_recommended : bool
         Whether no row is better in both accuracy and ms, and whether this row is the one to take.
     """

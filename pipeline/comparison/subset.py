@@ -35,8 +35,8 @@ class Subset:
 
     @cached_property
     def key(self) -> str:
-        """The sha256 of the measured images, their labels, splits and groups, by which scores are found again."""
-        rows = self.measured
+        """The sha256 of the images, their labels, splits and groups, by which scores are found again."""
+        rows = self.members
         columns = (self.images.contents, self.images.labels, self.images.split_codes, self.units)
         return sha256_of(b"".join(np.ascontiguousarray(column[rows]).tobytes() for column in columns))
 

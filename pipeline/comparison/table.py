@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.comparison.advice import Budgets, advise, pareto, recommend
+from pipeline.comparison.advice import Budgets, advise, describe_test, pareto, recommend
 from pipeline.comparison.candidate import AnyCandidate, Candidate, JoinedCandidate, RefusedSpec, join_best
 from pipeline.comparison.measure import Measurer
 from pipeline.comparison.paired import Difference, paired_difference
 from pipeline.comparison.result import Comparison
 from pipeline.comparison.row import ComparedRow
 from pipeline.comparison.subset import Subset
-from pipeline.images.table import SPLITS
 from pipeline.store import FeatureStore
 
 
@@ -101,15 +100,17 @@ class Table:
         rows = [replace(row, is_pareto=row.name in names, is_recommended=row is taken) for row in rows]
         if taken is not None:
             rows = [self._with_test(row) if row.is_recommended else row for row in rows]
-        images = self._measurer.images
-        usable = images.readable & (images.labels >= 0) & (images.split_codes != SPLITS.index("test"))
-        first = self._entries[rows[0].name]
+        first, n_all = self._entries[rows[0].name], len(self._measurer.everything.measured)
+        images = len(first.subsets[-1].measured) if first.subsets else 0
         return Comparison(
             directory=self._measurer.directory,
             rows=tuple(rows),
-            advice=tuple(advise(rows, self._budgets, self._row_is_worse)),
-            images=len(first.subsets[-1].measured) if first.subsets else 0,
-            all_images=int(np.count_nonzero(usable)),
+            advice=(
+                *advise(rows, self._budgets, self._row_is_worse, is_whole=images >= n_all),
+                *describe_test(rows),
+            ),
+            images=images,
+            all_images=n_all,
         )
 
     def _row(self, entry: Entry) -> ComparedRow:
@@ -126,7 +127,7 @@ class Table:
             return row
         subset, score = entry.subsets[-1], self._measurer.score(entry.store, entry.subsets[-1])
         assert score is not None
-        size = self._measurer.records[entry.store.fingerprint].model_bytes.get(score.head)
+        size = self._measurer.records[entry.store.fingerprint].model_bytes.get(self._measurer.model_key(score.head))
         row = replace(
             row,
             head=score.head,

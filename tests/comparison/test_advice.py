@@ -32,6 +32,18 @@ def test_if_no_difference_is_beyond_its_interval_the_cheapest_is_taken():
     ]
 
 
+def test_on_some_of_the_images_the_advice_says_what_they_can_tell_apart():
+    rows = [
+        row("big", 0.97, 50.0, validation_images=71),
+        row("fast", 0.96, 2.0, difference_interval=(-0.09, 0.07)),
+        row("poor", 0.5, 3.0, difference_interval=(-0.9, -0.1)),
+    ]
+    line = "71 validation images do not tell apart differences below about 0.08; --full uses more."
+    assert advise(rows, NONE, worse(0.02), is_whole=False)[-1] == line
+    assert line not in advise(rows, NONE, worse(0.02))
+    assert line not in advise(rows, NONE, worse(0.001), is_whole=False)  # every row is measurably worse
+
+
 def test_a_row_that_is_not_measurably_worse_and_faster_is_taken():
     rows = [row("big", 0.97, 50.0), row("middle", 0.965, 10.0), row("fast", 0.8, 2.0)]
     assert recommend(rows, NONE, worse(0.02)) is rows[1]

@@ -1,6 +1,7 @@
 """`compare_conv_bases` on a fake conv base: nothing is computed twice, all can be interrupted, the best go on."""
 
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,7 +110,12 @@ def test_the_stores_of_the_survivors_go_on_to_all_images(images, tmp_path, quick
     best = comparison.rows[0]
     assert comparison.is_whole and best.name in names and best.train_images == (images.split_codes == 0).sum()
     taken = comparison.recommended
-    assert taken.measured_seconds > 0 and taken.test_accuracy > 0.6
+    assert taken.test_accuracy > 0.6 and "On the test images" in comparison.advice[-1]
+    for row in comparison.rows:  # the test images of the row to take do not count
+        assert row.estimated_seconds > 0 and (row.measured_seconds is not None) == (row.name in names)
+    images.labels[np.flatnonzero(images.split_codes == 2)] ^= 1
+    again = compare(images, tmp_path, full=True)
+    assert again.recommended.test_accuracy == pytest.approx(1 - taken.test_accuracy)
     assert all(row.test_accuracy is None for row in comparison.rows if row is not taken)
     assert open_features(tmp_path / "comparison" / taken.name).pending == 0
 
@@ -123,6 +129,14 @@ def test_a_smaller_comparison_afterwards_leaves_the_larger_store_as_it_is(images
     row = next(row for row in comparison.rows if row.name == taken.name)
     assert row.train_images < taken.train_images and row.measured_seconds == taken.measured_seconds
     assert quick.seen <= seen + n
+
+
+def test_times_of_a_store_that_was_removed_do_not_count(images, tmp_path, quick):
+    (row,) = compare(images, tmp_path, (LARGE,), full=True).rows
+    shutil.rmtree(tmp_path / "comparison" / row.name)
+    compare(images, tmp_path, (LARGE,))
+    (record,) = records(tmp_path)._records.values()
+    assert row.measured_seconds is not None and len(record.steps) == 1
 
 
 @pytest.mark.parametrize("log", [Log(stop=2), Log(stop_features=5), Log(stop_features=16)])

@@ -18,7 +18,6 @@ from pipeline.text import printable
 COLUMNS: dict[str, Callable[[ComparedRow], str]] = {
     "accuracy": lambda row: with_interval(row.accuracy or 0.0, row.accuracy_interval),
     "to the best": lambda row: _difference(row),
-    "test": lambda row: "" if row.test_accuracy is None else with_interval(row.test_accuracy, row.test_interval),
     "ms": lambda row: f"{row.ms:.1f}",
     "model MB": lambda row: "" if row.model_mb is None else f"{row.model_mb:.2f}",
     "all images": seconds_of,
@@ -26,7 +25,7 @@ COLUMNS: dict[str, Callable[[ComparedRow], str]] = {
     "parameters": lambda row: "" if row.parameters is None else f"{row.parameters:,}",
     "images": lambda row: str(row.train_images + row.validation_images),
 }
-DROPPED_FIRST = ("images", "parameters", "feature MB", "test", "all images", "model MB")
+DROPPED_FIRST = ("images", "parameters", "feature MB", "all images", "model MB")
 
 
 def print_comparison(comparison: Comparison) -> None:
