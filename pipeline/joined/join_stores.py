@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,11 +77,11 @@ def join_stores(
     images = _find_images(parts, callbacks)
     spec = JoinedSpec(tuple(part.conv_base_spec for part in parts))
     stored = _open_joined(directory)
-    _copy_int8(parts, directory)
     is_other = stored is not None and stored.fingerprint != spec.fingerprint
-    if stored is not None and not is_other and has_exactly(stored, images):
+    if stored is not None and not is_other and has_exactly(stored, images) and _has_parts(stored, parts):
         return stored
     with open_for_writing(directory, rebuild=is_other) as writer:
+        _copy_int8(parts, directory)
         return _fill(writer, images, spec, parts, callbacks)
 
 
@@ -145,18 +146,30 @@ def _open_joined(directory: Path) -> FeatureStore | None:
     return store
 
 
-def _copy_int8(parts: Sequence[FeatureStore], directory: Path) -> None:
-    """Copy the int8 conv bases of the parts, so that the joined store computes new images wherever it is moved."""
+def _has_parts(stored: FeatureStore, parts: Sequence[FeatureStore]) -> bool:
+    """Return whether a joined store knows where its parts are now, and has copies of their int8 conv bases."""
+    return stored.manifest.sources == _sources(parts) and not _missing_int8(parts, stored.directory)
+
+
+def _missing_int8(parts: Sequence[FeatureStore], directory: Path) -> dict[Path, FeatureStore]:
+    """Return the copies of int8 conv bases that a joined store lacks, and the part that each is to be copied from."""
+    missing = {}
     for number, part in enumerate(parts, 1):
-        spec = part.conv_base_spec
-        if spec.precision == "int8":
+        if part.conv_base_spec.precision == "int8":
             path = part_directory(directory, number) / INT8_MODEL
             try:
-                read_model(path, spec)
+                read_model(path, part.conv_base_spec)
             except ValueError:  # it is missing, or that of another store
-                model = _read_int8(part)
-                make_directory(path.parent)
-                write_durably(path, model)
+                missing[path] = part
+    return missing
+
+
+def _copy_int8(parts: Sequence[FeatureStore], directory: Path) -> None:
+    """Copy the int8 conv bases of the parts, so that the joined store computes new images wherever it is moved."""
+    for path, part in _missing_int8(parts, directory).items():
+        model = _read_int8(part)
+        make_directory(path.parent)
+        write_durably(path, model)
 
 
 def _read_int8(part: FeatureStore) -> bytes:
@@ -173,7 +186,8 @@ def _fill(
         manifest = _new_manifest(spec, parts)
         plan = make_plan(images, None, (), rows_per_shard=manifest.rows_per_shard)
     else:
-        manifest = replace(writer.current.manifest, shards=writer.current.shards_in_place())
+        shards = writer.current.shards_in_place()
+        manifest = replace(writer.current.manifest, shards=shards, sources=_sources(parts))
         plan = plan_update(images, writer.current)
         callbacks.changes_found(plan.changes)
     writer.begin(replace(manifest, images={"root": str(images.root)}), plan.index)
@@ -189,7 +203,19 @@ def _fill(
 
 def _new_manifest(spec: JoinedSpec, parts: Sequence[FeatureStore]) -> Manifest:
     width = sum(part.feature_shape[-1] for part in parts)
-    sources = [
+    return Manifest(
+        spec=spec.identity(),
+        fingerprint=spec.fingerprint,
+        feature_shape=(width,),
+        sources=_sources(parts),
+        rows_per_shard=rows_per_shard(width * np.dtype(spec.store_dtype).itemsize),
+        made_with=library_versions(),
+    )
+
+
+def _sources(parts: Sequence[FeatureStore]) -> dict[str, Any]:
+    """Return where the parts are, and where their conv bases came from; see `Manifest.sources`."""
+    described = [
         {
             "store": str(part.directory.absolute()),
             "feature_shape": list(part.feature_shape),
@@ -197,11 +223,4 @@ def _new_manifest(spec: JoinedSpec, parts: Sequence[FeatureStore]) -> Manifest:
         }
         for part in parts
     ]
-    return Manifest(
-        spec=spec.identity(),
-        fingerprint=spec.fingerprint,
-        feature_shape=(width,),
-        sources={"parts": sources},
-        rows_per_shard=rows_per_shard(width * np.dtype(spec.store_dtype).itemsize),
-        made_with=library_versions(),
-    )
+    return {"parts": described}

@@ -120,6 +120,15 @@ def test_a_shard_that_is_lost_is_read_again(stores, tmp_path):
     assert watch.planned == [8]
 
 
+def test_parts_that_were_moved_are_known_where_they_are_now(stores, tmp_path):
+    before = join_stores(stores)
+    moved = [Path(shutil.move(tmp_path / name, tmp_path / f"moved_{name}")) for name in ("a", "b")]
+    watch = Watch()
+    store = join_stores(moved, before.directory, callbacks=watch)
+    assert store.joined_directories == open_features(before.directory).joined_directories == moved
+    assert not watch.planned and store.manifest.shards == before.manifest.shards
+
+
 def test_a_part_with_other_features_replaces_those_of_the_joined_store(stores, photos, tmp_path):
     before = join_stores(stores)
     changed = extract_features(scan_images(photos), tmp_path / "b", replace(OTHER, size=(16, 8)), rebuild=True)

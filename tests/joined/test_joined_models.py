@@ -158,3 +158,10 @@ def test_an_int8_part_goes_with_the_joined_store(stores, new, tmp_path):
     assert finding.what == "parts/1/conv_base.tflite" and "`" in finding.remedy and "heads" in finding.remedy
     join_stores(parts.values(), moved.directory)
     assert verify_store(moved.directory) == []
+
+
+def test_a_directory_with_other_files_stays_as_it_is(stores, tmp_path):
+    (tmp_path / "notes.txt").write_text("notes")
+    with pytest.raises(StoreError, match=r"holds notes.txt and no store"):
+        join_stores([stores["a"], stores["int8"]], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
