@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipeline import defaults
 from pipeline.cli import console
-from pipeline.cli.option_types import COUNT, FRACTION, NUMBER, duration, names
-from pipeline.cli.shared_options import select_options
+from pipeline.cli.option_types import COUNT, NUMBER, duration, names
+from pipeline.cli.shared_options import add_images_argument, add_split_options, select_options
 from pipeline.text import counted
 
 
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `compare`."""
     from pipeline.cli.spec_product import add_product_options
 
-    parser.add_argument("images", metavar="IMAGES", help="folder or CSV file, as for `features`")
+    add_images_argument(parser)
     text = "directory of the comparison; each spec gets a store below it"
     parser.add_argument("--cache", required=True, metavar="DIR", help=text)
     add_product_options(parser.add_argument_group("conv bases; each is compared in each size and precision"))
@@ -27,10 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images, until all are used"
     )
     images.add_argument("--full", action="store_true", help=text)
-    text = "fraction of the images without a given split that is used for validation"
-    images.add_argument("--validation", **FRACTION, default=defaults.VALIDATION, help=text)
-    text = "fraction of the images without a given split that is used for testing"
-    images.add_argument("--test", **FRACTION, default=defaults.TEST, help=text)
+    add_split_options(images)
     text = "heads to train on each store; the best one on the validation images counts"
     images.add_argument("--heads", type=names, default="logistic", metavar="NAME,NAME", help=text)
     text = (

@@ -71,7 +71,7 @@ def advise(rows: Sequence[ComparedRow], budgets: Budgets, is_worse: IsWorse, *, 
         lines, named = [f"No difference is beyond its interval: take the cheapest, {_describe(taken)}."], [taken]
     else:
         lines = [f"Accuracy counts: {_describe(best)}."]
-        lines += [f"Not measurably worse, and faster: {_describe(row)}." for row in named[1:]]
+        lines += [f"Not measurably worse, and faster: {_describe(row)}{_risk(row, best)}." for row in named[1:]]
     if fastest := _cheaper(fitting, "ms", named):
         lines.append(f"Speed counts: {_describe(fastest)}.")
         named.append(fastest)
@@ -79,6 +79,13 @@ def advise(rows: Sequence[ComparedRow], budgets: Budgets, is_worse: IsWorse, *, 
         lines.append(f"Size counts: {_describe(smallest)}, {_size(smallest)}.")
     close = [row for row in fitting if row is not best and not is_worse(row, best)]
     return lines if is_whole else lines + _resolution(best, close)
+
+
+def _risk(row: ComparedRow, best: ComparedRow) -> str:
+    """Say how much less accurate than the best row another one may be, if its interval is that of this difference."""
+    if row.difference_interval is None or best.difference is not None or row.train_images != best.train_images:
+        return ""
+    return f"; at most about {max(-row.difference_interval[0], 0.0):.2g} less accurate"
 
 
 def _resolution(best: ComparedRow, close: Sequence[ComparedRow]) -> list[str]:

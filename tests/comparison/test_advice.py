@@ -45,9 +45,11 @@ def test_on_some_of_the_images_the_advice_says_what_they_can_tell_apart():
 
 
 def test_a_row_that_is_not_measurably_worse_and_faster_is_taken():
-    rows = [row("big", 0.97, 50.0), row("middle", 0.965, 10.0), row("fast", 0.8, 2.0)]
+    middle = row("middle", 0.965, 10.0, difference=-0.005, difference_interval=(-0.034, 0.02))
+    rows = [row("big", 0.97, 50.0), middle, row("fast", 0.8, 2.0)]
     assert recommend(rows, NONE, worse(0.02)) is rows[1]
     lines = advise(rows, NONE, worse(0.02))
+    assert lines[1].endswith("; at most about 0.034 less accurate.")
     assert [line.partition(":")[0] for line in lines] == [
         "Accuracy counts",
         "Not measurably worse, and faster",

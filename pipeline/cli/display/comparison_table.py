@@ -38,7 +38,7 @@ def print_comparison(comparison: Comparison) -> None:
             console.say(f"{row.label}: {row.problem}")
     for line in comparison.advice:
         console.say(line)
-    if not comparison.is_whole:
+    if comparison.images and not comparison.is_whole:
         console.say(
             f"compared on {comparison.images} of {comparison.all_images} images; --full goes on with the best rows"
         )
