@@ -68,7 +68,9 @@ class Log(Callbacks):
 
 
 def compare(images, tmp_path, specs=(SMALL, LARGE), **settings) -> Comparison:
-    return compare_conv_bases(images, specs, tmp_path / "comparison", **{"per_class": 10, **settings})
+    """Compare with a head that is trained in milliseconds."""
+    values = {"per_class": 10, "heads": ("ridge",), **settings}
+    return compare_conv_bases(images, specs, tmp_path / "comparison", **values)
 
 
 def records(tmp_path) -> Records:
@@ -83,7 +85,7 @@ def test_each_spec_has_an_ordinary_store_of_the_subset_and_a_row(images, tmp_pat
         assert 20 <= len(store.members("train")) == row.train_images < 60
         assert row.accuracy > 0.6 and row.accuracy_interval[0] <= row.accuracy <= row.accuracy_interval[1]
         assert row.ms > 0 and row.model_mb == 1.5 and row.feature_mb == store.bytes_per_row / 1e6
-        assert row.estimated_seconds > 0 and row.measured_seconds is None and row.head == "logistic"
+        assert row.estimated_seconds > 0 and row.measured_seconds is None and row.head == "ridge"
     assert sum(row.difference is None for row in comparison.rows) == 1
     assert comparison.recommended.is_pareto and 1 <= len(comparison.advice) <= 4
 
@@ -186,7 +188,7 @@ def test_the_budget_bounds_what_is_started(images, tmp_path, quick, monkeypatch)
 def test_other_heads_can_score_and_the_best_one_counts(images, tmp_path, quick):
     comparison = compare(images, tmp_path, heads=("ridge", "knn"))
     assert {row.head for row in comparison.rows} <= {"ridge", "knn"}
-    assert compare(images, tmp_path).rows[0].head == "logistic"
+    assert compare_conv_bases(images, [SMALL], tmp_path / "comparison", per_class=10).rows[0].head == "logistic"
 
 
 @pytest.mark.parametrize("change", ["damaged", "other"])
