@@ -1,5 +1,6 @@
 """`Candidate`: a spec that takes part in a comparison, and the name of its store; `JoinedCandidate`: two of them."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -8,7 +9,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from pipeline.conv_base.hash_files import hash_files
 from pipeline.conv_base.spec import WEIGHTS_WORDS, ConvBaseSpec
+from pipeline.errors import SpecError
 from pipeline.files.durable import canonical_json, sha256_of, sha256_of_file
 
 IN_NAME = ("conv_base", "conv_base_args", "size", "precision")  # settings that the name of a store shows
@@ -24,9 +27,10 @@ class Candidate:
 
     @property
     def conv_base(self) -> str:
-        """The conv base with its arguments, in words; of a file its name alone."""
+        """The conv base with its arguments, in words; of a path its name alone."""
         arguments = "".join(f" {key}={value}" for key, value in self.spec.conv_base_args.items())
-        return f"{Path(self.spec.conv_base).name}{arguments}"
+        spec = self.spec
+        return f"{spec.name if spec.kind == 'directory' else Path(spec.conv_base).name}{arguments}"
 
     @property
     def size(self) -> str:
@@ -120,21 +124,16 @@ def name_of(spec: ConvBaseSpec) -> str:
     """
     height, width = spec.height_width
     words = [
-        spec.conv_base if is_of_keras(spec) else Path(spec.conv_base).stem,
+        spec.name,
         *(f"{key}={json.dumps(value).strip(chr(34))}" for key, value in sorted(spec.conv_base_args.items())),
         str(height) if height == width else f"{height}x{width}",
         spec.precision,
         *(["random"] if spec.weights == "random" else []),
     ]
     plain = [re.sub(r"[^a-z0-9_.=]", "_", word) for word in words]
-    if plain != words or not is_of_keras(spec) or hidden_settings(spec):
+    if plain != words or spec.is_path or hidden_settings(spec):
         plain.append(sha256_of(canonical_json(_identity(spec)).encode())[:HASH_DIGITS])
     return "-".join(plain)
-
-
-def is_of_keras(spec: ConvBaseSpec) -> bool:
-    """Return whether the conv base is a name, not a path."""
-    return spec.conv_base.isidentifier()
 
 
 def hidden_settings(spec: ConvBaseSpec) -> dict[str, Any]:
@@ -148,10 +147,12 @@ def hidden_settings(spec: ConvBaseSpec) -> dict[str, Any]:
 
 def _identity(spec: ConvBaseSpec) -> dict[str, Any]:
     """Return everything that tells two specs apart; files by their content, so that they can be moved."""
-    weights = spec.weights if spec.weights in WEIGHTS_WORDS else _content(spec.weights)
+    weights, path = spec.weights, Path(spec.weights)
+    if weights not in WEIGHTS_WORDS:
+        weights = sha256_of_file(path) if path.is_file() else str(path.absolute())
     return {
         **{name: str(value) for name, value in hidden_settings(spec).items()},
-        "conv_base": spec.conv_base if is_of_keras(spec) else _content(spec.conv_base),
+        "conv_base": _content(spec) if spec.is_path else spec.conv_base,
         "conv_base_args": dict(spec.conv_base_args),
         "size": list(spec.height_width),
         "precision": spec.precision,
@@ -159,6 +160,9 @@ def _identity(spec: ConvBaseSpec) -> dict[str, Any]:
     }
 
 
-def _content(path: str) -> str:
-    """Return the sha256 of a file; the absolute path of what is no file."""
-    return sha256_of_file(Path(path)) if Path(path).is_file() else str(Path(path).absolute())
+def _content(spec: ConvBaseSpec) -> str:
+    """Return the sha256 of the files of a conv base, its absolute path if they cannot be loaded anyway."""
+    with contextlib.suppress(SpecError, FileNotFoundError):
+        if sha256 := hash_files(spec):
+            return sha256
+    return str(Path(spec.conv_base).absolute())

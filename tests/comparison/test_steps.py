@@ -112,6 +112,19 @@ class TestNames:
         assert len({name_of(spec) for spec in [base, *others]}) == 6
         assert all("/" not in name_of(spec) for spec in others)
 
+    def test_a_directory_is_named_after_its_last_part_and_its_content(self, tmp_path, monkeypatch):
+        for folder, content in (("a", "1"), ("b", "1"), ("c", "2")):
+            (tmp_path / folder / "vit.v2").mkdir(parents=True)
+            (tmp_path / folder / "vit.v2/config.json").write_text(content)
+        monkeypatch.setattr(
+            "pipeline.conv_base.hash_files.hash_directory", lambda path, how: (path / "config.json").read_text()
+        )
+        monkeypatch.chdir(tmp_path / "a/vit.v2")
+        paths = ("./", *(f"{tmp_path}/{folder}/vit.v2/" for folder in "abc"))
+        here, *others = (make_candidates([ConvBaseSpec(path, precision="float32")])[0] for path in paths)
+        assert here.conv_base == "vit.v2" and here.name.startswith("vit.v2-150-float32-")
+        assert here.name == others[0].name == others[1].name != others[2].name
+
     def test_equal_specs_count_once_and_auto_is_float32(self):
         candidates = make_candidates([ConvBaseSpec(), ConvBaseSpec(precision="float32"), ConvBaseSpec(size=96)])
         assert [candidate.name for candidate in candidates] == ["vgg16-150-float32", "vgg16-96-float32"]
