@@ -559,7 +559,7 @@ def test_a_whole_run_prints_no_line_of_native_libraries_and_makes_the_same_bytes
 def test_info_leaderboard_and_report_say_int8(made, tmp_path, command):
     cache = made.copy(tmp_path / "cache")
     status, out, _ = command("heads", cache, "--heads", "ridge")
-    assert status == 0 and "validation images on file in int8, 2 views" in out
+    assert status == 0 and "validation images on tiny in int8, 2 views" in out
     status, out, _ = command("info", cache)
     assert status == 0 and f"conv base   {made.conv_base} at 24x20, int8" in out and "precision   int8: relative" in out
     status, _, _ = command("report", cache)
