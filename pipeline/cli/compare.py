@@ -84,5 +84,5 @@ def run(options: argparse.Namespace) -> int:
                 console.say(f"  {command}")
         console.say(f"  {COMMAND} heads {shlex.quote(str(store))}")
     if failed:
-        console.warn(f"{counted(len(failed), 'spec')} could not be compared; the reasons stand in the table")
+        console.warn(f"{counted(len(failed), 'spec')} could not be compared; the reasons are listed above")
     return 1 if failed else 0

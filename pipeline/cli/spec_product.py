@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from pipeline.conv_base.spec import ConvBaseSpec
 
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")  # not auto, which would compare it knows not what
-OF_ONE = "; NAME=VALUE gives it to the conv base NAME alone, and can be repeated"
+OF_ONE = "; NAME=VALUE, NAME as in --conv-base, gives it to this conv base alone, and can be repeated"
 
 
 def add_product_options(parser: argparse._ArgumentGroup) -> None:
     """Add --conv-base, --size, --precision and an option for each other setting of a spec."""
-    text = "models of keras.applications in snake case, or paths of conv bases"
+    text = "conv bases as for `features`: names, or paths of files and directories"
     parser.add_argument("--conv-base", type=names, required=True, metavar="NAME,NAME", help=text)
     parser.add_argument("--size", type=_sizes, default="150", metavar="N|HxW,...", help="input sizes in pixels")
     text = f"number formats, of {', '.join(PRECISIONS)}"

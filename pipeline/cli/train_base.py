@@ -95,7 +95,9 @@ def _show(trained: Any, options: argparse.Namespace) -> None:
         images = f"{trained.n_validation} validation images, with a temporary classifier"
         console.say(f"accuracy   {trained.accuracy:.4f} on {images}")
     console.say(f"wrote      {trained.file}, {format_size(trained.file.stat().st_size)}")
-    console.say(f"a store: `{COMMAND} features {options.images} --cache DIR {_store_options(trained, options)}`")
+    console.say(
+        f"to store its features: `{COMMAND} features {options.images} --cache DIR {_store_options(trained, options)}`"
+    )
 
 
 def _store_options(trained: Any, options: argparse.Namespace) -> str:

@@ -48,8 +48,8 @@ class ConvBaseSpec:
     conv_base_args : mapping
         Arguments of the model's function, such as `{"alpha": 0.35}`.
     weights : str
-        `imagenet`, `random` (seeded), or the path of a weights file without the top. For a path
-        as the conv base, which contains its weights, it must be `imagenet`.
+        `imagenet`, `random` (seeded), or the path of a weights file without the classifier. For a
+        path as the conv base, which contains its weights, it must be `imagenet`.
     size : int or (int, int)
         Height and width of the input in pixels.
     cut : str, optional
@@ -97,7 +97,7 @@ class ConvBaseSpec:
     )
     weights: str = _setting(
         "imagenet",
-        "ImageNet weights, seeded random weights, or a weights file without the top; a conv base that is a path "
+        "ImageNet weights, seeded random weights, or a weights file without the classifier; a conv base that is a path "
         "contains its weights",
         metavar="{imagenet,random,FILE}",
     )

@@ -69,7 +69,7 @@ def comparison_table(comparison: Comparison, width: int) -> Table:
         if console.stdout().measure(table, options=options).maximum <= width:
             break
     legend = "*: take this; P: no row is better in both accuracy and ms; ~: estimated"
-    legend += f"; no room for {', '.join(droppable[:n])}: the page has them" if n > 0 else ""
+    legend += f"; columns on the page only: {', '.join(droppable[:n])}" if n > 0 else ""
     table.caption = Text(textwrap.fill(legend, width))
     return table
 
