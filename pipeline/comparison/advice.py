@@ -61,7 +61,10 @@ def advise(rows: Sequence[ComparedRow], budgets: Budgets, is_worse: IsWorse, *, 
     if not candidates:
         return ["Nothing can be recommended: no conv base with trained weights could be compared."]
     if not fitting:
-        closest = min(candidates, key=lambda row: (budgets.excess(row), _cost(row)))
+        exported = [row for row in candidates if row.model_mb is not None]
+        if budgets.mb and not exported:
+            return ["No row is within the limits: --max-mb needs a model that can be exported, and none can."]
+        closest = min(exported if budgets.mb else candidates, key=lambda row: (budgets.excess(row), _cost(row)))
         return [f"No row is within the limits; the closest is {_describe(closest)}, {_size(closest)}."]
     best, taken = _best(fitting), recommend(rows, budgets, is_worse)
     if len(fitting) == 1:

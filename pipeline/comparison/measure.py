@@ -178,6 +178,8 @@ def _base_key(store: FeatureStore) -> str:
 
 
 def _count_parameters(candidate: Candidate) -> int | None:
+    if candidate.spec.kind == "onnx":
+        return None
     conv_base = load.load_conv_base(replace(candidate.spec, precision="float32"))
     model: Any = getattr(conv_base, "model", None)
     return int(model.count_params()) if hasattr(model, "count_params") else None

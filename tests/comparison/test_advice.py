@@ -84,6 +84,12 @@ def test_if_none_fits_the_closest_is_named():
     assert line.startswith("No row is within the limits; the closest is fast, 96, float32 (accuracy 0.8000, 22.0 ms")
 
 
+def test_what_cannot_be_exported_is_not_within_a_limit_of_megabytes():
+    rows = [row("small.onnx", 0.97, 1.0, model_mb=None), row("big", 0.8, 22.0, model_mb=9.0)]
+    assert "the closest is big" in advise(rows, Budgets(mb=5), worse(0.01))[0]
+    assert "none can" in advise(rows[:1], Budgets(mb=5), worse(0.01))[0]
+
+
 def test_random_weights_and_failed_rows_are_never_recommended():
     rows = [row("random", 0.99, 1.0, random_weights=True), row("failed", None, None, problem="no"), row("a", 0.9, 9.0)]
     assert recommend(rows, NONE, worse(0.01)) is rows[2]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -15,6 +16,7 @@ from pipeline.comparison.candidate import RefusedSpec
 from pipeline.comparison.records import Records
 from pipeline.files.durable import read_json, write_json
 from pipeline.store import open_features
+from tests.conv_base.test_onnx import tiny_model
 from tests.exporting import conv_base_file
 from tests.fakes import photo_folder
 
@@ -238,6 +240,14 @@ def test_a_conv_base_is_compared_in_floats_and_in_int8(tmp_path: Path):
     assert {row.parameters for row in rows} == {4 * 28 + 6 * 37}
     sizes = {row.precision: row.model_mb for row in rows}
     assert 0 < sizes["int8"] < sizes["float32"] < 0.1
+
+
+def test_a_conv_base_of_onnx_has_neither_parameters_nor_a_model(tmp_path):
+    images, file = scan_images(photo_folder(tmp_path / "photos", 20)), tmp_path / "tiny.onnx"
+    onnx.save(tiny_model(), file)
+    spec = ConvBaseSpec(str(file), size=16, preprocessing="rescale")
+    (row,) = compare(images, tmp_path, [spec]).rows
+    assert (row.problem, row.parameters, row.model_mb) == (None, None, None) and row.ms > 0
 
 
 def test_pairs_of_networks_are_compared_side_by_side_without_another_forward_pass(images, tmp_path, quick):
