@@ -79,10 +79,10 @@ def photo_folder(root: Path, per_class: int = 10, classes: tuple[str, ...] = ("c
     return root
 
 
-def check_here(check: Callable[[Path], None], path: Path, **limits: float) -> None:
-    """Call `check(path)` with the errors of `check_in_child`, but in this process."""
+def check_here(check: Callable[..., None], path: Path, *arguments: Any, **limits: float) -> None:
+    """Call `check(path, *arguments)` with the errors of `check_in_child`, but in this process."""
     try:
-        check(path)
+        check(path, *arguments)
     except OSError:
         raise
     except Exception as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline import defaults
 from pipeline.cli import console
-from pipeline.cli.option_types import COUNT, NUMBER, duration, names
+from pipeline.cli.option_types import COUNT, POSITIVE, duration, names
 from pipeline.cli.shared_options import add_images_argument, add_split_options, select_options
 from pipeline.text import counted
 
@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits = parser.add_argument_group("limits of what is recommended")
     text = "time of stage one on all images, such as 90s, 30m or 2h; also bounds the time of what this command starts"
     limits.add_argument("--budget", type=duration, metavar="TIME", help=text)
-    limits.add_argument("--max-ms", **NUMBER, help="milliseconds of an image on this machine")
-    limits.add_argument("--max-mb", **NUMBER, help="megabytes of the exported model")
+    limits.add_argument("--max-ms", **POSITIVE, help="milliseconds of an image on this machine")
+    limits.add_argument("--max-mb", **POSITIVE, help="megabytes of the exported model")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,13 +47,15 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.cli.display.callbacks import ConsoleCallbacks
     from pipeline.cli.display.comparison_table import print_comparison
     from pipeline.cli.display.words import print_classes
-    from pipeline.cli.spec_product import features_command, specs_from_options
+    from pipeline.cli.spec_product import check_conv_bases_exist, features_command, specs_from_options
     from pipeline.comparison import Budgets, compare_conv_bases
     from pipeline.comparison.candidate import Candidate, make_candidates
     from pipeline.images.scan import scan_images
     from pipeline.report import write_comparison
     from pipeline.text import COMMAND
 
+    console.start_tensorflow_quietly()
+    check_conv_bases_exist(options.conv_base)
     specs = specs_from_options(options)
     with ConsoleCallbacks() as callbacks:
         images = scan_images(

@@ -50,6 +50,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def positive(text: str) -> float:
+    """Read a number above 0."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+
+
 def duration(text: str) -> float:
     """Read a time in seconds, with `s`, `m` or `h` behind the number if given."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m", "h") else (text, "s")
@@ -85,6 +93,7 @@ def names(text: str) -> list[str]:
 COUNT: dict[str, Any] = {"type": count, "metavar": "N"}
 FRACTION: dict[str, Any] = {"type": fraction, "metavar": "F"}
 NUMBER: dict[str, Any] = {"type": float, "metavar": "F"}
+POSITIVE: dict[str, Any] = {"type": positive, "metavar": "F"}
 SETTINGS: dict[str, Any] = {"type": key_value, "metavar": "KEY=VALUE", "action": "append", "default": []}
 _text = "stop after N epochs without a lower loss on a held-out tenth of the train images; keep the best weights"
 PATIENCE: dict[str, Any] = {**COUNT, "help": _text}

@@ -73,6 +73,18 @@ def _make_spec(
         return RefusedSpec(Path(name).name, words, precision, str(error))
 
 
+def check_conv_bases_exist(conv_bases: Sequence[str]) -> None:
+    """Raise SpecError if there is no such network, file or directory."""
+    from pipeline.conv_base.spec import find_kind
+    from pipeline.conv_base.zoo import find_zoo_model
+
+    for conv_base in conv_bases:
+        if find_kind(conv_base) == "zoo":
+            find_zoo_model(conv_base)
+        elif not Path(conv_base).exists():
+            raise SpecError(f"conv base {conv_base} does not exist; give the path of a file or a directory")
+
+
 def features_command(options: argparse.Namespace, spec: ConvBaseSpec, store: Path) -> str:
     """Return the `features` command that fills the store of a spec with all images."""
     height, width = spec.height_width

@@ -19,7 +19,6 @@ from pipeline.cli.shared_options import (
     select_options,
     spec_from_options,
 )
-from pipeline.conv_base.spec import ConvBaseSpec
 from pipeline.text import COMMAND, format_size
 
 SPEC_FIELDS = ("conv_base", "conv_base_args", "weights", "size", "preprocessing", "resize", "decode")
@@ -56,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train a conv base and show how to use it."""
+    console.start_tensorflow_quietly()
     from pipeline.base_training import check_out, train_conv_base
     from pipeline.cli.display.callbacks import ConsoleCallbacks
     from pipeline.conv_base.spec import find_kind
@@ -102,6 +102,8 @@ def _show(trained: Any, options: argparse.Namespace) -> None:
 
 def _store_options(trained: Any, options: argparse.Namespace) -> str:
     """Return the options of `features` for the images and splits of this training."""
+    from pipeline.conv_base.spec import ConvBaseSpec
+
     height, width = trained.spec.height_width
     given = {"conv-base": trained.file, "size": height if height == width else f"{height}x{width}"}
     usual = {

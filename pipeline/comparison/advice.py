@@ -68,7 +68,8 @@ def advise(rows: Sequence[ComparedRow], budgets: Budgets, is_worse: IsWorse, *, 
         return [f"No row is within the limits; the closest is {_describe(closest)}, {_size(closest)}."]
     best, taken = _best(fitting), recommend(rows, budgets, is_worse)
     if len(fitting) == 1:
-        return [f"Take {_describe(best)}, {_size(best)}: the only row with trained weights within the limits."]
+        limits = " within the limits" if budgets != Budgets() else ""
+        return [f"Take {_describe(best)}, {_size(best)}: the only row with trained weights{limits}."]
     named = [best] if taken is None or taken is best else [best, taken]
     if taken is not None and not any(is_worse(row, best) for row in fitting):
         lines, named = [f"No difference is beyond its interval: take the cheapest, {_describe(taken)}."], [taken]

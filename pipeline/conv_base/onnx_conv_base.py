@@ -1,5 +1,6 @@
 """`OnnxConvBase`: a conv base from an `.onnx` file, which onnxruntime computes."""
 
+import contextlib
 import difflib
 import math
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from pipeline.files.durable import sha256_of
 MAX_BYTES = 2**31 - 1  # of a file; the format has lengths of 31 bits
 MAX_NAMES = 12  # tensor names in an error message
 MAX_VALUES = 2**26  # of the features of an image
+BYTES_PER_PIXEL = 2**13  # of memory that the check may take for two images
 
 
 class Input(NamedTuple):
@@ -57,7 +59,7 @@ def load_onnx(spec: ConvBaseSpec) -> OnnxConvBase:
     path = Path(spec.conv_base)
     _check_settings(spec, path)
     try:
-        import onnx
+        import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise SpecError(f"{path} needs packages that are missing: pip install -e '.[onnx]' ({error})") from None
@@ -65,12 +67,11 @@ def load_onnx(spec: ConvBaseSpec) -> OnnxConvBase:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ValueError(f"it has {size:,} bytes, more than the format allows")
-        check_in_child(check_onnx_model, path, max_memory=2**31 + 6 * size)
+        height, width = spec.height_width
+        memory = 2**31 + 6 * size + BYTES_PER_PIXEL * height * width
+        check_in_child(check_forward, path, spec.conv_base, height, width, spec.cut, max_memory=memory)
         data = path.read_bytes()
-        model = onnx.load_model_from_string(data)
-        image_input = _find_input(model.graph, spec)
-        cut = _cut(model.graph, spec.cut, path)
-        session = make_session(model.SerializeToString(), available_cores())
+        session, image_input, cut = _open(data, spec, available_cores())
         shape = _feature_shape(session, image_input, spec)
     except SpecError:
         raise
@@ -81,6 +82,28 @@ def load_onnx(spec: ConvBaseSpec) -> OnnxConvBase:
     # The weights are part of the file, some of them perhaps as constants of the graph.
     resolved = replace(spec, cut=cut, precision="float32", conv_base_sha256=sha256, weights_sha256=sha256)
     return OnnxConvBase(resolved, shape, sources, session, image_input)
+
+
+def check_forward(path: Path, conv_base: str, height: int, width: int, cut: str | None) -> None:
+    """Check a model, and that it computes the features of two images; `check_in_child` runs this.
+
+    ValueError tells what is wrong. A size or a cut that does not fit is no error here, but for the caller.
+    """
+    check_onnx_model(path)
+    spec = ConvBaseSpec(conv_base, size=(height, width), cut=cut, preprocessing="none")
+    with contextlib.suppress(SpecError):
+        session, image_input, _ = _open(path.read_bytes(), spec, threads=1)
+        _feature_shape(session, image_input, spec)
+
+
+def _open(data: bytes, spec: ConvBaseSpec, threads: int) -> tuple[Any, Input, str | None]:
+    """Return a session that computes the features, its input, and the cut, None for the last output."""
+    import onnx
+
+    model = onnx.load_model_from_string(data)
+    image_input = _find_input(model.graph, spec)
+    cut = _cut(model.graph, spec.cut, Path(spec.conv_base))
+    return make_session(model.SerializeToString(), threads), image_input, cut
 
 
 def _check_settings(spec: ConvBaseSpec, path: Path) -> None:

@@ -6,6 +6,7 @@ without end.
 
 import contextlib
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ MAX_MEMORY = 2 << 30  # bytes of address space that a check may take
 MAX_SECONDS = 120.0
 REFUSED = 3  # exit status of a child whose check raised an error
 CHILD = (
-    "import sys; sys.path[:] = sys.argv[5:]; from pipeline.files import check_untrusted; check_untrusted.run_in_child()"
+    "import sys; sys.path[:] = sys.argv[6:]; from pipeline.files import check_untrusted; check_untrusted.run_in_child()"
 )
 
 
@@ -33,9 +34,13 @@ def check_untrusted_keras(path: Path) -> None:
 
 
 def check_in_child(
-    check: Callable[[Path], None], path: Path, *, max_seconds: float = MAX_SECONDS, max_memory: int = MAX_MEMORY
+    check: Callable[..., None],
+    path: Path,
+    *arguments: int | str | None,
+    max_seconds: float = MAX_SECONDS,
+    max_memory: int = MAX_MEMORY,
 ) -> None:
-    """Call `check(path)` in a new Python process with limits on memory and time.
+    """Call `check(path, *arguments)` in a new Python process with limits on memory and time.
 
     The check is a function that can be imported. Memory is limited to `max_memory` bytes where the
     operating system supports such a limit, as Linux does.
@@ -53,7 +58,7 @@ def check_in_child(
     # -I and -S: no environment variables, no site packages' start-up code; it starts in half the time.
     # -B: under a limit on file sizes, Python would write bytecode files that are cut short.
     command = [sys.executable, "-I", "-S", "-B", "-c", CHILD, check.__module__, check.__qualname__]
-    command += [os.fspath(path), str(max_memory)]
+    command += [os.fspath(path), str(max_memory), json.dumps(arguments)]
     packages = [str(Path(__file__).parents[2]), *sys.path]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # numpy would start threads that nothing needs
     try:
@@ -72,11 +77,11 @@ def check_in_child(
 
 def run_in_child() -> None:
     """Run the check that the command line names, and exit with its outcome."""
-    module, name, path, max_memory = sys.argv[1:5]
+    module, name, path, max_memory, arguments = sys.argv[1:6]
     check = getattr(importlib.import_module(module), name)
     _limit_memory(int(max_memory))
     try:
-        check(Path(path))
+        check(Path(path), *json.loads(arguments))
         return
     except MemoryError:
         reason = f"its check takes more than {int(max_memory) >> 30} GiB of memory"

@@ -15,6 +15,16 @@ def specs(*arguments):
     return specs_from_options(parser(line).parse_args(line))
 
 
+@pytest.mark.parametrize(
+    ("conv_bases", "message"),
+    [("vgg16,mobilnet_v2", "did you mean mobilenet"), ("vgg16,./missing", "conv base ./missing does not exist")],
+)
+def test_a_conv_base_that_does_not_exist_is_refused_at_once(tmp_path, photos, capsys, conv_bases, message):
+    assert main(["compare", str(photos), "--cache", str(tmp_path / "c"), "--conv-base", conv_bases]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
 class TestSpecs:
     def test_each_conv_base_is_combined_with_each_size_and_precision(self):
         found = specs("--conv-base", "vgg16,resnet50", "--size", "96,128x160", "--precision", "float32,int8")

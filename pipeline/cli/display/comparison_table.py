@@ -68,7 +68,7 @@ def comparison_table(comparison: Comparison, width: int) -> Table:
             table.add_row(Text(label if n < 0 else label.replace(", ", "\n", 1)), _marks(row), *map(Text, cells))
         if console.stdout().measure(table, options=options).maximum <= width:
             break
-    legend = "*: take this; P: no row is better in both accuracy and ms; ~: estimated"
+    legend = "*: take this; P: no row is better in both accuracy and ms; ~: estimated before"
     legend += f"; columns on the page only: {', '.join(droppable[:n])}" if n > 0 else ""
     table.caption = Text(textwrap.fill(legend, width))
     return table
