@@ -5,6 +5,6 @@ file holds the conv base alone, with its preprocessing inside.
 """
 
 from pipeline.base_training.plan import TrainingPlan
-from pipeline.base_training.train import TrainedConvBase, check_out, train_conv_base
+from pipeline.base_training.train_base import TrainedConvBase, check_out, train_conv_base
 
 __all__ = ["TrainedConvBase", "TrainingPlan", "check_out", "train_conv_base"]

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.conv_base import load
 from pipeline.conv_base.fingerprint import compare
 from pipeline.conv_base.int8 import Int8ConvBase, load_int8
-from pipeline.conv_base.joined import JoinedConvBase
+from pipeline.conv_base.joined_conv_base import JoinedConvBase
 from pipeline.conv_base.joined_spec import JoinedSpec
 from pipeline.conv_base.onnx_conv_base import OnnxConvBase, load_onnx
 from pipeline.conv_base.spec import ConvBaseSpec

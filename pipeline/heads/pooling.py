@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from pipeline.conv_base.joined import average_positions
+from pipeline.conv_base.joined_conv_base import average_positions
 from pipeline.errors import HeadError
 from pipeline.heads.rows_on_demand import is_read_on_demand, row_blocks
 

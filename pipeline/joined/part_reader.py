@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.conv_base.joined import average_positions
+from pipeline.conv_base.joined_conv_base import average_positions
 from pipeline.errors import StoreError
 from pipeline.extraction.conv_base_loading import library_versions
 from pipeline.extraction.image_counter import ImageCounter

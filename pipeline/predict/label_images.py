@@ -9,7 +9,7 @@ from threading import Lock
 
 import numpy as np
 
-from pipeline.conv_base.joined import JoinedConvBase
+from pipeline.conv_base.joined_conv_base import JoinedConvBase
 from pipeline.defaults import EXTRACT_BATCH
 from pipeline.errors import HeadError, StoreError
 from pipeline.extraction.callbacks import SILENT, Callbacks

@@ -183,7 +183,7 @@ class TestTraining:
             rates.append(settings.learning_rate)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("pipeline.base_training.train.run_training", stop)
+        monkeypatch.setattr("pipeline.base_training.train_base.run_training", stop)
         for weights in ("random", "imagenet"):
             with pytest.raises(KeyboardInterrupt):
                 train_conv_base(images, ConvBaseSpec(weights=weights), tmp_path / "it.keras")

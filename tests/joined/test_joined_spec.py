@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline import ConvBaseSpec
-from pipeline.conv_base.joined import average_positions
+from pipeline.conv_base.joined_conv_base import average_positions
 from pipeline.conv_base.joined_spec import JoinedSpec
 from pipeline.conv_base.precision import TOLERANCE, tolerance_of
 from pipeline.store.index import NO_ROW
